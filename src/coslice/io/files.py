@@ -1,0 +1,80 @@
+"""Files that are there whole or not at all.
+
+A reader must never meet half a file, not even after a full disk or an interrupt. So a file is written
+under another name in the same folder, flushed to the disk, and renamed: renaming within one file system
+is atomic. And a folder of results is checked before hours are spent on filling it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from coslice.errors import CosliceError
+
+__all__ = ["atomic", "prepare_output"]
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its suffixes; on leaving it becomes `path`, on failure it vanishes.
+
+    An older file at `path` stays untouched until the moment it is replaced.
+
+    Raises:
+        CosliceError: the operating system refuses (no such folder, no permission, disk full).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CosliceError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
+    finally:
+        # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:
+    """Make `folder`, or check that it is there, empty and writable.
+
+    With `overwrite` a folder may hold files; those written again are replaced one by one, none is deleted.
+
+    Raises:
+        CosliceError: `folder` is a file, holds something (without `overwrite`), or cannot be written to.
+            Folders made on the way to that discovery are removed again.
+    """
+    folder = Path(folder)
+    made: list[Path] = []
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise CosliceError(f"{folder} is a file, but a folder is needed for the output; choose another name.")
+        if folder.is_dir() and not overwrite and any(folder.iterdir()):
+            raise CosliceError(
+                f"The folder {folder} is not empty; choose a new one, or ask for overwriting to replace files in it."
+            )
+        for place in reversed((folder, *folder.parents)):
+            if not place.is_dir():
+                place.mkdir()
+                made.append(place)
+        probe = folder / f".{uuid.uuid4().hex}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        for place in reversed(made):
+            place.rmdir()
+        raise CosliceError(
+            f"The folder {folder} cannot be written to: {_reason(error)}; choose another place."
+        ) from error
+    return folder
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -1,0 +1,222 @@
+"""NIfTI: one file, one volume, one affine.
+
+A NIfTI file stores an array (i, j, k) in any of 48 axis orders and an affine that takes indices to
+(right, anterior, superior) millimetres. Reading brings the array to the nearest canonical order, i
+towards right, j anterior, k superior, turns it round to (z, y, x), and remembers the order it had;
+writing restores that order. Between the two,
+
+    array_canonical[P i] = array[i],        affine_canonical = affine P^-1,
+
+with P a permutation of axes with flips, so a voxel never changes its place in the patient.
+
+A scan with a broken header is refused rather than repaired: a wrong voxel size is a wrong dose and a
+wrong diagnosis. The header is therefore looked at before a library can put defaults in place of zeros.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import nibabel
+import numpy as np
+import torch
+from nibabel import orientations
+from nibabel.imageglobals import logger
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+
+from coslice.errors import CosliceError
+from coslice.io.files import atomic
+from coslice.volume import Volume, flattens
+
+__all__ = ["canonical_volume", "read_nifti", "write_nifti"]
+
+_FORMATS = {348: (nibabel.Nifti1Header, nibabel.Nifti1Image), 540: (nibabel.Nifti2Header, nibabel.Nifti2Image)}
+_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_RAS = orientations.axcodes2ornt(("R", "A", "S"))
+_UNREADABLE = (OSError, EOFError, zlib.error, ValueError, OverflowError, HeaderDataError, HeaderTypeError)
+_PLAUSIBLE_MM = (1e-3, 1e3)
+_CODES = range(6)
+# Deflate cannot shrink further than this, so a header that promises more than file size times it is lying.
+_BEST_COMPRESSION = 1032
+
+
+def read_nifti(path: str | Path) -> Volume:
+    """The 3D scan in `path` (.nii or .nii.gz, NIfTI-1 or -2), in canonical order, scaled, float32.
+
+    Trailing axes of length 1 are dropped. Sizes in metres or micrometres become millimetres. A file with neither
+    sform nor qform takes its spacing from `pixdim`, with the origin at its centre and x towards the left, as
+    in the older ANALYZE format; which side is which is then a convention, not a fact.
+
+    Raises:
+        CosliceError: a file that is missing, no NIfTI, damaged or cut short; not 3D; colour or complex voxels;
+            NaN or infinite voxels; a voxel size that is zero, negative, not finite or beyond 0.001..1000 mm;
+            an affine that cannot be inverted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CosliceError(f"{path} {what}; give the path of a .nii or .nii.gz file.")
+    try:
+        with _opened(path) as stream, _quiet(), np.errstate(all="ignore"):
+            header, image_class = _raw_header(stream, path)
+            _check_header(header, path)
+            stream.seek(0)
+            image = image_class.from_stream(stream)
+            array = image.get_fdata(dtype=np.float32, caching="unchanged")
+            # Only at its end does a gzip stream verify its checksum.
+            while stream.read(1 << 20):
+                pass
+            affine = _affine(image, path)
+    except CosliceError:
+        raise
+    except PermissionError as error:
+        raise CosliceError(f"{path} may not be read by this user; change its permissions.") from error
+    except _UNREADABLE as error:
+        raise CosliceError(
+            f"{path} is damaged or cut short ({error or type(error).__name__}); copy or convert the scan again."
+        ) from error
+    wrong = array.size - int(np.isfinite(array).sum())
+    if wrong:
+        raise CosliceError(f"{path} has {wrong} voxels that are NaN or infinite; replace them by numbers first.")
+    return canonical_volume(array.reshape(array.shape[:3]), affine, _space_code(image.header))
+
+
+def write_nifti(volume: Volume, path: str | Path) -> None:
+    """Write `volume` to `path` (.nii or .nii.gz) as float32, in the axis order it was read in.
+
+    The file appears whole or not at all. sform holds the affine; qform too, unless the affine is sheared.
+
+    Raises:
+        CosliceError: another suffix, voxels that are not finite, a place that cannot be written to.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise CosliceError(f"{path} was given for a NIfTI file, but its name must end in .nii or .nii.gz.")
+    wrong = int((~torch.isfinite(volume.data)).sum())
+    if wrong:
+        raise CosliceError(f"{path} was not written: {wrong} voxels are NaN or infinite.")
+    array = volume.data.detach().cpu().permute(2, 1, 0).numpy()
+    turn = orientations.ornt_transform(_RAS, orientations.axcodes2ornt(volume.orientation))
+    affine = volume.affine @ orientations.inv_ornt_aff(turn, array.shape)
+    image = nibabel.Nifti1Image(orientations.apply_orientation(array, turn), affine, dtype=np.float32)
+    image.set_sform(affine, code=volume.space_code)
+    image.set_qform(affine, code=0 if _sheared(affine) else volume.space_code)
+    image.header.set_xyzt_units("mm")
+    with atomic(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def canonical_volume(array: np.ndarray, affine: np.ndarray, space_code: int = 1) -> Volume:
+    """A `Volume` from an array (i, j, k) in any axis order and its affine (index to RAS+ mm, 4 x 4)."""
+    turn = orientations.io_orientation(affine)
+    canonical = orientations.apply_orientation(array, turn)
+    data = torch.from_numpy(np.ascontiguousarray(canonical.transpose(2, 1, 0), dtype=np.float32))
+    return Volume(
+        data=data,
+        affine=affine @ orientations.inv_ornt_aff(turn, array.shape),
+        orientation=orientations.ornt2axcodes(turn),
+        space_code=space_code,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's warnings: what they tell of is either refused here, in words, or harmless."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with open(path, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else open(path, "rb")  # type: ignore[return-value]
+
+
+def _raw_header(stream: IO[bytes], path: Path) -> tuple[Any, Any]:
+    """The header as it stands in the file, nothing repaired, and the class that reads its image."""
+    try:
+        start = stream.read(max(_FORMATS))
+    except _UNREADABLE:
+        start = b""
+    for order in ("little", "big"):
+        size = int.from_bytes(start[:4], order)
+        if size in _FORMATS and len(start) >= size:
+            header_class, image_class = _FORMATS[size]
+            header = header_class(start[:size], check=False)
+            if bytes(header["magic"])[:3] in (b"n+1", b"n+2"):
+                return header, image_class
+    raise CosliceError(f"{path} is not a NIfTI file; give a single-file .nii or .nii.gz scan.")
+
+
+def _check_header(header: Any, path: Path) -> None:
+    rank = int(header["dim"][0])
+    shape = tuple(int(n) for n in header["dim"][1 : 1 + rank]) if 0 < rank <= 7 else ()
+    if len(shape) < 3 or min(shape) < 1 or math.prod(shape[3:]) != 1:
+        raise CosliceError(f"{path} holds data of shape {shape}, but one 3D scan is needed; extract a volume first.")
+    try:
+        dtype = header.get_data_dtype()
+    except (HeaderDataError, KeyError):
+        dtype = np.dtype("V1")
+    if dtype.kind not in "iuf":
+        kind = "complex" if dtype.kind == "c" else "colour" if dtype.names else "unreadable"
+        raise CosliceError(f"{path} has {kind} voxels, but one real number per voxel is needed; convert it first.")
+    promised, present = math.prod(shape) * dtype.itemsize, path.stat().st_size
+    if promised > present * _BEST_COMPRESSION:
+        raise CosliceError(f"{path} is damaged or cut short (shape {shape} in {present} bytes); copy it again.")
+    for name in ("qform_code", "sform_code"):
+        if int(header[name]) not in _CODES:
+            raise CosliceError(
+                f"{path} has {name} {int(header[name])}, but NIfTI knows 0 to {_CODES[-1]}; correct its header."
+            )
+    _check_spacing(header["pixdim"][1:4] * _to_mm(header), path)
+
+
+def _check_spacing(spacing: np.ndarray, path: Path) -> None:
+    low, high = _PLAUSIBLE_MM
+    # Written so that NaN fails it too.
+    if not all(low <= s <= high for s in spacing):
+        given = " x ".join(f"{s:g}" for s in spacing)
+        raise CosliceError(
+            f"{path} gives a voxel size of {given} mm, but three numbers from {low:g} to {high:g} mm are needed; "
+            "correct its header."
+        )
+
+
+def _affine(image: Any, path: Path) -> np.ndarray:
+    """The file's affine in mm, refused where it does not make sense."""
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= _to_mm(image.header)
+    if not np.isfinite(affine).all():
+        raise CosliceError(f"{path} has an affine with NaN or infinite entries; correct its header.")
+    _check_spacing(np.linalg.norm(affine[:3, :3], axis=0), path)
+    if flattens(affine):
+        raise CosliceError(f"{path} has an affine that flattens the voxels (determinant 0); correct its header.")
+    return affine
+
+
+def _to_mm(header: Any) -> float:
+    try:
+        return _TO_MM.get(header.get_xyzt_units()[0], 1.0)
+    except KeyError:
+        return 1.0
+
+
+def _space_code(header: Any) -> int:
+    """What the coordinates refer to: sform's word for it, else qform's, else 2 ("aligned to something")."""
+    return int(header["sform_code"]) or int(header["qform_code"]) or 2
+
+
+def _sheared(affine: np.ndarray) -> bool:
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5)

@@ -1,0 +1,24 @@
+"""How good a reconstruction is, plane by plane and slice to slice, measured as published.
+
+`evaluate` gives the numbers of a row of the paper's tables; `per_slice` the curves behind them.
+"""
+
+from coslice.metrics.consistency import consistency, slice_difference, slice_differences
+from coslice.metrics.images import PSNR_CAP, psnr, ssim
+from coslice.metrics.perceptual import lpips
+from coslice.metrics.planes import PLANES, Curves, averages, evaluate, per_slice
+
+__all__ = [
+    "PLANES",
+    "PSNR_CAP",
+    "Curves",
+    "averages",
+    "consistency",
+    "evaluate",
+    "lpips",
+    "per_slice",
+    "psnr",
+    "slice_difference",
+    "slice_differences",
+    "ssim",
+]

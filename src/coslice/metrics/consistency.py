@@ -1,0 +1,48 @@
+"""Do neighbouring slices belong together? The paper's slice difference (appendix C.1).
+
+    SDiff = 1/(S - 1) sum_i mean |x[i+1] - x[i]|                     (eq. 18)
+    Delta = SDiff(reconstruction) - SDiff(truth),  gap = |Delta|     (eq. 19)
+
+Anatomy itself changes from slice to slice, so SDiff is to be *right*, not small: Delta > 0 is flicker
+between slices, Delta < 0 is smoothing across them.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from coslice.errors import CosliceError
+
+__all__ = ["consistency", "slice_difference", "slice_differences"]
+
+
+def slice_differences(volume: Tensor, along: str = "z") -> Tensor:
+    """mean |x[i+1] - x[i]| for each pair of neighbours along an axis: (z, y, x) -> (n - 1,) float64.
+
+    Raises:
+        CosliceError: a volume that is not (z, y, x), an axis other than z, y, x, fewer than 2 slices along it.
+    """
+    if volume.ndim != 3 or along not in ("z", "y", "x"):
+        raise CosliceError(
+            f"slice_differences: data of shape {tuple(volume.shape)} along {along!r} was given, "
+            "a volume (z, y, x) along 'z', 'y' or 'x' is needed."
+        )
+    stack = volume.movedim("zyx".index(along), 0)
+    if len(stack) < 2:
+        raise CosliceError(f"slice_differences: {len(stack)} slice along {along} was given, at least 2 are needed.")
+    return stack.diff(dim=0).abs().double().mean((1, 2))
+
+
+def slice_difference(volume: Tensor, along: str = "z") -> float:
+    """SDiff, eq. 18, of a volume (z, y, x), in its own unit. Errors as `slice_differences`."""
+    return float(slice_differences(volume, along).mean())
+
+
+def consistency(reconstruction: Tensor, truth: Tensor) -> dict[str, float]:
+    """SDiff along z of both, the signed Delta and the gap |Delta| of eq. 19.
+
+    Raises:
+        CosliceError: as `slice_differences`.
+    """
+    ours, theirs = slice_difference(reconstruction), slice_difference(truth)
+    return {"sdiff": ours, "sdiff_truth": theirs, "sdiff_delta": ours - theirs, "sdiff_gap": abs(ours - theirs)}

@@ -1,0 +1,37 @@
+# Everything a checkout can do. `.venv` is made on first need, and again only when what it holds has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench
+
+help:
+	@echo "make demo   reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
+	@echo "make test   lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
+	@echo "make lint   ruff and pyright"
+	@echo "make bench  measure speed and quality on this machine"
+
+# Stamped only when all went well, so that an interrupted installation is taken up again. The constraints are
+# given through the environment to hold for the tools that build the package, too; newer pips ask for it by
+# the second name.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	    $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/coslice demo --out demo-output --overwrite
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.sums import inner
 
 __all__ = ["NOISES", "Identical", "Independent", "Key", "Noise", "Slerp", "standard_normal"]
 
@@ -129,11 +130,11 @@ class Slerp(Noise):
         """z_1, z_S and the angle Omega between them."""
         z_1, z_s = standard_normal(key, 0, shape), standard_normal(key, 1, shape)
         if self.angle is None:
-            cosine = float(torch.sum(z_1 * z_s, dtype=torch.float64) / (_norm(z_1) * _norm(z_s)))
+            cosine = inner(z_1, z_s) / (_norm(z_1) * _norm(z_s))
             return z_1, z_s, math.acos(min(1.0, max(-1.0, cosine)))
         # Keep the length of z_S, turn its direction in the plane the two span.
         along = z_1 / _norm(z_1)
-        across = z_s - torch.sum(along * z_s) * along
+        across = z_s - inner(along, z_s) * along
         turned = math.cos(self.angle) * along + math.sin(self.angle) * across / _norm(across)
         return z_1, _norm(z_s) * turned, self.angle
 
@@ -147,7 +148,7 @@ class Slerp(Noise):
 
 
 def _norm(z: Tensor) -> float:
-    return math.sqrt(float(torch.sum(z * z, dtype=torch.float64)))
+    return math.sqrt(inner(z, z))
 
 
 NOISES: dict[str, type[Noise]] = {"independent": Independent, "identical": Identical, "iscs": Slerp}

@@ -1,0 +1,217 @@
+"""Slices as a reader of images expects them: from a volume (z, y, x) to pixels.
+
+A canonical volume grows towards the patient's right along x, anterior along y, superior along z (RAS+).
+Radiologists look from the patient's feet and from the patient's left:
+
+    plane     rows run from ... to ...     columns run from ... to ...
+    axial     anterior -> posterior        right -> left
+    coronal   superior -> inferior         right -> left
+    sagittal  superior -> inferior         anterior -> posterior
+
+so every plane is the volume reversed along its two axes, and the patient's left is on the picture's right.
+A picture has square pixels: each side is its length in mm divided by the finer of the two spacings. Grey is
+
+    HU = low + unit (high - low),   grey = clip((HU - black) / (white - black), 0, 1)
+
+with `window` = (low, high), the HU of unit 0 and 1, and `display` = (black, white).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from coslice.errors import CosliceError
+from coslice.io.files import atomic
+
+__all__ = ["PLANES", "Plane", "check_volumes", "error_map", "grey", "picture", "png", "square", "view"]
+
+Spacing = tuple[float, float, float]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One of the three planes: the axis it is cut across, the axes of its rows and columns, and its edges."""
+
+    name: str
+    cut: str
+    rows: str
+    columns: str
+    edges: tuple[str, str, str, str]  # top, right, bottom, left
+
+
+PLANES = {
+    plane.name: plane
+    for plane in (
+        Plane("axial", "z", "y", "x", ("A", "L", "P", "R")),
+        Plane("coronal", "y", "z", "x", ("S", "L", "I", "R")),
+        Plane("sagittal", "x", "z", "y", ("S", "P", "I", "A")),
+    )
+}
+
+
+def check_volumes(who: str, volumes: Mapping[str, Tensor], spacing: Spacing, window: Range, display: Range) -> None:
+    """Raise `CosliceError` unless there are volumes, finite and of one shape (z, y, x), and sane ranges."""
+    if not volumes:
+        raise CosliceError(f"{who}: no volume was given, at least one is needed to draw.")
+    first, reference = next(iter(volumes.items()))
+    for name, volume in volumes.items():
+        if volume.ndim != 3 or volume.shape != reference.shape:
+            raise CosliceError(
+                f"{who}: '{name}' has shape {tuple(volume.shape)} and '{first}' has {tuple(reference.shape)}; "
+                "volumes of one shape (z, y, x) are needed."
+            )
+        if not bool(volume.isfinite().all()):
+            raise CosliceError(f"{who}: '{name}' holds values that are not finite; repair or leave out that volume.")
+    if len(spacing) != 3 or not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise CosliceError(f"{who}: spacing {spacing} mm was given, three positive numbers (z, y, x) are needed.")
+    for name, (low, high) in (("window", window), ("display", display)):
+        if not low < high:
+            raise CosliceError(f"{who}: {name} ({low:g}, {high:g}) was given, (low, high) with low < high is needed.")
+
+
+def _index(size: int, at: float) -> int:
+    return min(int(at * size), size - 1)
+
+
+def view(volume: Tensor, plane: str, at: float = 0.5) -> np.ndarray:
+    """One slice of a RAS+ volume as a radiologist looks at it.
+
+    Args:
+        volume: (z, y, x).
+        plane: "axial", "coronal" or "sagittal".
+        at: where along the cut axis, from 0 (first slice) to 1 (last); 0.5 is the middle.
+
+    Returns:
+        (rows, columns), float32, turned as the table in the module's docstring says.
+
+    Raises:
+        CosliceError: for another plane, or `at` outside 0..1.
+    """
+    if plane not in PLANES or not 0 <= at <= 1:
+        raise CosliceError(
+            f"view: plane '{plane}' at {at:g} was asked for; choose one of {', '.join(PLANES)} and a place in 0..1."
+        )
+    axis = "zyx".index(PLANES[plane].cut)
+    image = volume.detach().select(axis, _index(volume.shape[axis], at))
+    return np.ascontiguousarray(image.cpu().float().numpy()[::-1, ::-1])
+
+
+def grey(image: np.ndarray, window: Range, display: Range) -> np.ndarray:
+    """uint8 grey of an image in units: `display` (black, white) and `window` (unit 0, unit 1) in HU."""
+    hu = window[0] + image * (window[1] - window[0])
+    return np.rint(255 * np.clip((hu - display[0]) / (display[1] - display[0]), 0, 1)).astype(np.uint8)
+
+
+def error_map(error: np.ndarray, limit: float) -> np.ndarray:
+    """uint8 RGB (rows, columns, 3) of an absolute error: black at 0, brightest from `limit` on."""
+    level = np.rint(255 * np.clip(error / limit, 0, 1)).astype(np.uint8)
+    return colormaps["inferno"](level, bytes=True)[..., :3]
+
+
+def square(pixels: np.ndarray, plane: str, spacing: Spacing) -> Image.Image:
+    """A picture of (rows, columns) pixels of `plane`, resampled so that its own pixels are square."""
+    mm = dict(zip("zyx", spacing, strict=True))
+    row, column = mm[PLANES[plane].rows], mm[PLANES[plane].columns]
+    pitch = min(row, column)
+    height, width = (max(1, round(n * s / pitch)) for n, s in zip(pixels.shape[:2], (row, column), strict=True))
+    image = Image.fromarray(pixels)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _zoom_box(image: Image.Image, focus: tuple[float, float]) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the part to enlarge: 2:1, whole height of a slab, two fifths of a block."""
+    width, height = image.size
+    tall = height if width >= 3 * height else max(1, round(0.4 * min(height, width)))
+    wide = min(2 * tall, width)
+    left = min(max(round(focus[1] * width - wide / 2), 0), width - wide)
+    top = min(max(round(focus[0] * height - tall / 2), 0), height - tall)
+    return left, top, left + wide, top + tall
+
+
+def _fit(image: Image.Image, width: int) -> Image.Image:
+    return image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BICUBIC)
+
+
+def _column(
+    volume: Tensor, planes: Sequence[str], at: float, focus: tuple[float, float], width: int, **how
+) -> list[Image.Image]:
+    """Top to bottom: every plane with its enlarged part framed, and that part."""
+    tiles = []
+    for plane in planes:
+        whole = square(grey(view(volume, plane, at), how["window"], how["display"]), plane, how["spacing"])
+        box = _zoom_box(whole, focus)
+        part = _fit(whole.crop(box), width)
+        scale = width / whole.width
+        whole = _fit(whole, width).convert("RGB")
+        frame = [round(side * scale) for side in box]
+        ImageDraw.Draw(whole).rectangle((frame[0], frame[1], frame[2] - 1, frame[3] - 1), outline=(240, 180, 40))
+        tiles += [whole, part.convert("RGB")]
+    return tiles
+
+
+def picture(
+    target: str | Path | BinaryIO,
+    volumes: Mapping[str, Tensor],
+    *,
+    spacing: Spacing,
+    window: Range,
+    display: Range = (-480.0, 820.0),
+    planes: Sequence[str] = ("coronal", "sagittal"),
+    at: float = 0.5,
+    focus: tuple[float, float] = (0.5, 0.5),
+    width: int = 320,
+) -> None:
+    """A PNG strip to compare volumes: one column each; every plane whole, then a part of it enlarged.
+
+    Args:
+        target: a path, replaced whole or not at all, or a binary file open for writing.
+        volumes: by the name to print on top, (z, y, x) in units of `window`.
+        spacing: (dz, dy, dx), mm.
+        window: HU of unit 0 and of unit 1.
+        display: HU shown black and white; the papers' by default.
+        planes: which to draw, top to bottom.
+        at: place of the slices along the axis they are cut across, 0..1.
+        focus: (down, across), each 0..1: where in the picture the enlarged part is centred.
+        width: of a column, pixels.
+
+    Raises:
+        CosliceError: for volumes of different shapes, values that are not finite, or an unknown plane.
+    """
+    check_volumes("picture", volumes, spacing, window, display)
+    how = {"spacing": spacing, "window": window, "display": display}
+    columns = {name: _column(volume, planes, at, focus, width, **how) for name, volume in volumes.items()}
+    gap, head = max(2, width // 80), max(18, width // 12)
+    heights = [tile.height for tile in next(iter(columns.values()))]
+    sheet = Image.new(
+        "RGB", (len(columns) * (width + gap) + gap, head + sum(heights) + gap * len(heights)), (17, 17, 17)
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=round(head * 0.6))
+    for column, (name, tiles) in enumerate(columns.items()):
+        left, top = gap + column * (width + gap), head
+        draw.text((left + width / 2, head / 2), name, fill=(230, 230, 230), font=font, anchor="mm")
+        for tile in tiles:
+            sheet.paste(tile, (left, top))
+            top += tile.height + gap
+    if isinstance(target, (str, Path)):
+        with atomic(target) as part:
+            part.write_bytes(png(sheet))
+    else:
+        target.write(png(sheet))

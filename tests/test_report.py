@@ -1,0 +1,237 @@
+"""Laws of the report: where the patient is in a picture, what a page may hold, what it says is best."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from coslice.errors import CosliceError
+from coslice.report import error_map, grey, picture, view, write_report
+from coslice.report.pictures import PLANES, square
+
+SPACING = (2.0, 1.0, 1.0)
+HU = {"window": (-1000.0, 1600.0), "display": (-480.0, 820.0)}
+SHAPE = (8, 12, 16)
+# The first and last voxel of each axis of a RAS+ volume (z, y, x), by where in the patient it is.
+PLACES = {"inferior": ("z", 0), "superior": ("z", -1), "posterior": ("y", 0), "anterior": ("y", -1)}
+PLACES |= {"left": ("x", 0), "right": ("x", -1)}
+
+
+def ramp(seed: int = 0) -> torch.Tensor:
+    return torch.linspace(0, 1, 8 * 12 * 16).reshape(SHAPE).roll(seed, 2)
+
+
+def metrics(psnr: float, lpips: float | None = 0.1, gap: float = 0.001) -> dict:
+    plane = {"psnr": psnr, "ssim": psnr / 50, "lpips": lpips}
+    return dict.fromkeys(PLANES, plane) | {"sdiff": 0.005 + gap, "sdiff_truth": 0.005, "sdiff_gap": gap}
+
+
+def write(path: Path, **changes) -> str:
+    """A page with two methods, read back."""
+    arguments = {
+        "title": "A scan",
+        "truth": ramp(),
+        "reconstructions": {"FDK": ramp(1), "DDS": ramp(2)},
+        "table": {"FDK": metrics(24.0), "DDS": metrics(31.0, 0.05, 0.0005)},
+        "spacing": SPACING,
+        **HU,
+    }
+    write_report(path, **(arguments | changes))
+    return path.read_text(encoding="utf-8")
+
+
+def images(page: str, kind: str = "png") -> list[bytes]:
+    return [base64.b64decode(code) for code in re.findall(rf'src="data:image/{kind}[^,]*,([^"]+)"', page)]
+
+
+@pytest.mark.parametrize(
+    ("plane", "up", "on_the_right"),
+    [("axial", "anterior", "left"), ("coronal", "superior", "left"), ("sagittal", "superior", "posterior")],
+)
+def test_a_mark_in_the_patient_is_where_a_radiologist_looks_for_it(plane, up, on_the_right):
+    volume = torch.zeros(SHAPE)
+    where = dict.fromkeys("zyx", slice(None))
+    for place in (up, on_the_right):
+        axis, index = PLACES[place]
+        where[axis] = index
+    volume[where["z"], where["y"], where["x"]] = 1
+    image = view(volume, plane)
+    assert image[0, -1] == 1, "up and to the right"
+    assert image.sum() == 1
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_view_cuts_the_middle_and_the_asked_slice(plane):
+    axis = "zyx".index(PLANES[plane].cut)
+    numbered = torch.arange(SHAPE[axis], dtype=torch.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+    volume = numbered.expand(SHAPE)
+    for at, index in ((0.0, 0), (0.5, SHAPE[axis] // 2), (1.0, SHAPE[axis] - 1)):
+        assert np.unique(view(volume, plane, at)).tolist() == [index]
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 1.0, 1.0), (0.5, 1.5, 1.5), (1.0, 0.7, 1.4)])
+def test_a_picture_has_the_proportions_of_the_patient(spacing):
+    sides = {axis: n * s for axis, n, s in zip("zyx", SHAPE, spacing, strict=True)}
+    for name, plane in PLANES.items():
+        width, height = square(grey(view(ramp(), name), **HU), name, spacing).size
+        assert width / height == pytest.approx(sides[plane.columns] / sides[plane.rows], rel=0.06)
+
+
+def test_grey_is_linear_between_the_display_ends_and_clips_beyond():
+    low, high = HU["window"]
+    hu = np.array([[-1000.0, -480.0, 170.0, 820.0, 1600.0, 5000.0]])
+    np.testing.assert_array_equal(grey((hu - low) / (high - low), **HU), [[0, 0, 128, 255, 255, 255]])
+
+
+def test_errors_grow_brighter_and_saturate():
+    light = error_map(np.array([[0.0, 10.0, 50.0, 100.0, 900.0]]), limit=100.0).astype(int).sum(-1)[0]
+    assert (np.diff(light[:4]) > 0).all()
+    assert light[0] < 10
+    assert light[4] == light[3]
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path):
+    steps = [{"step": i, "sigma": 5.0 - i, "psnr": 20.0 + i, "sdiff": 0.05 / (i + 1)} for i in range(4)]
+    page = write(tmp_path / "page.html", trajectory={"DDS": steps}, recipe={"eta": 1.0}, seconds={"simulate": 1.5})
+    sources = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', page)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    assert not re.search(r"<script|<link|@import|url\(|https?://", page)
+    assert len(images(page, "svg")) == 2
+    # Nor do the plots inside it reach out: addresses in them are names of namespaces only.
+    for plot in images(page, "svg"):
+        assert not re.search(rb'(?:src|href)="(?!#)', plot)
+
+
+def test_every_picture_is_described(tmp_path):
+    tags = re.findall(r"<img [^>]*>", write(tmp_path / "page.html"))
+    assert len(tags) == 3 * 3 + 3 * 2 + 1, "three planes of three volumes, their two errors, the scale"
+    assert all(re.search(r'alt="[^"]+"', tag) for tag in tags)
+
+
+def test_the_pictures_of_the_page_are_the_views(tmp_path):
+    page = write(tmp_path / "page.html", spacing=(1.0, 1.0, 1.0))
+    first = np.asarray(Image.open(io.BytesIO(images(page)[0])))
+    np.testing.assert_array_equal(first, grey(view(ramp(), "axial"), **HU))
+
+
+def test_the_best_of_each_column_is_bold(tmp_path):
+    page = write(tmp_path / "page.html")
+    rows = dict(re.findall(r'<th scope="row">(FDK|DDS)</th>(.*?)</tr>', page, re.DOTALL))
+    assert "<b>" not in rows["FDK"]
+    bold = re.findall(r"<b>([^<]+)</b>", rows["DDS"])
+    assert bold == ["31.00", "0.620", "0.050"] * 3 + ["0.00050"], "all but SDiff itself, where less is not better"
+
+
+def test_equals_are_equally_bold_and_nothing_is_where_all_are_equal(tmp_path):
+    three = {"reconstructions": {"A": ramp(1), "B": ramp(2), "C": ramp(3)}}
+    table = {"A": metrics(30.001), "B": metrics(30.004), "C": metrics(20.0)}
+    page = write(tmp_path / "page.html", table=table, **three)
+    assert page.count("<b>30.00</b>") == 2 * 3
+    assert "<b>0.100</b>" not in page
+
+
+def test_a_missing_metric_leaves_its_column_out(tmp_path):
+    table = {"FDK": metrics(24.0, lpips=None), "DDS": metrics(31.0, lpips=None)}
+    page = write(tmp_path / "page.html", table=table)
+    assert page.count(">PSNR ↑<") == 3
+    assert "LPIPS" not in page
+
+
+def test_without_a_truth_no_errors_are_claimed(tmp_path):
+    table = {"FDK": {"sdiff": 0.02}, "DDS": {"sdiff": 0.01}}
+    page = write(tmp_path / "page.html", truth=None, table=table)
+    assert len(images(page)) == 3 * 2
+    assert not re.search(r"PSNR|Errors|\|Δ\||Truth|dB", page)
+    assert "0.02000" in page
+
+
+def test_names_and_values_cannot_break_the_page(tmp_path):
+    nasty = "<b>&\"'"
+    page = write(
+        tmp_path / "page.html",
+        title=nasty,
+        reconstructions={nasty: ramp(1)},
+        table={nasty: metrics(30.0)},
+        recipe={nasty: nasty},
+    )
+    assert nasty not in page
+    assert "&lt;b&gt;&amp;" in page
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    steps = [{"step": i, "sigma": 1.0, "psnr": None, "sdiff": 0.01} for i in range(3)]
+    pages = [write(tmp_path / name, trajectory={"DDS": steps}) for name in ("a.html", "b.html")]
+    assert pages[0] == pages[1]
+    assert len(images(pages[0], "svg")) == 1, "no curve where no value is known"
+
+
+def test_an_old_page_survives_a_failure_and_no_debris_stays(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    before = write(path)
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises((OSError, CosliceError)):
+        write(path, title="Another")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"reconstructions": {"DDS": torch.zeros(8, 12, 15)}}, ["DDS", "(8, 12, 15)", "(8, 12, 16)"]),
+        ({"reconstructions": {"DDS": torch.full(SHAPE, float("nan"))}}, ["DDS", "not finite"]),
+        ({"truth": None, "reconstructions": {}}, ["no volume"]),
+        ({"spacing": (1.0, 0.0, 1.0)}, ["spacing", "positive"]),
+        ({"display": (400.0, 40.0)}, ["display", "400", "low < high"]),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(tmp_path, change, words):
+    with pytest.raises(CosliceError) as caught:
+        write(tmp_path / "page.html", **change)
+    assert all(word in str(caught.value) for word in words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strip_has_a_column_for_each_volume_and_equal_ones_look_equal(tmp_path):
+    width = 60
+    volumes = {"Truth": ramp(), "Same": ramp(), "Other": ramp(5)}
+    picture(tmp_path / "strip.png", volumes, spacing=SPACING, width=width, **HU)
+    buffer = io.BytesIO()
+    picture(buffer, volumes, spacing=SPACING, width=width, **HU)
+    assert buffer.getvalue() == (tmp_path / "strip.png").read_bytes()
+    sheet = np.asarray(Image.open(buffer).convert("RGB"))
+    gap, head = 2, 18
+    columns = [sheet[head:, gap + i * (width + gap) :][:, :width] for i in range(3)]
+    np.testing.assert_array_equal(columns[0], columns[1])
+    assert (columns[0] != columns[2]).any()
+    assert sheet.shape[1] == 3 * (width + gap) + gap
+
+
+def test_a_strip_enlarges_what_it_frames():
+    volume = torch.zeros(40, 40, 40)
+    volume[20:, :, :20] = 1  # superior and left: up and to the right
+    buffer = io.BytesIO()
+    how = {"spacing": (1.0, 1.0, 1.0), "window": (0.0, 1.0), "display": (0.0, 1.0), "width": 80}
+    picture(buffer, {"Mark": volume}, planes=["coronal"], focus=(0.0, 1.0), **how)
+    # Framed are the upper 16 rows and the last 32 of 40 columns, so the mark's edge is 12/32 across.
+    part = np.asarray(Image.open(buffer).convert("L"))[18 + 80 + 2 :, 2:82][:40]
+    assert part[:, :27].max() < 50
+    assert part[:, 33:].min() > 200
+
+
+def test_an_unknown_plane_is_refused():
+    with pytest.raises(CosliceError, match=r"oblique.*axial, coronal, sagittal"):
+        view(ramp(), "oblique")

@@ -1,0 +1,175 @@
+"""A compact convolutional U-Net for slices, with a noise label.
+
+The network sees an image at half resolution: `pixel_unshuffle` folds each 2x2 block of pixels into
+channels first and unfolds it last, which quarters the cost of every layer and loses nothing. It has
+no attention and no fixed size, so one set of weights serves any image whose sides are multiples of
+`UNet.stride`.
+
+The noise label enters every block as a scale and a shift of its second normalisation (FiLM).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["UNet", "UNetConfig"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The shape of a `UNet`.
+
+    Attributes:
+        image_channels: channels of the image (1 for a slice, k for a patch of k slices).
+        channels: width of the first level.
+        multipliers: width of each level, in units of `channels`; the resolution halves between levels.
+        blocks: residual blocks per level, on the way down and on the way up.
+        fold: side of the pixel block folded into channels before the first layer.
+    """
+
+    image_channels: int = 1
+    channels: int = 48
+    multipliers: tuple[int, ...] = (1, 2, 3, 3)
+    blocks: int = 2
+    fold: int = 2
+
+    @property
+    def stride(self) -> int:
+        """Image sides must be multiples of this."""
+        return self.fold * 2 ** (len(self.multipliers) - 1)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> UNetConfig:
+        return cls(**{**values, "multipliers": tuple(values["multipliers"])})
+
+
+class UNet(nn.Module):
+    """F(x, c): image (b, image_channels, h, w) and noise label (b,) -> image of the same shape.
+
+    h and w are multiples of `stride`.
+    """
+
+    def __init__(self, config: UNetConfig = UNetConfig()):
+        super().__init__()
+        self.config = config
+        widths = [config.channels * m for m in config.multipliers]
+        label_width = 4 * config.channels
+        folded = config.image_channels * config.fold**2
+
+        self.label = Label(config.channels, label_width)
+        self.first = nn.Conv2d(folded, widths[0], 3, padding=1)
+
+        self.down = nn.ModuleList()
+        skips = [widths[0]]
+        width = widths[0]
+        for level, level_width in enumerate(widths):
+            for _ in range(config.blocks):
+                self.down.append(Block(width, level_width, label_width))
+                width = level_width
+                skips.append(width)
+            if level < len(widths) - 1:
+                self.down.append(Downsample(width))
+                skips.append(width)
+
+        self.middle = Block(width, width, label_width)
+
+        self.up = nn.ModuleList()
+        for level, level_width in reversed(list(enumerate(widths))):
+            for _ in range(config.blocks + 1):
+                self.up.append(Block(width + skips.pop(), level_width, label_width))
+                width = level_width
+            if level > 0:
+                self.up.append(Upsample(width))
+
+        self.last_norm = nn.GroupNorm(8, width)
+        self.last = nn.Conv2d(width, folded, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    @property
+    def stride(self) -> int:
+        return self.config.stride
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        embedded = self.label(label.float())
+        x = self.first(F.pixel_unshuffle(image, self.config.fold))
+        skips = [x]
+        for layer in self.down:
+            x = layer(x, embedded)
+            skips.append(x)
+        x = self.middle(x, embedded)
+        for layer in self.up:
+            if isinstance(layer, Block):
+                x = torch.cat((x, skips.pop()), dim=1)
+            x = layer(x, embedded)
+        x = self.last(F.silu(self.last_norm(x)))
+        return F.pixel_shuffle(x, self.config.fold)
+
+
+class Block(nn.Module):
+    """A residual block of two 3x3 convolutions, the second normalised under the label's control."""
+
+    def __init__(self, width_in: int, width_out: int, label_width: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, width_in)
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.film = nn.Linear(label_width, 2 * width_out)
+        self.norm2 = nn.GroupNorm(8, width_out)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
+        # Each block starts as the identity, so the untrained network is a plain skip path.
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.film(label)[:, :, None, None].chunk(2, dim=1)
+        h = self.norm2(h) * (1 + scale) + shift
+        return self.skip(x) + self.conv2(F.silu(h))
+
+
+class Downsample(nn.Conv2d):
+    """Halves the resolution with a strided 3x3 convolution."""
+
+    def __init__(self, width: int):
+        super().__init__(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x)
+
+
+class Upsample(nn.Conv2d):
+    """Doubles the resolution: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, width: int):
+        super().__init__(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Label(nn.Module):
+    """Embeds the noise label: cosines and sines of geometric frequencies, then two dense layers.
+
+    (b,) float32 -> (b, width) in the weights' own type: the phase would not survive bfloat16.
+    """
+
+    def __init__(self, waves: int, width: int, lowest: float = 0.2, highest: float = 50.0):
+        super().__init__()
+        half = waves // 2
+        frequencies = lowest * (highest / lowest) ** (torch.arange(half) / max(half - 1, 1))
+        self.frequencies = frequencies.tolist()
+        self.dense1 = nn.Linear(2 * half, width)
+        self.dense2 = nn.Linear(width, width)
+
+    def forward(self, label: Tensor) -> Tensor:
+        phase = label[:, None] * label.new_tensor(self.frequencies)
+        waves = torch.cat((phase.cos(), phase.sin()), dim=1).to(self.dense1.weight.dtype)
+        return F.silu(self.dense2(F.silu(self.dense1(waves))))

@@ -1,0 +1,6 @@
+"""Operators A from volumes to measurements, each with its exact transpose."""
+
+from coslice.operators.base import Operator
+from coslice.operators.projector import Projector
+
+__all__ = ["Operator", "Projector"]

@@ -1,0 +1,60 @@
+"""A linear operator A from volumes to measurements, and the laws it owes.
+
+An operator owes: linearity; an exact adjoint, <A x, y> = <x, A^T y>; a normal, A^T A x, equal to the
+two in turn; the shapes it declares. `tests/laws.py` holds every operator and backend to them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from coslice.errors import CosliceError
+
+__all__ = ["Operator"]
+
+
+class Operator(ABC):
+    """A: volume -> measurement. Subclasses give `domain`, `codomain`, `forward` and `adjoint`.
+
+    Attributes:
+        domain: shape of a volume, (z, y, x).
+        codomain: shape of a measurement.
+    """
+
+    domain: tuple[int, ...]
+    codomain: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, volume: Tensor) -> Tensor:
+        """A x: float32 of shape `domain` -> `codomain`."""
+
+    @abstractmethod
+    def adjoint(self, measurement: Tensor) -> Tensor:
+        """A^T y: float32 of shape `codomain` -> `domain`."""
+
+    def normal(self, volume: Tensor) -> Tensor:
+        """A^T A x."""
+        return self.adjoint(self.forward(volume))
+
+    def __call__(self, volume: Tensor) -> Tensor:
+        """A x, checked for shape, and differentiable: its gradient is the adjoint."""
+        if tuple(volume.shape) != tuple(self.domain):
+            raise CosliceError(
+                f"{type(self).__name__}: a volume of shape {tuple(volume.shape)} was given, "
+                f"{tuple(self.domain)} (z, y, x) is needed."
+            )
+        return _Apply.apply(volume, self)  # type: ignore[no-any-return]
+
+
+class _Apply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, volume: Tensor, operator: Operator) -> Tensor:  # type: ignore[override]
+        ctx.operator = operator
+        return operator.forward(volume.detach())
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+        return ctx.operator.adjoint(gradient), None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from coslice.errors import CosliceError
 
-__all__ = ["atomic", "prepare_output"]
+__all__ = ["atomic", "output_folder", "prepare_output"]
 
 
 @contextmanager
@@ -74,6 +74,23 @@ def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:
             f"The folder {folder} cannot be written to: {_reason(error)}; choose another place."
         ) from error
     return folder
+
+
+@contextmanager
+def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """`prepare_output` now, so that it can refuse before the work; a folder made for nothing is removed again.
+
+    Raises:
+        CosliceError: as `prepare_output`.
+    """
+    existed = Path(folder).exists()
+    place = prepare_output(folder, overwrite)
+    try:
+        yield place
+    except BaseException:
+        if not existed and not any(place.iterdir()):
+            place.rmdir()
+        raise
 
 
 def _reason(error: OSError) -> str:

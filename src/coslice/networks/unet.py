@@ -90,8 +90,7 @@ class UNet(nn.Module):
 
         self.last_norm = nn.GroupNorm(8, width)
         self.last = nn.Conv2d(width, folded, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        _silence(self.last)
 
     @property
     def stride(self) -> int:
@@ -125,8 +124,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
         # Each block starts as the identity, so the untrained network is a plain skip path.
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        _silence(self.conv2)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -173,3 +171,9 @@ class Label(nn.Module):
         phase = label[:, None] * label.new_tensor(self.frequencies)
         waves = torch.cat((phase.cos(), phase.sin()), dim=1).to(self.dense1.weight.dtype)
         return F.silu(self.dense2(F.silu(self.dense1(waves))))
+
+
+def _silence(layer: nn.Conv2d) -> None:
+    """Make a layer put out zeros until it has learned something."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -7,9 +7,6 @@ plane "zx" along "y".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.errors import CosliceError
+from coslice.threads import one_each
 
 __all__ = ["SlicePrior"]
 
@@ -46,14 +44,21 @@ class SlicePrior:
         """The axis the slices are stacked along."""
         return next(axis for axis in "zyx" if axis not in self.plane)
 
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Refuse a volume (z, y, x) whose slices the network cannot take."""
+    def check(self, shape: tuple[int, ...], *sigmas: float) -> None:
+        """Refuse a volume (z, y, x) whose slices the network cannot take, and noise levels it was not trained for."""
         sides = tuple(shape["zyx".index(axis)] for axis in self.plane)
         if min(sides) < self.stride:
             raise CosliceError(
                 f"prior {self.name}: slices of {sides[0]} x {sides[1]} pixels were given, but the network needs at "
                 f"least {self.stride} x {self.stride}; choose a larger --size or a larger scan."
             )
+        low, high = self.sigma_range
+        for sigma in sigmas:
+            if not low <= sigma <= high:
+                raise CosliceError(
+                    f"prior {self.name}: sigma {sigma:g} was asked for, but it was trained for {low:g} to {high:g}; "
+                    "choose the schedule within that range."
+                )
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -62,13 +67,7 @@ class SlicePrior:
         Raises:
             CosliceError: slices smaller than the stride, or sigma outside what the network was trained for.
         """
-        self.check(tuple(x.shape))
-        low, high = self.sigma_range
-        if not low <= sigma <= high:
-            raise CosliceError(
-                f"prior {self.name}: sigma {sigma:g} was asked for, but it was trained for {low:g} to {high:g}; "
-                "choose the schedule within that range."
-            )
+        self.check(tuple(x.shape), sigma)
         order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
         stack = x.permute(order)
         denoised = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
@@ -77,7 +76,7 @@ class SlicePrior:
             out.copy_(self._denoise(some, sigma))
 
         if x.device.type == "cpu":
-            with _one_thread_each() as workers:
+            with one_each() as workers:
                 list(workers.map(denoise, stack.split(1), denoised.split(1)))
         else:
             list(map(denoise, stack.split(self.batch), denoised.split(self.batch)))
@@ -90,21 +89,3 @@ class SlicePrior:
         images = F.pad(slices[:, None], (0, right, 0, down), mode="reflect")
         level = torch.full((len(images),), sigma, device=images.device)
         return self.denoiser(images, level)[:, 0, :height, :width]
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """A pool as wide as torch's, whose workers run every operation on one thread.
-
-    Normalisations sum in an order that depends on how many threads share an operation, and float32 convolutions
-    in one that depends on how many images share a call. One image on one thread makes the result independent of
-    thread count and stack height, bit for bit. It is also faster where the cores are shared with other work: no
-    operation waits for a thread that was put aside.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as workers:
-            yield workers
-    finally:
-        torch.set_num_threads(threads)

@@ -79,7 +79,7 @@ def load_prior(name: str, device: torch.device | str = "cpu") -> LoadedPrior:
             f"prior: {path.name} was given, but it is not a coslice prior ({_first_line(error)}); "
             "give an embedded name or a file made by coslice."
         ) from error
-    network = network.to(device, _fast_dtype(torch.device(device)), memory_format=torch.channels_last)
+    network = network.to(device, _fast_dtype(torch.device(device))).to(memory_format=torch.channels_last)  # pyright: ignore
     denoiser = EDMDenoiser(network, described["data_mean"], described["data_std"]).eval().requires_grad_(False)
     prior = SlicePrior(
         denoiser=denoiser,

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
@@ -75,7 +76,7 @@ class Trainer:
     def __init__(self, pool: SlicePool, recipe: Recipe, folder: Path, compiled: bool = False):
         self.pool, self.recipe, self.folder = pool, recipe, folder
         torch.manual_seed(recipe.seed)
-        network = UNet(recipe.network).to(memory_format=torch.channels_last)
+        network = UNet(recipe.network).to(memory_format=torch.channels_last)  # pyright: ignore
         self.denoiser = EDMDenoiser(network, recipe.data_mean, recipe.data_std)
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
@@ -84,7 +85,7 @@ class Trainer:
         # One thread per part, instead of many threads per operation, does not stall on a busy machine.
         torch.set_num_threads(1)
         self.workers = ThreadPoolExecutor(recipe.parts)
-        self.fast = torch.compile(network) if compiled else network
+        self.fast: Any = torch.compile(network) if compiled else network
         self.resume()
 
     def run(self, save_every: float = 300.0, log_every: int = 3_200) -> Iterator[dict]:
@@ -163,9 +164,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def validation_loss(
-    denoiser: EDMDenoiser, images: Tensor, sigmas: Iterable[float], seed: int = 0
-) -> dict[float, float]:
+def validation_loss(denoiser: nn.Module, images: Tensor, sigmas: Iterable[float], seed: int = 0) -> dict[float, float]:
     """Root-mean-square denoising error of D at each sigma, over images (n, 1, h, w) and fixed noise."""
     result = {}
     for sigma in sigmas:

@@ -1,0 +1,39 @@
+"""coslice: 3D medical images from diffusion priors trained on 2D slices, kept coherent by ISCS."""
+
+from coslice.errors import CosliceError
+from coslice.geometry import ConeBeam, FanBeam, Grid, Orbit, ParallelBeam, limited_angle, sparse_view
+from coslice.io.nifti import read_nifti, write_nifti
+from coslice.metrics import evaluate
+from coslice.noise import Identical, Independent, Key, Slerp
+from coslice.operators import Projector
+from coslice.priors import load_prior
+from coslice.reconstruction import Recipe, run
+from coslice.sample import sample, start
+from coslice.volume import CT_WINDOW, Volume, Window
+
+__all__ = [
+    "CT_WINDOW",
+    "ConeBeam",
+    "CosliceError",
+    "FanBeam",
+    "Grid",
+    "Identical",
+    "Independent",
+    "Key",
+    "Orbit",
+    "ParallelBeam",
+    "Projector",
+    "Recipe",
+    "Slerp",
+    "Volume",
+    "Window",
+    "evaluate",
+    "limited_angle",
+    "load_prior",
+    "read_nifti",
+    "run",
+    "sample",
+    "sparse_view",
+    "start",
+    "write_nifti",
+]

@@ -1,0 +1,5 @@
+"""`python -m coslice` is the `coslice` command."""
+
+from coslice.cli import main
+
+main()

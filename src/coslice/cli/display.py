@@ -1,0 +1,95 @@
+"""What the terminal shows: messages, progress with time left, and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from coslice.metrics import PLANES
+from coslice.reconstruction import Progress as Told
+
+__all__ = ["Watch", "say", "show_table", "warn"]
+
+_out = Console(highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    _out.print(escape(text))
+
+
+def warn(text: str) -> None:
+    _err.print(f"[bold red]coslice:[/] {escape(text)}")
+
+
+class Watch:
+    """Progress bars with the time gone and the time left: `with watch.task("DDS") as progress: ...`."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", table_column=None),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=_err,
+        )
+
+    def __enter__(self) -> Watch:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Told]:
+        bar = self._bars.add_task(title, total=None)
+        shown = ""
+
+        def progress(phase: str, done: int, total: int) -> None:
+            nonlocal shown
+            if phase != shown:
+                shown = phase
+                self._bars.reset(bar, total=total, description=f"{title}: {phase}")
+            self._bars.update(bar, completed=done)
+
+        yield progress
+
+
+def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, caption=_caption(metrics))
+    table.add_column("\n", no_wrap=True)
+    for plane in PLANES:
+        table.add_column(f"{plane}\nPSNR SSIM LPIPS", justify="right", no_wrap=True)
+    table.add_column("\nSDiff", justify="right", no_wrap=True)
+    table.add_column("\n|Δ|", justify="right", no_wrap=True)
+    for title, values in metrics.items():
+        cells = [
+            " ".join(_number(values[plane][name], digits) for name, digits in (("psnr", 2), ("ssim", 3), ("lpips", 3)))
+            for plane in PLANES
+        ]
+        table.add_row(title, *cells, _number(values["sdiff"], 4), _number(values["sdiff_gap"], 4))
+    _out.print(table)
+
+
+def _caption(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    truth = next(iter(metrics.values()))["sdiff_truth"]
+    return f"PSNR in dB; SDiff of the truth {truth:.5f}; |Δ| = |SDiff - SDiff of the truth|"
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text  # .937, as the papers' readers know it

@@ -28,6 +28,9 @@ from coslice.volume import CT_WINDOW, Volume
 
 __all__ = ["main"]
 
+DEMO_SLICES = (8, 56)
+"""Enough to see the slices flicker, few enough to wait for on a laptop."""
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -63,12 +66,12 @@ def demo(
     """Reconstruct the embedded chest CT from 30 cone-beam views, with and without ISCS, beside FDK."""
     place = _device(device)
     loaded = load_prior("ct", place)
-    scan = embedded_scan()
     recipe = Recipe(method="dds", steps=steps)
     chosen_method(recipe)
+    scan = embedded_scan()
     with output_folder(out, overwrite) as folder:
         say(SCAN_CREDIT)
-        study = simulate(scan, loaded.window, device=place)
+        study = simulate(scan, loaded.window, slices=DEMO_SLICES, device=place)
         _work(study, {"dds-independent": replace(recipe, noise="independent"), "dds-iscs": recipe}, loaded, folder)
 
 

@@ -51,7 +51,6 @@ def main() -> None:
         for images in (half, full)
     }
     save_prior(options.out, denoiser, CT_WINDOW, "yx", SIGMA_RANGE, card)
-    print(json.dumps(card["validation_rmse_hu"], indent=2))
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def write(
     picture(folder / "comparison.png", {"truth": truth} | titled(volumes), spacing=spacing, window=window)
     write_report(
         folder / "report.html",
-        title=f"{TASKS[study.settings['task']].capitalize()}, {study.settings['views']} views",
+        title=f"{TASKS[study.settings['task']]}, {study.settings['views']} views",
         truth=truth,
         reconstructions=titled(volumes),
         table=titled(metrics),

@@ -21,7 +21,7 @@ from coslice.operators import Operator, Projector
 
 __all__ = ["TASKS", "Problem", "cone_beam_ct", "view_angles"]
 
-TASKS = {"svct": "sparse-view CT", "lact": "limited-angle CT"}
+TASKS = {"svct": "Sparse-view CT", "lact": "Limited-angle CT"}
 """Tasks by the name the command line gives them."""
 
 

@@ -11,6 +11,7 @@ from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Grid, sparse_view
 from coslice.operators import Projector
 from coslice.operators.base import Operator
+from laws import assert_pseudo_inverse
 
 
 class Dense(Operator):
@@ -217,3 +218,10 @@ def test_sirt_on_a_projector_with_voxels_no_ray_meets():
     assert all(after <= before for before, after in pairwise(norms))
     assert float(x[voxels == 0].abs().max()) == 0
     assert torch.allclose(inverse(y, start=truth), truth, atol=1e-4)
+
+
+def test_cgls_to_its_end_is_the_pseudo_inverse_of_a_projector():
+    """Few rays through many voxels, so that all singular values are far from 0."""
+    scanner = ConeBeam((0.0, 0.6, 2.1), (4, 6), (3.0, 3.0), source_axis=60, axis_detector=40)
+    projector = Projector(scanner, Grid((6, 12, 12)))
+    assert_pseudo_inverse(projector, lambda y: cgls(projector, y, 150), tolerance=1e-3)

@@ -1,5 +1,7 @@
 """The papers as values: every published constant, with its source. No logic lives here.
 
+Where our default is another number, a comment says which was published and why ours differs.
+
 `+ISCS` is not a method: it is `--noise iscs` on any of the diffusion methods.
 """
 
@@ -48,6 +50,9 @@ DDS = Method(
     title="DDS",
     source="Chung et al., ICLR 2024; CT settings of Du et al., ICLR 2026, section 4.1, appendix A.3 and their code",
     fidelity="proximal-cg",
+    # Published: 5. Sampling starts at FDK, which is wrong by about 0.1; noise far above that only wipes out what it
+    # knows, and spends a third of the steps on it (docs/results.md).
+    sigma_max=0.5,
 )
 
 DDNM = Method(
@@ -71,7 +76,7 @@ CGLS = Method(name="cgls", title="CGLS", source="Hestenes & Stiefel 1952, on the
 ADMM_TV = Method(
     name="admm-tv",
     title="ADMM-TV",
-    source="Du et al., ICLR 2026, eq. 13; weight and penalty tuned on a training scan",
+    source="Du et al., ICLR 2026, eq. 13; weight and penalty tuned on a training scan at 128 and 256 pixels",
     iterations=30,
 )
 

@@ -142,8 +142,8 @@ def admm_step(
 def admm_tv(
     operator: Operator,
     y: Tensor,
-    weight: float = 0.01,
-    penalty: float = 0.3,
+    weight: float = 0.06,
+    penalty: float = 1.0,
     iterations: int = 30,
     cg_iterations: int = 5,
     axes: tuple[str, ...] = ("z", "y", "x"),

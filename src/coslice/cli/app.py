@@ -89,7 +89,7 @@ def reconstruct(
     anchor_angle: Annotated[float | None, typer.Option(help="Angle of ISCS's anchors in degrees.  [as drawn]")] = None,
     prior: Annotated[str, typer.Option(help="Name of an embedded prior, or a file.")] = "ct",
     steps: Annotated[int | None, typer.Option(help="Network evaluations.  [30]")] = None,
-    sigma_max: Annotated[float | None, typer.Option(help="First noise level.  [5]")] = None,
+    sigma_max: Annotated[float | None, typer.Option(help="First noise level.  [dds: 0.5; ddnm: 5]")] = None,
     sigma_min: Annotated[float | None, typer.Option(help="Last noise level.  [0.01]")] = None,
     eta: Annotated[float | None, typer.Option(help="Share of fresh noise, 0 to 1.  [1]")] = None,
     cg_iterations: Annotated[int | None, typer.Option(help="CG iterations of dds.  [10]")] = None,

@@ -111,7 +111,8 @@ def chosen_method(recipe: Recipe) -> Method:
     # Building the cheap parts is checking their numbers, before any file is read or made.
     geometric(method.steps, method.sigma_max, method.sigma_min)
     Eta(method.eta)
-    _noise(recipe, recipe.noise, "z")
+    for name in (recipe.noise, recipe.start_noise or recipe.noise):
+        _noise(recipe, name, "z")
     for name in ("cg_iterations", "sirt_iterations"):
         if getattr(method, name) < 1:
             raise CosliceError(f"{name}: {getattr(method, name)} was given, at least 1 is needed.")

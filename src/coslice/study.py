@@ -32,7 +32,7 @@ from coslice.io.nifti import write_nifti
 from coslice.metrics import evaluate
 from coslice.reconstruction import Recipe, Result, chosen_method
 from coslice.report import picture, write_report
-from coslice.tasks import TASKS, Problem, cone_beam_ct, view_angles
+from coslice.tasks import PUBLISHED_WEDGE, TASKS, Problem, cone_beam_ct, view_angles
 from coslice.volume import Volume, Window
 
 __all__ = ["Study", "measure", "parse_slices", "simulate", "write", "write_json"]
@@ -104,7 +104,7 @@ def simulate(
     settings = {
         "task": task,
         "views": len(angles),
-        "angle": angle if angle is not None or task == "svct" else 100.0,
+        "angle": PUBLISHED_WEDGE if task == "lact" and angle is None else angle,
         "slices": list(slices) if slices else [0, scan.shape[0]],
         "size": list(truth.shape[1:]),
         "spacing_mm": list(truth.spacing),

@@ -19,10 +19,13 @@ from coslice.geometry import Grid, limited_angle, sparse_view
 from coslice.methods import published_cone_beam
 from coslice.operators import Operator, Projector
 
-__all__ = ["TASKS", "Problem", "cone_beam_ct", "view_angles"]
+__all__ = ["PUBLISHED_WEDGE", "TASKS", "Problem", "cone_beam_ct", "view_angles"]
 
 TASKS = {"svct": "Sparse-view CT", "lact": "Limited-angle CT"}
 """Tasks by the name the command line gives them."""
+
+PUBLISHED_WEDGE = 100.0
+"""Of limited-angle CT, degrees (section 4.1)."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def view_angles(task: str, views: int | None = None, angle: float | None = None)
             )
         return sparse_view(30 if views is None else views)
     if task == "lact":
-        wedge = 100.0 if angle is None else angle
+        wedge = PUBLISHED_WEDGE if angle is None else angle
         if not 0 < wedge <= 360:
             raise CosliceError(
                 f"task lact: an angle of {wedge:g} degrees was given, more than 0 and at most 360 is needed."

@@ -35,7 +35,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}", table_column=None),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -123,10 +123,10 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.images += recipe.batch
-        keep = 1 - recipe.batch / min(recipe.ema, max(self.images / 2, recipe.batch))
+        share = recipe.batch / min(recipe.ema, max(self.images / 2, recipe.batch))
         with torch.no_grad():
             for averaged, current in zip(self.average.parameters(), network.parameters(), strict=True):
-                averaged.lerp_(current, 1 - keep)
+                averaged.lerp_(current, share)
         return sum(losses) / len(losses), recipe.batch
 
     def _gradient(self, images: Tensor, sigma: Tensor, noise: Tensor) -> tuple[float, tuple[Tensor, ...]]:

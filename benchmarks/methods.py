@@ -50,14 +50,14 @@ def main() -> None:
     scan = read_nifti(options.scan) if options.scan else embedded_scan()
     loaded = load_prior(options.prior)
     cut = parse_slices(options.slices, scan.shape[0])
-    study = simulate(scan, loaded.window, options.task, options.views, options.angle, cut, options.size)
+    study = simulate(scan, loaded.window_for(scan), options.task, options.views, options.angle, cut, options.size)
     settings = {"seed": options.seed, "steps": options.steps, "sirt_iterations": options.sirt_iterations}
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     for name in options.methods:
         if name not in rows:
             recipe = recipe_of(name, **settings)
             began = time.perf_counter()
-            prior = loaded.prior if recipe.method in DIFFUSION else None
+            prior = loaded if recipe.method in DIFFUSION else None
             result = run(study.problem, recipe, prior, study.unit)
             seconds = time.perf_counter() - began
             metrics = evaluate(result.reconstruction, study.unit)

@@ -1,14 +1,16 @@
 """Small scans on disk, and a prior small enough to be trained in no time: none, since it need not be good."""
 
+import sys
+
 import nibabel
 import numpy as np
 import pytest
 import torch
 
+from coslice.cli import main
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
-from coslice.priors import save_prior
-from coslice.volume import CT_WINDOW
+from coslice.priors import SlicePrior, save_prior
 
 
 def ball(shape=(16, 32, 32), spacing=(2.0, 4.0, 4.0), radius=50.0):
@@ -37,5 +39,19 @@ def tiny_prior(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
     network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
-    save_prior(path, EDMDenoiser(network, 0.2, 0.2), CT_WINDOW, "yx", (0.002, 20.0), {"name": "tiny"})
+    save_prior(path, SlicePrior(EDMDenoiser(network, 0.2, 0.2), network.stride, (0.002, 20.0), card={"name": "tiny"}))
     return path
+
+
+@pytest.fixture
+def coslice(capsys, monkeypatch):
+    """Run the command line in this process: coslice(*arguments) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["coslice", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        return left.value.code or 0, said.out, said.err
+
+    return run

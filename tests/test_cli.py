@@ -9,22 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from coslice.cli import main
 from coslice.io.nifti import read_nifti
-
-
-@pytest.fixture
-def coslice(capsys, monkeypatch):
-    """Run the command line in this process: coslice(*arguments) -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["coslice", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return left.value.code or 0, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 def compared(slices, steps):
-    loaded = load_prior("ct")
-    study = simulate(embedded_scan(), loaded.window, "svct", slices=slices)
-    results = {
-        noise: run(study.problem, Recipe(noise=noise, steps=steps), loaded.prior) for noise in ("independent", "iscs")
-    }
+    prior = load_prior("ct")
+    scan = embedded_scan()
+    study = simulate(scan, prior.window_for(scan), "svct", slices=slices)
+    results = {noise: run(study.problem, Recipe(noise=noise, steps=steps), prior) for noise in ("independent", "iscs")}
     metrics = {noise: evaluate(result.reconstruction, study.unit, lpips=False) for noise, result in results.items()}
     metrics["fdk"] = evaluate(results["iscs"].initial, study.unit, lpips=False)
     return metrics

@@ -11,7 +11,8 @@ import torch
 from nibabel.orientations import aff2axcodes, inv_ornt_aff
 
 from coslice.errors import CosliceError
-from coslice.io import atomic, prepare_output, read_nifti, write_nifti
+from coslice.io.files import atomic, prepare_output
+from coslice.io.nifti import read_nifti, write_nifti
 from coslice.volume import Volume
 
 ORIENTATIONS = [tuple(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]

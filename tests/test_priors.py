@@ -1,15 +1,18 @@
 """The 2D prior on a volume, its file, and EDM preconditioning."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
-from coslice.priors import SlicePrior, embedded_priors, load_prior, save_prior
+from coslice.priors import SlicePrior, embedded_priors, load_prior, read_card, save_prior, stored_priors
 from coslice.volume import CT_WINDOW
 
 SMALL = UNetConfig(channels=16, multipliers=(1, 2), blocks=1)
@@ -106,43 +109,102 @@ def test_a_silent_network_is_the_best_linear_denoiser():
     assert float(loss.detach()) == pytest.approx(1.0, abs=0.02)
 
 
-def test_a_saved_prior_loads_with_its_card(tmp_path, network):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_saved_prior_loads_with_its_card_and_computes_in_the_type_it_is_stored_in(tmp_path, network, dtype):
     path = tmp_path / "mine.safetensors"
     rounded = UNet(SMALL)
-    rounded.load_state_dict({key: value.bfloat16().float() for key, value in network.state_dict().items()})
+    rounded.load_state_dict({key: value.to(dtype).float() for key, value in network.state_dict().items()})
     denoiser = EDMDenoiser(rounded.requires_grad_(False), 0.25, 0.15)
-    save_prior(path, denoiser, CT_WINDOW, "zx", (0.01, 8.0), {"name": "mine"})
+    save_prior(path, SlicePrior(denoiser, 4, (0.01, 8.0), "zx", "mr", card={"name": "mine"}), dtype)
     loaded = load_prior(str(path))
-    assert (loaded.prior.along, loaded.prior.stride, loaded.prior.sigma_range) == ("y", 4, (0.01, 8.0))
-    assert loaded.window == CT_WINDOW and loaded.card == {"name": "mine"}
+    assert (loaded.along, loaded.stride, loaded.sigma_range, loaded.window) == ("y", 4, (0.01, 8.0), "mr")
+    assert loaded.card == {"name": "mine"}
+    assert dtype == torch.bfloat16 or next(loaded.network.parameters()).dtype == torch.float32
     x = torch.rand(1, 1, 16, 16)
-    theirs = loaded.prior.denoiser.float()(x, torch.tensor([0.5]))
+    theirs = loaded.denoiser.float()(x, torch.tensor([0.5]))
     torch.testing.assert_close(theirs, denoiser(x, torch.tensor([0.5])))
 
 
-def test_files_that_are_no_prior_are_refused(tmp_path):
-    with pytest.raises(CosliceError, match=r"neither an embedded prior \(ct.*\) nor a file"):
+def test_a_batch_of_images_is_a_volume_of_slices(prior, volume):
+    """The one call takes both; images may have a noise level each."""
+    images = volume[:, None]
+    torch.testing.assert_close(prior(images, 0.3)[:, 0], prior(volume, 0.3), rtol=1e-5, atol=1e-6)
+    levels = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    each = torch.cat([prior(image[None], float(level)) for image, level in zip(images, levels, strict=True)])
+    torch.testing.assert_close(prior(images, levels), each, rtol=1e-5, atol=1e-6)
+    with pytest.raises(CosliceError, match=r"images \(b, 1, h, w\)"):
+        prior(images.expand(-1, 3, -1, -1), 0.3)
+    with pytest.raises(CosliceError, match="one sigma, or one for each image"):
+        prior(images, levels[:3])
+    with pytest.raises(CosliceError, match=r"trained for 0\.01 to 10"):
+        prior(images, torch.tensor([0.1] * 6 + [11.0]))
+    with pytest.raises(CosliceError, match="takes a volume"):
+        prior(volume, levels)
+
+
+def test_files_that_are_no_prior_are_refused(tmp_path, network):
+    with pytest.raises(CosliceError, match=r"neither an embedded prior \(ct.*\), nor one of yours \(.*\), nor a file"):
         load_prior("no-such-prior")
+    with pytest.raises(CosliceError, match="is a folder"):
+        load_prior(tmp_path)
     garbage = tmp_path / "garbage.safetensors"
     garbage.write_bytes(b"\x80\x04cos\nsystem\n")
-    with pytest.raises(CosliceError, match="is not a coslice prior"):
-        load_prior(str(garbage))
+    with pytest.raises(CosliceError, match="cannot be read"):
+        load_prior(garbage)
     strange = tmp_path / "strange.safetensors"
     save_file({"weight": torch.zeros(3)}, strange)
-    with pytest.raises(CosliceError, match="is not a coslice prior"):
-        load_prior(str(strange))
-    mismatched = tmp_path / "mismatched.safetensors"
-    described = {"network": "unet", "config": SMALL.to_dict()}
-    save_file({"weight": torch.zeros(3)}, mismatched, metadata={"coslice": json.dumps(described)})
-    with pytest.raises(CosliceError, match="is not a coslice prior"):
-        load_prior(str(mismatched))
+    with pytest.raises(CosliceError, match="only these two can be imported"):
+        load_prior(strange)
+    good = tmp_path / "good.safetensors"
+    save_prior(good, SlicePrior(EDMDenoiser(network, 0.2, 0.2), 4, (0.01, 8.0)))
+    with safe_open(good, framework="pt") as file:
+        described, weights = json.loads(file.metadata()["coslice"]), {key: file.get_tensor(key) for key in file.keys()}
+    for changed, told in (
+        ({"network": "resnet"}, "resnet"),
+        ({"config": {**SMALL.to_dict(), "depth": 3}}, "depth"),
+        ({"denoiser": {"kind": "ddpm"}}, "ddpm"),
+        ({"config": {**SMALL.to_dict(), "channels": 24}}, "size mismatch|loading state_dict"),
+    ):
+        save_file(weights, garbage, metadata={"coslice": json.dumps(described | changed)})
+        with pytest.raises(CosliceError, match=rf"not a prior that coslice can use \(.*({told})"):
+            load_prior(garbage)
+    save_file(weights, garbage, metadata={"coslice": json.dumps({"network": "unet"})})
+    with pytest.raises(CosliceError, match="card, config, denoiser"):
+        read_card(garbage)
 
 
-def test_the_embedded_ct_prior_says_what_it_is():
-    loaded = load_prior("ct")
-    assert loaded.prior.plane == "yx" and loaded.prior.along == "z" and loaded.window == CT_WINDOW
-    assert {"name", "data", "licence", "images", "validation_rmse_hu"} <= set(loaded.card)
-    assert embedded_priors()["ct"].stat().st_size < 12_000_000
+def test_a_prior_of_ones_own_is_known_by_name(tmp_path, network, monkeypatch):
+    """The store is the folder in $COSLICE_PRIORS; an embedded name cannot be taken over."""
+    monkeypatch.setenv("COSLICE_PRIORS", str(tmp_path))
+    save_prior(tmp_path / "mine.safetensors", SlicePrior(EDMDenoiser(network, 0.2, 0.2), 4, (0.01, 8.0)))
+    save_prior(tmp_path / "ct.safetensors", SlicePrior(EDMDenoiser(network, 0.2, 0.2), 4, (0.01, 8.0)))
+    assert set(stored_priors()) == {"mine", "ct"}
+    assert load_prior("mine").stride == 4
+    assert load_prior("ct").card["name"] == "ct"
+
+
+def test_the_hub_says_clearly_what_is_wrong(monkeypatch):
+    with pytest.raises(CosliceError, match="is hf:OWNER/REPOSITORY"):
+        load_prior("hf:nobody")
+    offline = (
+        "import os; os.environ['HF_HUB_OFFLINE'] = '1'; import coslice\n"
+        "try: coslice.load_prior('hf:nobody/nothing')\nexcept coslice.CosliceError as error: print(error)"
+    )
+    told = subprocess.run([sys.executable, "-c", offline], capture_output=True, text=True, check=True).stdout
+    assert "could not be fetched from the Hugging Face Hub" in told and len(told.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CosliceError, match=r"pip install .coslice\[hub\]."):
+        load_prior("hf:nobody/nothing")
+
+
+@pytest.mark.parametrize("name", sorted(embedded_priors()))
+def test_an_embedded_prior_says_what_it_is(name):
+    card = read_card(name)
+    assert {"name", "title", "data", "licence", "images", "hardware", "validation_rmse"} <= set(card)
+    prior = load_prior(name)
+    assert (prior.plane, prior.along, prior.window) == {"ct": ("yx", "z", "ct"), "mr": ("zx", "y", "mr")}[name]
+    assert embedded_priors()[name].stat().st_size < 12_000_000
 
 
 def test_the_embedded_ct_prior_denoises_a_scan_it_never_saw():
@@ -152,7 +214,7 @@ def test_the_embedded_ct_prior_denoises_a_scan_it_never_saw():
 
     truth = CT_WINDOW.to_unit(embedded_scan().slices(20, 28).data)
     noisy = Independent().add_(truth.clone(), 0.1, Key(0))
-    denoised = load_prior("ct").prior(noisy, 0.1)
+    denoised = load_prior("ct")(noisy, 0.1)
     error = float((denoised - truth).square().mean().sqrt())
     voxelwise = 0.1 * float(truth.std()) / (float(truth.var()) + 0.01) ** 0.5
     assert error < 0.4 * voxelwise

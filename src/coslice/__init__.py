@@ -1,8 +1,9 @@
 """coslice: 3D medical images from diffusion priors trained on 2D slices, kept coherent by ISCS."""
 
+from typing import TYPE_CHECKING, Any
+
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Grid, Orbit, ParallelBeam, limited_angle, sparse_view
-from coslice.io.nifti import read_nifti, write_nifti
 from coslice.metrics import evaluate
 from coslice.noise import Identical, Independent, Key, Slerp
 from coslice.operators import Projector
@@ -10,6 +11,9 @@ from coslice.priors import load_prior
 from coslice.reconstruction import Recipe, run
 from coslice.sample import sample, start
 from coslice.volume import CT_WINDOW, Volume, Window
+
+if TYPE_CHECKING:
+    from coslice.io.nifti import read_nifti, write_nifti
 
 __all__ = [
     "CT_WINDOW",
@@ -37,3 +41,12 @@ __all__ = [
     "start",
     "write_nifti",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only on demand: a machine that is lent to train on packed slices need have nothing that reads scans.
+    if name in ("read_nifti", "write_nifti"):
+        from coslice.io import nifti
+
+        return getattr(nifti, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,8 @@ i = (i' + 1/2) n/n' - 1/2, hence
     M' = M T(s/2 - 1/2) S(s),        s = n/n'.
 
 Priors live in [0, 1]. A window [low, high] is the affine map u = (v - low)/(high - low), with values
-beyond its ends clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`).
+beyond its ends clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own
+(`scan_window`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from torch.nn import functional
 
 from coslice.errors import CosliceError
 
-__all__ = ["CT_WINDOW", "Volume", "Window", "flattens"]
+__all__ = ["CT_WINDOW", "Volume", "Window", "check_window", "flattens", "scan_window"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,42 @@ class Window:
 
 CT_WINDOW = Window(-1000.0, 1600.0)
 """The paper's window for CT (appendix A.2)."""
+
+
+def scan_window(name: str, data: Tensor) -> Window:
+    """The window called `name`, for a scan with voxels `data` (z, y, x).
+
+    "ct" is `CT_WINDOW`. "mr" runs from 0 to the 99.9th percentile of the positive voxels, since MR intensities have
+    no unit and differ from scan to scan. "LOW:HIGH" is those two numbers, whatever the scan.
+
+    Raises:
+        CosliceError: another name, or a scan without positive voxels where "mr" needs some.
+    """
+    check_window(name)
+    if name == "ct":
+        return CT_WINDOW
+    if name == "mr":
+        positive = data[data > 0]
+        if not len(positive):
+            raise CosliceError(
+                "window mr: the scan has no voxel above 0, so nothing says what is bright; leave it out."
+            )
+        return Window(0.0, float(np.percentile(positive.numpy(), 99.9)), "a.u.")
+    low, _, high = name.partition(":")
+    return Window(float(low), float(high), "")
+
+
+def check_window(name: str) -> None:
+    """Refuse a name that `scan_window` does not know, before there is a scan."""
+    if name in ("ct", "mr"):
+        return
+    low, _, high = name.partition(":")
+    try:
+        Window(float(low), float(high), "")
+    except ValueError as error:
+        raise CosliceError(
+            f'window: "{name}" was given, but it must be ct, mr, or LOW:HIGH, as in -160:240.'
+        ) from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)

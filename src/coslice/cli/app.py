@@ -13,6 +13,8 @@ import torch
 import typer
 
 from coslice.cli.display import Watch, say, show_table, warn
+from coslice.cli.priors import priors
+from coslice.cli.train import train
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
@@ -20,7 +22,7 @@ from coslice.io.nifti import read_nifti
 from coslice.methods import CLASSICAL, METHODS
 from coslice.metrics import evaluate as evaluate_metrics
 from coslice.noise import NOISES
-from coslice.priors import LoadedPrior, load_prior
+from coslice.priors import SlicePrior, load_prior
 from coslice.reconstruction import Recipe, Result, chosen_method, run
 from coslice.study import Study, measure, parse_slices, simulate, write
 from coslice.tasks import TASKS
@@ -37,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reconstruct 3D medical images with diffusion priors trained on 2D slices.",
 )
+app.add_typer(priors, name="priors")
+app.command()(train)
 
 
 def main() -> None:
@@ -65,14 +69,14 @@ def demo(
 ) -> None:
     """Reconstruct the embedded chest CT from 30 cone-beam views, with and without ISCS, beside FDK."""
     place = _device(device)
-    loaded = load_prior("ct", place)
+    prior = load_prior("ct", place)
     recipe = Recipe(method="dds", steps=steps)
     chosen_method(recipe)
     scan = embedded_scan()
     with output_folder(out, overwrite) as folder:
         say(SCAN_CREDIT)
-        study = simulate(scan, loaded.window, slices=DEMO_SLICES, device=place)
-        _work(study, {"dds-independent": replace(recipe, noise="independent"), "dds-iscs": recipe}, loaded, folder)
+        study = simulate(scan, prior.window_for(scan), slices=DEMO_SLICES, device=place)
+        _work(study, {"dds-independent": replace(recipe, noise="independent"), "dds-iscs": recipe}, prior, folder)
 
 
 @app.command()
@@ -119,27 +123,27 @@ def reconstruct(
         seed=seed,
     )
     chosen = chosen_method(recipe)  # names and numbers are checked before any file is read
-    loaded: LoadedPrior | None = None if method in CLASSICAL else load_prior(prior, place)
-    window = CT_WINDOW if loaded is None else loaded.window
+    loaded = None if method in CLASSICAL else load_prior(prior, place)
     whole = read_nifti(scan)
+    window = CT_WINDOW if loaded is None else loaded.window_for(whole)
     study = simulate(whole, window, task, views, angle, parse_slices(slices, whole.shape[0]), size, place)
     if loaded is not None:
-        loaded.prior.check(study.truth.shape, chosen.sigma_max, chosen.sigma_min)
+        loaded.check(study.truth.shape, chosen.sigma_max, chosen.sigma_min)
     with output_folder(out, overwrite) as folder:
         _work(study, {"reconstruction": recipe}, loaded, folder)
 
 
-def _work(study: Study, recipes: dict[str, Recipe], loaded: LoadedPrior | None, folder: Path) -> None:
+def _work(study: Study, recipes: dict[str, Recipe], prior: SlicePrior | None, folder: Path) -> None:
     """Run the recipes, by file stem, measure them, and fill the folder."""
     say(f"{study.truth!r}\n{TASKS[study.settings['task']]}, {study.settings['views']} cone-beam views")
     results: dict[str, Result] = {}
     with Watch() as watch:
         for stem, recipe in recipes.items():
             with watch.task(recipe.title) as progress:
-                results[stem] = run(study.problem, recipe, loaded and loaded.prior, study.unit, progress)
+                results[stem] = run(study.problem, recipe, prior, study.unit, progress)
         with watch.task("metrics") as progress:
             metrics = measure(study, results, lambda done, total: progress("planes", done, total))
-    write(folder, study, recipes, results, metrics, loaded and loaded.card)
+    write(folder, study, recipes, results, metrics, prior and prior.card)
     show_table({study.title(stem, recipes): values for stem, values in metrics.items()})
     say(f"Report: {folder / 'report.html'}")
 

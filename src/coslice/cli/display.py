@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from rich.table import Table
 from coslice.metrics import PLANES
 from coslice.reconstruction import Progress as Told
 
-__all__ = ["Watch", "say", "show_table", "warn"]
+__all__ = ["Watch", "say", "show_card", "show_priors", "show_table", "warn"]
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -81,6 +81,55 @@ def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
         ]
         table.add_row(title, *cells, _number(values["sdiff"], 4), _number(values["sdiff_gap"], 4))
     _out.print(table)
+
+
+def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str]) -> None:
+    """A line for each prior; what came with coslice and what the user brought."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in ("name", "what", "plane", "images", "licence"):
+        table.add_column(title)
+    for name, card in cards.items():
+        mark = "" if name in embedded else " (yours)"
+        images = f"{card['images']:,}" if "images" in card else "-"
+        told = (card.get("title", card.get("network", "-")), card.get("plane", "-"), images, card.get("licence", "-"))
+        table.add_row(name + mark, *(escape(str(cell)) for cell in told))
+    _out.print(table)
+
+
+def show_card(name: str, card: Mapping[str, Any]) -> None:
+    """All a prior's file says, an entry a line; tables of numbers as tables."""
+    _out.print(f"[bold]{escape(name)}[/]")
+    for key, value in card.items():
+        if isinstance(value, Mapping) and all(isinstance(row, Mapping) for row in value.values()):
+            _out.print(_grid(key, value))
+        elif isinstance(value, Mapping):
+            say(f"{_words(key)}: " + ", ".join(f"{inner} {_compact(item)}" for inner, item in value.items()))
+        elif isinstance(value, list | tuple) and any(isinstance(item, str) and " " in item for item in value):
+            say("\n".join([f"{_words(key)}:", *(f"  - {item}" for item in value)]))
+        else:
+            say(f"{_words(key)}: {_compact(value)}")
+
+
+def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=_words(title))
+    for column in ("", *columns):
+        table.add_column(column, justify="right" if column else "left")
+    for name, row in rows.items():
+        table.add_row(name, *(_compact(row.get(column, "-")) for column in columns))
+    return table
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_compact, value)) if len(value) == 2 else ", ".join(map(_compact, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _caption(metrics: Mapping[str, Mapping[str, Any]]) -> str:

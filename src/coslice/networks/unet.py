@@ -162,8 +162,7 @@ class Label(nn.Module):
     def __init__(self, waves: int, width: int, lowest: float = 0.2, highest: float = 50.0):
         super().__init__()
         half = waves // 2
-        frequencies = lowest * (highest / lowest) ** (torch.arange(half) / max(half - 1, 1))
-        self.frequencies = frequencies.tolist()
+        self.frequencies = [lowest * (highest / lowest) ** (i / max(half - 1, 1)) for i in range(half)]
         self.dense1 = nn.Linear(2 * half, width)
         self.dense2 = nn.Linear(width, width)
 

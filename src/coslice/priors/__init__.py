@@ -1,6 +1,16 @@
 """Priors: networks trained on 2D images, made into denoisers of volumes."""
 
+from coslice.priors.places import embedded_priors, stored_priors, user_store
 from coslice.priors.slices import SlicePrior
-from coslice.priors.store import LoadedPrior, embedded_priors, load_prior, save_prior
+from coslice.priors.store import import_prior, load_prior, read_card, save_prior
 
-__all__ = ["LoadedPrior", "SlicePrior", "embedded_priors", "load_prior", "save_prior"]
+__all__ = [
+    "SlicePrior",
+    "embedded_priors",
+    "import_prior",
+    "load_prior",
+    "read_card",
+    "save_prior",
+    "stored_priors",
+    "user_store",
+]

@@ -1,4 +1,4 @@
-"""A 2D prior applied to a volume, slice by slice (the ISCS paper's eq. 9).
+"""A 2D prior: a denoiser of images, applied to a volume slice by slice (the ISCS paper's eq. 9).
 
 Axes have names: the prior's images are planes of the volume, rows and columns given by `plane`, stacked
 `along` the axis that is left. The CT prior has plane "yx" along "z"; the published MR prior is coronal,
@@ -7,7 +7,8 @@ plane "zx" along "y".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,65 +16,101 @@ from torch.nn import functional as F
 
 from coslice.errors import CosliceError
 from coslice.threads import one_each
+from coslice.volume import Volume, Window, scan_window
 
 __all__ = ["SlicePrior"]
 
 
 @dataclass(frozen=True)
 class SlicePrior:
-    """D(x, sigma) of a volume: every slice through one 2D denoiser.
+    """D(x, sigma) in the unit window: of a volume, every slice alone, or of a batch of images.
 
     Attributes:
-        denoiser: module (b, 1, h, w), sigma (b,) -> (b, 1, h, w), in the unit window.
+        denoiser: module x (b, c, h, w), sigma (b,) -> (b, c, h, w), in the unit window.
         stride: sides of the denoiser's images are multiples of this; others are padded by reflection.
         sigma_range: noise levels the denoiser was trained for.
         plane: rows and columns of an image, two of "z", "y", "x".
+        window: name of the intensities that are 0 and 1, see `coslice.volume.scan_window`.
+        channels: of an image; a volume is denoised slice by slice only where it is 1.
         batch: slices at a time on an accelerator; a CPU takes one per thread.
         name: for messages.
+        card: name, data, licences, training, losses: for people.
     """
 
     denoiser: nn.Module
     stride: int
     sigma_range: tuple[float, float]
     plane: str = "yx"
+    window: str = "ct"
+    channels: int = 1
     batch: int = 4
     name: str = "prior"
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch module inside, with its own signature: NCSN++ (x, sigma), guided diffusion (x, t), UNet (x, c)."""
+        return self.denoiser.network  # type: ignore[return-value]
 
     @property
     def along(self) -> str:
         """The axis the slices are stacked along."""
         return next(axis for axis in "zyx" if axis not in self.plane)
 
+    def window_for(self, volume: Volume) -> Window:
+        """The intensities of `volume` that are 0 and 1 to this prior."""
+        return scan_window(self.window, volume.data)
+
     def check(self, shape: tuple[int, ...], *sigmas: float) -> None:
         """Refuse a volume (z, y, x) whose slices the network cannot take, and noise levels it was not trained for."""
-        sides = tuple(shape["zyx".index(axis)] for axis in self.plane)
+        self._check_sides(tuple(shape["zyx".index(axis)] for axis in self.plane))
+        self._check_sigmas(*sigmas)
+
+    def _check_sides(self, sides: tuple[int, ...]) -> None:
         if min(sides) < self.stride:
             raise CosliceError(
                 f"prior {self.name}: slices of {sides[0]} x {sides[1]} pixels were given, but the network needs at "
                 f"least {self.stride} x {self.stride}; choose a larger --size or a larger scan."
             )
+
+    def _check_sigmas(self, *sigmas: float) -> None:
         low, high = self.sigma_range
         for sigma in sigmas:
-            if not low <= sigma <= high:
+            # Single precision may round a bound to just outside itself.
+            if not low * (1 - 1e-6) <= sigma <= high * (1 + 1e-6):
                 raise CosliceError(
                     f"prior {self.name}: sigma {sigma:g} was asked for, but it was trained for {low:g} to {high:g}; "
                     "choose the schedule within that range."
                 )
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """Denoise x (z, y, x) at `sigma`.
+    def __call__(self, x: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> Tensor:
+        """Denoise x at `sigma`.
+
+        Args:
+            x: a volume (z, y, x), or images (b, c, h, w) of the prior's plane.
+            sigma: noise level in the unit window; for images also one each, (b,).
+            label: (b,), for images and a network that is conditioned on a class.
 
         Raises:
-            CosliceError: slices smaller than the stride, or sigma outside what the network was trained for.
+            CosliceError: slices smaller than the stride, sigma outside what the network was trained for, a volume
+                for a prior of several channels.
         """
+        if x.ndim == 4:
+            return self._denoised_images(x, sigma, label)
+        if x.ndim != 3 or self.channels != 1 or (isinstance(sigma, Tensor) and sigma.ndim > 0):
+            raise CosliceError(
+                f"prior {self.name}: x of shape {tuple(x.shape)} was given to a prior of {self.channels}-channel "
+                "images, which takes a volume (z, y, x) at one sigma if it has one channel, or images (b, c, h, w)."
+            )
+        sigma = float(sigma)
         self.check(tuple(x.shape), sigma)
         order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
         stack = x.permute(order)
         denoised = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
 
         def denoise(some: Tensor, out: Tensor) -> None:
-            out.copy_(self._denoise(some, sigma))
+            out.copy_(self._denoised(some[:, None], sigma)[:, 0])
 
         if x.device.type == "cpu":
             with one_each() as workers:
@@ -82,10 +119,22 @@ class SlicePrior:
             list(map(denoise, stack.split(self.batch), denoised.split(self.batch)))
         return denoised.permute([order.index(axis) for axis in range(3)])
 
+    def _denoised_images(self, x: Tensor, sigma: float | Tensor, label: Tensor | None) -> Tensor:
+        levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
+        if x.shape[1] != self.channels or (levels.ndim and levels.shape != x.shape[:1]):
+            raise CosliceError(
+                f"prior {self.name}: images {tuple(x.shape)} and sigma {tuple(levels.shape)} were given, "
+                f"images (b, {self.channels}, h, w) and one sigma, or one for each image, are needed."
+            )
+        self._check_sides(tuple(x.shape[-2:]))
+        self._check_sigmas(*levels.reshape(-1).tolist())
+        return self._denoised(x, levels, label)
+
     @torch.no_grad()  # again: the switch is per thread
-    def _denoise(self, slices: Tensor, sigma: float) -> Tensor:
-        height, width = slices.shape[1:]
+    def _denoised(self, images: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> Tensor:
+        height, width = images.shape[-2:]
         down, right = -height % self.stride, -width % self.stride
-        images = F.pad(slices[:, None], (0, right, 0, down), mode="reflect")
-        level = torch.full((len(images),), sigma, device=images.device)
-        return self.denoiser(images, level)[:, 0, :height, :width]
+        padded = F.pad(images, (0, right, 0, down), mode="reflect")
+        level = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).expand(len(images))
+        labels = () if label is None else (label,)
+        return self.denoiser(padded, level, *labels)[..., :height, :width]

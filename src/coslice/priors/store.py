@@ -2,124 +2,237 @@
 
 The metadata entry "coslice" is a JSON object:
 
-    network, config        architecture and its shape
-    data_mean, data_std    of the EDM preconditioning, in the unit window
-    window                 {"low", "high", "unit"} that maps to 0 and 1
+    network, config        architecture and its shape, see `coslice.networks.NETWORKS`
+    denoiser               how the network becomes D(x, sigma): {"kind": "edm", "data_mean", "data_std"},
+                           {"kind": "ve"} or {"kind": "vp", "betas"}
+    window                 the intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH"
     plane                  rows and columns of the images
     sigma_range            noise levels trained for
-    card                   name, data, licences, training cost, validation losses: for people
+    card                   name, data, licences, training, validation losses: for people
 
-Weights are stored in bfloat16. Nothing is ever unpickled.
+A network is stored in the type it is to be computed in: those that coslice trains in bfloat16, imported ones in
+float32, as published.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from importlib import resources
+import os
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
+from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
-from coslice.networks.unet import UNet, UNetConfig
+from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
+from coslice.priors.places import find_prior
+from coslice.priors.published import read_published
 from coslice.priors.slices import SlicePrior
-from coslice.volume import Window
+from coslice.volume import check_window
 
-__all__ = ["LoadedPrior", "embedded_priors", "load_prior", "save_prior"]
-
-_STORE = resources.files("coslice") / "data" / "priors"
+__all__ = ["import_prior", "load_prior", "read_card", "save_prior"]
 
 
-@dataclass(frozen=True)
-class LoadedPrior:
-    """A prior and what its file says of it.
+def load_prior(name: str | Path, device: torch.device | str = "cpu") -> SlicePrior:
+    """A prior by the name of an embedded or imported one, the path of a file, or "hf:OWNER/REPOSITORY[/FILE]".
 
-    Attributes:
-        prior: the denoiser of volumes.
-        window: the intensity window it lives in.
-        card: name, data, licences, cost, losses.
-    """
-
-    prior: SlicePrior
-    window: Window
-    card: dict
-
-
-def embedded_priors() -> dict[str, Path]:
-    """The priors that come with coslice, by name."""
-    return {Path(str(file)).stem: Path(str(file)) for file in _STORE.iterdir() if file.name.endswith(".safetensors")}
-
-
-def load_prior(name: str, device: torch.device | str = "cpu") -> LoadedPrior:
-    """A prior by the name of an embedded one or the path of a file.
-
-    On a CPU that multiplies bfloat16 natively, and on every other device, the network runs in bfloat16; else in
-    float32. The denoiser's output is float32 always.
+    A file is one made by coslice, or a published checkpoint of NCSN++ or guided diffusion as its authors left it. A
+    network stored in bfloat16 runs in bfloat16 on devices that multiply it natively, else in float32; one stored in
+    float32 runs in float32. D's output is float32 always.
 
     Raises:
         CosliceError: no such prior, or a file that is not one.
     """
-    path = embedded_priors().get(name, Path(name))
-    if not path.is_file():
-        known = ", ".join(sorted(embedded_priors())) or "none"
-        raise CosliceError(f'prior: "{name}" was given, but it is neither an embedded prior ({known}) nor a file.')
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})["coslice"])
-            weights = {key: file.get_tensor(key) for key in file.keys()}
-        network = UNet(UNetConfig.from_dict(described["config"]))
-        network.load_state_dict(weights)
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
-        raise CosliceError(
-            f"prior: {path.name} was given, but it is not a coslice prior ({_first_line(error)}); "
-            "give an embedded name or a file made by coslice."
-        ) from error
-    network = network.to(device, _fast_dtype(torch.device(device))).to(memory_format=torch.channels_last)  # pyright: ignore
-    denoiser = EDMDenoiser(network, described["data_mean"], described["data_std"]).eval().requires_grad_(False)
-    prior = SlicePrior(
-        denoiser=denoiser,
-        stride=network.stride,
-        sigma_range=tuple(described["sigma_range"]),
-        plane=described["plane"],
-        name=name,
-    )
-    return LoadedPrior(prior, Window(**described["window"]), described["card"])
+    path = find_prior(str(name))
+    described = _description(path)
+    if described is None:
+        prior, dtype = import_prior(path), torch.float32
+    else:
+        prior, dtype = _restored(path, str(name), described)
+    if dtype == torch.bfloat16 and not _multiplies_bfloat16(torch.device(device)):
+        dtype = torch.float32
+    prior.denoiser.to(device, dtype).to(memory_format=torch.channels_last)  # pyright: ignore
+    prior.denoiser.eval().requires_grad_(False)
+    return prior
 
 
-def save_prior(
-    path: Path, denoiser: EDMDenoiser, window: Window, plane: str, sigma_range: tuple[float, float], card: dict
-) -> None:
-    """Write a U-Net denoiser as `load_prior` reads it, atomically."""
-    network = denoiser.network
-    if not isinstance(network, UNet):
-        raise CosliceError(f"save_prior: a {type(network).__name__} was given, a UNet is needed.")
-    described = {
-        "network": "unet",
-        "config": network.config.to_dict(),
-        "data_mean": denoiser.data_mean,
-        "data_std": denoiser.data_std,
-        "window": {"low": window.low, "high": window.high, "unit": window.unit},
-        "plane": plane,
-        "sigma_range": list(sigma_range),
-        "card": card,
+def import_prior(
+    path: str | Path,
+    format: str = "auto",
+    config: str | Path | None = None,
+    plane: str = "yx",
+    window: str = "ct",
+    licence: str = "not stated",
+    source: str = "not stated",
+) -> SlicePrior:
+    """A published checkpoint as a prior, see `coslice.priors.published`.
+
+    Args:
+        path, format, config: as `read_published` takes them.
+        plane, window: what the images were; the weights do not tell.
+        licence, source: for the card.
+
+    Raises:
+        CosliceError: as `read_published`; a plane or window that is none.
+    """
+    check_window(window)
+    if sorted(plane) not in (["x", "y"], ["x", "z"], ["y", "z"]):
+        raise CosliceError(f'import: plane "{plane}" was given, two different axes of z, y, x are needed, as in yx.')
+    published = read_published(path, format, config)
+    denoiser = published.denoiser()
+    card = {
+        "name": Path(path).stem,
+        "title": f"{published.family}, imported from {Path(path).name}",
+        "source": source,
+        "licence": licence,
+        "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
+        "image_size": published.image_size or "not stated",
+        "notes": list(published.notes),
     }
-    weights = {key: value.detach().to(torch.bfloat16).contiguous() for key, value in network.state_dict().items()}
+    return SlicePrior(
+        denoiser=denoiser,
+        stride=published.config.stride,
+        sigma_range=denoiser.sigma_range,
+        plane=plane,
+        window=window,
+        channels=published.config.image_channels,
+        name=Path(path).stem,
+        card=card,
+    )
+
+
+def save_prior(path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.float32) -> None:
+    """Write `prior` as `load_prior` reads it, atomically, its floating-point weights as `dtype`.
+
+    Raises:
+        CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
+    """
+    network: Any = prior.network
+    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
+    if family is None:
+        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
+    described = {
+        "network": family,
+        "config": network.config.to_dict(),
+        "denoiser": _denoiser_to_dict(prior.denoiser),
+        "window": prior.window,
+        "plane": prior.plane,
+        "sigma_range": list(prior.sigma_range),
+        "card": prior.card,
+    }
+    weights = {
+        key: (value.to(dtype) if value.is_floating_point() else value).detach().contiguous()
+        for key, value in network.state_dict().items()
+    }
     with atomic(path) as part:
         save_file(weights, part, metadata={"coslice": json.dumps(described)})
+        # safetensors writes files that nobody else may read.
+        part.chmod(0o666 & ~_umask())
 
 
-def _fast_dtype(device: torch.device) -> torch.dtype:
-    if device.type != "cpu":
-        return torch.bfloat16
+def read_card(name: str | Path) -> dict[str, Any]:
+    """What a prior's file says of it, without loading the weights where the file is coslice's own.
+
+    Raises:
+        CosliceError: as `load_prior`.
+    """
+    path = find_prior(str(name))
+    described = _description(path)
+    if described is None:
+        prior = import_prior(path)
+        network: Any = prior.network
+        told = {"network": type(network).__name__, "window": prior.window, "plane": prior.plane}
+        return {**prior.card, **told, "sigma_range": list(prior.sigma_range), "config": network.config.to_dict()}
+    card = described["card"]
+    keys = ("network", "window", "plane", "sigma_range", "config")
+    return {"name": path.stem, **card, **{key: described[key] for key in keys}}
+
+
+def _description(path: Path) -> dict[str, Any] | None:
+    """The metadata of coslice's own files; None for files that are somebody else's."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get("coslice")
+    except (safetensors.SafetensorError, OSError):
+        return None
+    if told is None:
+        return None
+    try:
+        described = json.loads(told)
+        missing = {"network", "config", "denoiser", "window", "plane", "sigma_range", "card"} - set(described)
+        if missing:
+            raise KeyError(", ".join(sorted(missing)))
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise _not_a_prior(path, error) from error
+    return described
+
+
+def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
+    """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+        config_class, network_class = NETWORKS[described["network"]]
+        config: Any = config_class.from_dict(described["config"])
+        network: Any = network_class(config)
+        network.load_state_dict(weights)
+        denoiser = _denoiser(network, described["denoiser"], tuple(described["sigma_range"]))
+        prior = SlicePrior(
+            denoiser=denoiser,
+            stride=config.stride,
+            sigma_range=tuple(described["sigma_range"]),
+            plane=described["plane"],
+            window=described["window"],
+            channels=config.image_channels,
+            name=name,
+            card=described["card"],
+        )
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _not_a_prior(path, error) from error
+    dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
+
+
+def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
+    if isinstance(denoiser, EDMDenoiser):
+        return {"kind": "edm", "data_mean": denoiser.data_mean, "data_std": denoiser.data_std}
+    if isinstance(denoiser, VEDenoiser):
+        return {"kind": "ve"}
+    if isinstance(denoiser, VPDenoiser):
+        return {"kind": "vp", "betas": denoiser.betas.to_dict()}
+    raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
+
+
+def _denoiser(network: nn.Module, told: dict[str, Any], sigma_range: tuple[float, float]) -> nn.Module:
+    if told["kind"] == "edm":
+        return EDMDenoiser(network, told["data_mean"], told["data_std"])
+    if told["kind"] == "ve":
+        return VEDenoiser(network, sigma_range)
+    if told["kind"] == "vp" and isinstance(network, GuidedUNet):
+        return VPDenoiser(network, Betas.from_dict(told["betas"]), network.config.learn_sigma, network.config.classes)
+    raise KeyError(f"denoiser {told['kind']} of a {type(network).__name__}")
+
+
+def _not_a_prior(path: Path, error: Exception) -> CosliceError:
+    told = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return CosliceError(
+        f"prior: {path.name} was given, but it is not a prior that coslice can use ({told}); give an embedded name, "
+        "a file made by this version of coslice, or a published checkpoint."
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
     # Without native bfloat16 products a CPU emulates them, slower than float32.
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if native else torch.float32
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120]
+    return device.type != "cpu" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

@@ -1,32 +1,66 @@
-"""`python -m coslice.training SCANS... --out DIR`: train the CT prior, or go on where DIR stopped."""
+"""`python -m coslice.training`: what `coslice train` does, on a machine that has little more than torch.
+
+No scan can be read there, so DATA is a pack, and settings come as a YAML file or as KEY=VALUE pairs.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
-from coslice.training.loop import Recipe, Trainer
-from coslice.training.slices import SlicePool
+import yaml
 
-CT_WINDOW = (-1000.0, 1600.0)
+from coslice.errors import CosliceError
+from coslice.training.preparation import settle
+from coslice.training.recipe import overlay, read_tree
+from coslice.training.run import Pace, train
+from coslice.training.watch import Listener, told
+
+
+class _Lines(Listener):
+    def note(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+
+    def record(self, record: dict[str, Any]) -> None:
+        self.note(told(record))
 
 
 def main() -> None:
+    """Train; bad input is one sentence and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m coslice.training", description=__doc__)
-    parser.add_argument("scans", nargs="+", type=Path, help="NIfTI scans in HU, 256x256 slices")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run, resumed when it exists")
-    parser.add_argument("--images", type=int, default=200_000, help="length of the run in images")
-    parser.add_argument("--decay", type=float, default=0.25, help="last part of the run over which the rate falls")
-    parser.add_argument("--quantum", type=float, default=8.0, help="step in HU the scans were rounded to")
-    parser.add_argument("--compile", action="store_true", help="fuse small operations with torch.compile")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(decay_from=int(options.images * (1 - options.decay)), decay_to=options.images)
-    pool = SlicePool(options.scans, CT_WINDOW, options.quantum)
-    trainer = Trainer(pool, recipe, options.out, compiled=options.compile)
-    print(f"{len(pool)} slices; starting at {trainer.images} of {recipe.decay_to} images", flush=True)
-    for record in trainer.run():
-        print(record, flush=True)
+    parser.add_argument("data", type=Path, help="folder of a pack")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; if it holds one, the run goes on")
+    parser.add_argument("--config", type=Path, help="YAML of a run")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="as in optimiser.name=muon")
+    parser.add_argument("--minutes", type=float, help="stop after so many; the same command goes on")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true", help="spend a minute to make steps faster")
+    parser.add_argument("--log-every", type=int, default=Pace.log, help="images between lines of the log")
+    parser.add_argument("--validate-every", type=int, default=Pace.validate, help="images between validations")
+    parser.add_argument("--save-every", type=float, default=Pace.save, help="seconds between checkpoints")
+    chosen = parser.parse_args()
+    try:
+        tree = read_tree(chosen.config) if chosen.config else {}
+        for pair in chosen.set:
+            tree = overlay(tree, _branch(pair))
+        recipe = settle(chosen.out, [chosen.data], tree)
+        pace = Pace(chosen.log_every, chosen.validate_every, chosen.save_every)
+        train(recipe, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines())
+    except CosliceError as error:
+        sys.stderr.write(f"coslice: {error}\n")
+        sys.exit(2)
+
+
+def _branch(pair: str) -> dict[str, Any]:
+    path, equals, text = pair.partition("=")
+    if not equals:
+        raise CosliceError(f"--set: {pair} was given, but KEY=VALUE is needed, as in optimiser.name=muon.")
+    value = yaml.safe_load(text)
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
 
 
 if __name__ == "__main__":

@@ -1,178 +1,243 @@
-"""The training loop: EDM denoising loss, EMA weights, checkpoints that resume.
+"""A step of training: the loss, its gradient, and what follows from it.
 
-Progress is counted in images. A checkpoint holds everything the next step depends on (weights,
-optimizer, EMA, random state), so a run that is killed goes on from its last checkpoint.
+The network learns to denoise (EDM; Karras et al., NeurIPS 2022): for an image x, a noise level sigma and noise n,
+
+    loss = |D(x + sigma n, sigma) - x|^2 / c_out(sigma)^2,           ln sigma ~ N(ln median, spread^2)
+
+averaged over the images of the step; the weight 1/c_out^2 makes every sigma count alike for an untrained network.
+
+A step's images are cut into micro-batches of fixed size, whose gradients are summed in their order. On a CPU a
+pool computes them, one thread each: many threads sharing every operation would wait for the slowest each time, which
+stalls where cores are shared with other work. Neither the number of threads nor who finishes first changes a bit of
+the result.
+
+`Trainer.state()` is all that the next step depends on.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
-from coslice.networks.unet import UNet, UNetConfig
-from coslice.training.slices import SlicePool
+from coslice.networks.unet import UNet
+from coslice.training.average import Average
+from coslice.training.feed import Batch, Feed, Stream
+from coslice.training.optimisers import Each, clip_, relative_rate, steps_of
+from coslice.training.ranks import ALONE, Ranks
+from coslice.training.recipe import NETWORK, Recipe
 
-__all__ = ["Recipe", "Trainer", "validation_loss"]
+__all__ = ["BANDS", "Trainer", "Turn", "native_bf16"]
+
+BANDS = (0.02, 0.06, 0.2, 0.6, 2.0)
+"""Edges of the noise levels' bands in which losses are logged."""
+
+_MICRO = 8
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything a training run is made of, besides its data.
+class Turn:
+    """What a step has to tell; tensors are on the trainer's device, and not waited for.
 
     Attributes:
-        network: shape of the U-Net.
-        batch: images per step.
-        learning_rate: of Adam, after a warm-up over `warmup` images.
-        decay_from, decay_to: images between which the learning rate falls linearly to zero.
-        ema: images over which the averaged weights forget (half of the images seen, at the start).
-        sigma_median, sigma_spread: ln(sigma) ~ N(ln(sigma_median), sigma_spread^2).
-        data_mean, data_std: of the training images in the unit window.
-        parts: a batch is cut into this many parts, one thread each.
-        seed: of images, noise and initial weights.
+        images: of the step.
+        losses: sums of the images' losses, per band of sigma.
+        counts: numbers of images, per band.
+        norm: of the gradient, before clipping.
+        rate: learning rate.
+        stop: on how many ranks a stop was asked for.
     """
 
-    network: UNetConfig = UNetConfig(blocks=1)
-    batch: int = 16
-    parts: int = 2
-    learning_rate: float = 4e-4
-    warmup: int = 4_000
-    decay_from: int = 150_000
-    decay_to: int = 200_000
-    ema: int = 16_000
-    sigma_median: float = 0.15
-    sigma_spread: float = 1.5
-    data_mean: float = 0.19
-    data_std: float = 0.19
-    seed: int = 0
-
-    def rate(self, images: int) -> float:
-        """Learning rate after `images` images."""
-        fall = (self.decay_to - images) / max(self.decay_to - self.decay_from, 1)
-        return self.learning_rate * min(1.0, (images + self.batch) / self.warmup, max(fall, 0.0))
+    images: int
+    losses: Tensor
+    counts: Tensor
+    norm: Tensor
+    rate: float
+    stop: Tensor
 
 
 class Trainer:
-    """A run in a folder: `for log in trainer.run(): ...` trains, logs and saves until the rate is zero.
+    """A network in training: `with trainer.working(): trainer.step()`.
 
     Args:
-        pool: training images.
-        recipe: what to train and how.
-        folder: holds `checkpoint.pt`, replaced atomically, and `log.jsonl`.
-        compiled: fuse the network's small operations with `torch.compile`.
+        recipe: with data_mean and data_std.
+        stream: of training images.
+        device: where the network lives.
+        ranks: this process among others.
+        compiled: fuse the network's small operations with `torch.compile`, for the most frequent size of image.
+        network: to start from; None: a fresh one, from the recipe's seed.
     """
 
-    def __init__(self, pool: SlicePool, recipe: Recipe, folder: Path, compiled: bool = False):
-        self.pool, self.recipe, self.folder = pool, recipe, folder
-        torch.manual_seed(recipe.seed)
-        network = UNet(recipe.network).to(memory_format=torch.channels_last)  # pyright: ignore
-        self.denoiser = EDMDenoiser(network, recipe.data_mean, recipe.data_std)
-        self.average = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.images = 0
-        # One thread per part, instead of many threads per operation, does not stall on a busy machine.
-        torch.set_num_threads(1)
-        self.workers = ThreadPoolExecutor(recipe.parts)
-        self.fast: Any = torch.compile(network) if compiled else network
-        self.resume()
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: Stream,
+        device: torch.device | str = "cpu",
+        ranks: Ranks = ALONE,
+        compiled: bool = False,
+        network: nn.Module | None = None,
+    ):
+        if recipe.data_mean is None or recipe.data_std is None:
+            raise CosliceError("Trainer: the recipe lacks data_mean and data_std; measure them with `measured`.")
+        self.recipe, self.stream, self.device, self.ranks = recipe, stream, torch.device(device), ranks
+        network = fresh(recipe) if network is None else network
+        self.network = network.to(self.device, torch.float32, memory_format=torch.channels_last)  # pyright: ignore
+        self.parameters = list(self.network.parameters())
+        self.averages = [Average(self.network, width) for width in recipe.averages.widths]
+        auto = recipe.precision == "auto" and native_bf16(self.device)
+        self.dtype = torch.bfloat16 if auto or recipe.precision == "bf16" else torch.float32
+        self.optimiser = steps_of(recipe.optimiser, self.network, self.dtype)
+        self.feed = Feed(stream, recipe.batch, recipe.sigma, recipe.seed, ranks, self.device.type != "cpu")
+        self.images = self.steps = 0
+        self._on_cpu = self.device.type == "cpu"
+        self._micro = recipe.micro or (_MICRO if self._on_cpu else math.ceil(recipe.batch / ranks.size))
+        self._plain = EDMDenoiser(self.network, recipe.data_mean, recipe.data_std)
+        fast: Any = torch.compile(self.network) if compiled else self.network
+        self._fast = EDMDenoiser(fast, recipe.data_mean, recipe.data_std)
+        self._fast_side = common_side(recipe)
+        self._edges = torch.tensor(BANDS, device=self.device)
+        self._workers: ThreadPoolExecutor | None = None
 
-    def run(self, save_every: float = 300.0, log_every: int = 3_200) -> Iterator[dict]:
-        """Train; yield a record every `log_every` images and save every `save_every` seconds."""
-        started, saved, since, total, count = time.monotonic(), time.monotonic(), self.images, 0.0, 0
-        while self.images < self.recipe.decay_to:
-            loss, seen = self.step()
-            total, count = total + loss * seen, count + seen
-            if count >= log_every:
-                speed = (self.images - since) / (time.monotonic() - started)
-                record = {"images": self.images, "loss": total / count, "images_per_second": round(speed, 2)}
-                with open(self.folder / "log.jsonl", "a") as file:
-                    file.write(json.dumps(record) + "\n")
-                yield record
-                total, count = 0.0, 0
-            if time.monotonic() - saved > save_every:
-                self.save()
-                saved = time.monotonic()
-        self.save()
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Inside, threads compute gradients and draw batches ahead."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if self._on_cpu else threads)
+        try:
+            with ThreadPoolExecutor(threads) as pool, self.feed.running():
+                self._workers = pool if self._on_cpu else None
+                yield
+        finally:
+            self._workers = None
+            torch.set_num_threads(threads)
 
-    def step(self) -> tuple[float, int]:
-        """One optimizer step; returns its loss and its number of images."""
-        recipe, network = self.recipe, self.denoiser.network
-        images = self.pool.batch(recipe.batch, self.generator).contiguous(memory_format=torch.channels_last)
-        normal = torch.randn(len(images), generator=self.generator)
-        sigma = (math.log(recipe.sigma_median) + recipe.sigma_spread * normal).exp().clamp(0.002, 20.0)
-        noise = torch.randn(images.shape, generator=self.generator)
-        parts = [part.tensor_split(recipe.parts) for part in (images, sigma, noise)]
-        losses, gradients = zip(*self.workers.map(self._gradient, *parts), strict=True)
-        for parameter, *shares in zip(network.parameters(), *gradients, strict=True):
-            parameter.grad = torch.stack(shares).mean(dim=0)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(self.images)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.images += recipe.batch
-        share = recipe.batch / min(recipe.ema, max(self.images / 2, recipe.batch))
-        with torch.no_grad():
-            for averaged, current in zip(self.average.parameters(), network.parameters(), strict=True):
-                averaged.lerp_(current, share)
-        return sum(losses) / len(losses), recipe.batch
+    @property
+    def each(self) -> Each:
+        """A `map` whose turns are shared among the trainer's threads, where it has any."""
+        return self._workers.map if self._workers else map
 
-    def _gradient(self, images: Tensor, sigma: Tensor, noise: Tensor) -> tuple[float, tuple[Tensor, ...]]:
-        # Only one size is worth a compilation; the few full-resolution batches run as they are.
-        network = self.denoiser.network
-        fast = self.fast if images.shape[-1] == self.pool.side else network
-        denoiser = EDMDenoiser(fast, self.recipe.data_mean, self.recipe.data_std)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = denoiser.loss(images, sigma, noise).mean()
-        return float(loss.detach()), torch.autograd.grad(loss, tuple(network.parameters()))
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        # Of the image in the middle of the step, so that neither end of the run has a step of rate 0.
+        middle = self.images + self.stream.images(self.steps, self.recipe.batch) / 2
+        share = relative_rate(self.recipe.schedule, min(int(middle), self.recipe.images - 1), self.recipe.images)
+        return self.recipe.optimiser.learning_rate * share
 
-    def save(self) -> None:
-        state = {
-            "recipe": asdict(self.recipe),
+    def step(self, stop: bool = False) -> Turn:
+        """Learn from the next step's images.
+
+        Args:
+            stop: whether this rank has been asked to stop; told to all of them.
+        """
+        batch = self.feed[self.steps].to(self.device)
+        gradients, losses = self._gradients(batch)
+        bands = torch.bucketize(batch.sigma, self._edges)
+        sums = torch.zeros(2, len(BANDS) + 1, device=self.device)
+        sums.index_add_(1, bands, torch.stack((losses, torch.ones_like(losses))))
+        stops = torch.tensor(float(stop), device=self.device)
+        self.ranks.add_([*gradients, sums, stops])
+        norm = clip_(gradients, self.recipe.optimiser.clip)
+        rate = self.rate
+        self.optimiser.step(gradients, rate, self.each)
+        self.steps += 1
+        self.images += batch.total
+        for average in self.averages:
+            average.update(self.parameters, batch.total, self.images)
+        return Turn(batch.total, sums[0], sums[1], norm, rate, stops)
+
+    def averaged(self, index: int) -> EDMDenoiser:
+        """A denoiser of its own with the weights of average number `index`, for use rather than training."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.averages[index].weights)
+        assert self.recipe.data_mean is not None and self.recipe.data_std is not None
+        return EDMDenoiser(network, self.recipe.data_mean, self.recipe.data_std).eval().requires_grad_(False)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, besides recipe and stream."""
+        return {
             "images": self.images,
-            "network": self.denoiser.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
+            "steps": self.steps,
+            "network": {name: value.detach() for name, value in self.network.named_parameters()},
+            "optimiser": self.optimiser.state_dict(),
+            "averages": [average.weights for average in self.averages],
         }
-        path = self.folder / "checkpoint.pt"
-        torch.save(state, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
 
-    def resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
-        self.images = state["images"]
-        self.denoiser.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.images, self.steps = state["images"], state["steps"]
+        for name, value in self.network.named_parameters():
+            value.copy_(state["network"][name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for average, weights in zip(self.averages, state["averages"], strict=True):
+            average.load(weights)
+
+    def _gradients(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Of this rank's part of the mean loss; and each image's loss."""
+        if not len(batch.images):
+            return [torch.zeros_like(parameter) for parameter in self.parameters], batch.sigma
+        # Views of fewer, larger images are cut into as many parts as the others.
+        size = max(1, round(self._micro * batch.total / self.recipe.batch))
+        parts = [Batch(batch.total, *part) for part in zip(*(x.split(size) for x in _tensors(batch)), strict=True)]
+        gradients, losses = None, []
+        for gradient, loss in self.each(self._gradient, parts):
+            losses.append(loss)
+            if gradients is None:
+                gradients = gradient
+            else:
+                torch._foreach_add_(gradients, gradient)  # pyright: ignore[reportPrivateImportUsage]
+        assert gradients is not None
+        return gradients, torch.cat(losses)
+
+    def _gradient(self, part: Batch) -> tuple[list[Tensor], Tensor]:
+        # Only one size is worth a compilation; the others run as they are.
+        denoiser = self._fast if part.images.shape[-1] == self._fast_side else self._plain
+        images = part.images.contiguous(memory_format=torch.channels_last)
+        low = self.dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
+            losses = denoiser.loss(images, part.sigma, part.noise)
+        return list(torch.autograd.grad(losses.sum() / part.total, self.parameters)), losses.detach()
 
 
-@torch.no_grad()
-def validation_loss(denoiser: nn.Module, images: Tensor, sigmas: Iterable[float], seed: int = 0) -> dict[float, float]:
-    """Root-mean-square denoising error of D at each sigma, over images (n, 1, h, w) and fixed noise."""
-    result = {}
-    for sigma in sigmas:
-        generator = torch.Generator().manual_seed(seed)
-        squares = []
-        for image in images.split(8):
-            noise = torch.randn(image.shape, generator=generator)
-            denoised = denoiser(image + sigma * noise, torch.full((len(image),), sigma))
-            squares.append((denoised.clamp(0, 1) - image).square().mean(dim=(1, 2, 3)))
-        result[sigma] = float(torch.cat(squares).mean().sqrt())
-    return result
+def fresh(recipe: Recipe) -> UNet:
+    """The untrained network of `recipe`, the same for the same seed, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return UNet(recipe.network or NETWORK)
+
+
+def common_side(recipe: Recipe) -> int:
+    """The side that most training images have."""
+    sides: dict[int, float] = {}
+    for view in recipe.views or ():
+        sides[view.side] = sides.get(view.side, 0.0) + view.share * view.images
+    return max(sides, key=lambda side: sides[side], default=0)
+
+
+def measured(stream: Stream, batch: int, steps: int = 16) -> tuple[float, float]:
+    """Mean and standard deviation of the images of the first steps, to three decimals."""
+    total, squares, count = 0.0, 0.0, 0
+    for step in range(steps):
+        images = stream.batch(step, batch, 0, min(16, stream.images(step, batch))).double()
+        total, squares, count = total + float(images.sum()), squares + float((images**2).sum()), count + images.numel()
+    mean = total / count
+    return round(mean, 3), max(round(math.sqrt(max(squares / count - mean**2, 0.0)), 3), 0.001)
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are done in hardware; where they are emulated, float32 is faster."""
+    return device.type != "cpu" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.images, batch.sigma, batch.noise

@@ -1,80 +1,274 @@
-"""Axial slices of CT scans as training images in the unit window.
+"""Training images, cut out of a pack: which slice, which window of it, at which resolution.
 
-Every batch has one size, and batches mix three views of a slice so that one set of weights serves
-coarse and fine pixels alike: the whole slice at half resolution, a crop at a resolution between half
-and full, and the whole slice at full resolution (a quarter of the batch for the same cost).
+A prior should know a body in coarse pixels and in fine ones, whole and in part. So a step draws one *view*
+(a side in pixels, a range of zooms), and every image of the step is a window of side x side pixels of a
+slice zoomed by s, ln s uniform in the view's range:
+
+    e = side / s                                stored pixels under the window; cut there, at random
+    u = a (antialiased bilinear) e -> side      the zoom
+    u' = clip(g u + o),  u > 0                  scanners differ in gain g and offset o; air stays 0
+
+Stored values are steps of a staircase q wide. A network that sees the staircase learns it, so each value
+is moved to a random place on its own step, u + q (r - 1/2) with r uniform, before anything else.
+
+Image number `item` of step `step` depends on (seed, step, item) alone (a Philox counter, as in
+`coslice.noise`), never on the size of the batch, on threads, ranks or the images before: a run that is
+resumed, or spread over machines, sees what an uninterrupted one sees.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
-__all__ = ["SlicePool", "Views"]
+from coslice.errors import CosliceError
+from coslice.training.pack import Pack
+
+__all__ = ["Augment", "SliceStream", "View", "default_views"]
+
+_GRID = 32
+"""Sides are multiples of this, so that every network can halve them as often as it likes."""
 
 
 @dataclass(frozen=True)
-class Views:
-    """How often a batch shows a crop or the whole slice at full resolution; else half resolution."""
+class View:
+    """One kind of batch.
 
-    crop: float = 0.4
-    full: float = 0.15
+    Attributes:
+        side: of the images, in pixels.
+        scale: smallest and largest zoom of the stored slice; 0.5 shows it at half its resolution.
+        share: how often a step shows this view, relative to the other views.
+        images: images in a step, relative to the nominal batch.
 
-
-class SlicePool:
-    """All axial slices of some scans, held in memory as int16 HU.
-
-    Args:
-        files: NIfTI scans in HU, slices along the last array axis, all of one in-plane size.
-        window: (low, high) in HU, mapped to 0 and 1.
-        quantum: step in HU to which the scans were rounded; uniform noise of one step undoes it.
-        side: side of the images in a batch, half of the scans' own.
+    Raises:
+        CosliceError: a side below 1, zooms that are not 0 < smallest <= largest, a share or count not above 0.
     """
 
-    def __init__(self, files: list[Path], window: tuple[float, float], quantum: float, side: int = 128):
-        stacks = []
-        for file in files:
-            scan = nibabel.as_closest_canonical(nibabel.load(file))
-            # (x, y, z) of NIfTI in RAS+ to (z, y, x), as everywhere in coslice.
-            stacks.append(torch.from_numpy(np.asarray(scan.dataobj).astype(np.int16).transpose(2, 1, 0).copy()))
-        self.slices = torch.cat([s for s in stacks if s.shape[1:] == (2 * side, 2 * side)])
-        self.window, self.quantum, self.side = window, quantum, side
+    side: int
+    scale: tuple[float, float]
+    share: float
+    images: float = 1.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if self.side < 1 or not 0 < low <= high < math.inf or not (self.share > 0 and self.images > 0):
+            raise CosliceError(
+                f"{self} was given, but a view needs a side of at least 1 pixel, zooms 0 < smallest <= largest, "
+                "and a share and a number of images above 0."
+            )
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How images are varied.
+
+    Attributes:
+        flip_columns: probability that an image is mirrored left to right.
+        flip_rows: probability that it is mirrored top to bottom.
+        gain: values are multiplied by up to this much more or less than 1.
+        offset: up to this much is added or taken away, in the unit window; 0 stays 0.
+        dequantise: move each value to a random place on its own step.
+
+    Raises:
+        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset.
+    """
+
+    flip_columns: float = 0.5
+    flip_rows: float = 0.25
+    gain: float = 0.05
+    offset: float = 0.01
+    dequantise: bool = True
+
+    def __post_init__(self) -> None:
+        if not all(0 <= share <= 1 for share in (self.flip_columns, self.flip_rows, self.gain, self.offset)):
+            raise CosliceError(f"{self} was given, but flips, gain and offset must lie between 0 and 1.")
+
+
+class SliceStream:
+    """An endless, numbered supply of images of some scans of a pack.
+
+    Args:
+        pack: the slices.
+        names: the scans to draw from; every slice is equally likely.
+        views: the kinds of batches.
+        augment: how images are varied.
+        seed: the user's.
+
+    Raises:
+        CosliceError: no names, a name the pack does not have, no views.
+    """
+
+    def __init__(self, pack: Pack, names: Sequence[str], views: Sequence[View], augment: Augment, seed: int):
+        if not views:
+            raise CosliceError("SliceStream: no views were given, at least one is needed; see default_views.")
+        self.pack, self.names, self.views, self.augment, self.seed = pack, tuple(names), tuple(views), augment, seed
+        self._stacks, self._steps, self._ends = _opened(pack, names)
+        self._shares = np.cumsum([view.share for view in self.views]) / sum(view.share for view in self.views)
 
     def __len__(self) -> int:
-        return len(self.slices)
+        """Number of different slices."""
+        return int(self._ends[-1])
 
-    def unit(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """Slices (b,) -> (b, 1, h, w) in the unit window, dequantised and clipped."""
-        hu = self.slices[index].float()[:, None]
-        hu += (torch.rand(hu.shape, generator=generator) - 0.5) * self.quantum
-        low, high = self.window
-        return ((hu - low) / (high - low)).clamp_(0, 1)
+    def view(self, step: int) -> View:
+        """What step number `step` shows."""
+        draw = _generator(self.seed, b"views", step, 0).random()
+        return self.views[min(int(np.searchsorted(self._shares, draw, side="right")), len(self.views) - 1)]
 
-    def batch(self, size: int, generator: torch.Generator, views: Views = Views()) -> Tensor:
-        """A random batch of `size` images of `side` pixels, or of size/4 of twice that side."""
-        draw = torch.rand(3, generator=generator).tolist()
-        if draw[0] < views.full:
-            index = torch.randint(len(self), (max(size // 4, 1),), generator=generator)
-            images = self.unit(index, generator)
-        else:
-            images = self.unit(torch.randint(len(self), (size,), generator=generator), generator)
-            if draw[0] < views.full + views.crop:
-                extent = int(self.side * (1 + draw[1] * draw[2]))  # full resolution most often
-                images = torch.stack([_crop(image, extent, generator) for image in images])
-            images = F.interpolate(images, size=(self.side, self.side), mode="bilinear", antialias=True)
-        if torch.rand((), generator=generator) < 0.5:
-            images = images.flip(-1)
-        if torch.rand((), generator=generator) < 0.25:
-            images = images.flip(-2)
-        return images
+    def images(self, step: int, batch: int) -> int:
+        """Number of images of step `step`, over all ranks, when the nominal batch is `batch`."""
+        return max(1, round(batch * self.view(step).images))
+
+    def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor:
+        """Images first..first+count-1 of step `step` (all of them by default), (count, 1, side, side) in [0, 1].
+
+        Raises:
+            CosliceError: the step does not have these images.
+        """
+        total, view = self.images(step, batch), self.view(step)
+        count = total - first if count is None else count
+        if min(first, count) < 0 or first + count > total:
+            raise CosliceError(
+                f"SliceStream.batch: images {first} to {first + count} were asked for, but step {step} has {total}."
+            )
+        out = np.zeros((count, 1, view.side, view.side), dtype=np.float32)
+        for i in range(count):
+            self._draw(out[i, 0], view, _generator(self.seed, b"slices", step, first + i))
+        return torch.from_numpy(out)
+
+    def validation(self, names: Sequence[str], count: int, side: int) -> Tensor:
+        """`count` whole slices (fewer, if there are fewer) of the scans `names`, (n, 1, side, side), never varied.
+
+        They are evenly spaced through the scans put end to end. Each is shrunk to fit (not enlarged), which is half
+        resolution where `side` is half of a slice's, put in the middle, and surrounded by zeros.
+
+        Raises:
+            CosliceError: no names, or one the pack does not have; a count or side below 1.
+        """
+        if min(count, side) < 1:
+            raise CosliceError(
+                f"validation: {count} slices of side {side} were asked for, at least 1 of each is needed."
+            )
+        stacks, _, ends = _opened(self.pack, names)
+        count = min(count, int(ends[-1]))
+        out = np.zeros((count, 1, side, side), dtype=np.float32)
+        for i, index in enumerate((np.arange(count) + 0.5) * ends[-1] / count):
+            stack, row = _locate(ends, int(index))
+            raw = stacks[stack][row]
+            scale = min(1.0, side / max(raw.shape))
+            image = _zoomed(_unit(raw), round(raw.shape[0] * scale), round(raw.shape[1] * scale))
+            _place(out[i, 0], image, 0.5, 0.5)
+        return torch.from_numpy(out)
+
+    def _draw(self, out: np.ndarray, view: View, generator: np.random.Generator) -> None:
+        """Fill `out` (side, side), which is zero, with one image."""
+        pick, zoom, down, across, rows, columns, gain, offset = generator.random(8)
+        stack, row = _locate(self._ends, int(pick * len(self)))
+        low, high = view.scale
+        raw, (height, width) = _window(self._stacks[stack][row], view.side, low * (high / low) ** zoom, down, across)
+        image = _unit(raw)
+        if self.augment.dequantise:
+            noise = generator.random(raw.shape, dtype=np.float32)
+            noise -= 0.5
+            noise *= self._steps[stack]
+            # What was clipped to an end of the window is no rounded value.
+            noise *= (raw > 0) & (raw < self.pack.full)
+            image += noise
+            np.clip(image, 0, 1, out=image)
+        image = _zoomed(image, height, width)
+        image = _jitter(image, 1 + self.augment.gain * (2 * gain - 1), self.augment.offset * (2 * offset - 1))
+        if rows < self.augment.flip_rows:
+            image = image[::-1]
+        if columns < self.augment.flip_columns:
+            image = image[:, ::-1]
+        _place(out, image, down, across)
 
 
-def _crop(image: Tensor, extent: int, generator: torch.Generator) -> Tensor:
-    top, left = torch.randint(image.shape[-1] - extent + 1, (2,), generator=generator).tolist()
-    return image[:, top : top + extent, left : left + extent]
+def default_views(pack: Pack) -> tuple[View, ...]:
+    """Views that suit the slices of `pack`.
+
+    Large slices (192 pixels and more): whole at half resolution, windows of that side between half and full
+    resolution (mostly near full), whole at full resolution in batches of a quarter. Smaller ones: windows of 128
+    pixels at about full resolution, and whole slices.
+    """
+    sides = np.repeat([max(scan.shape[1:]) for scan in pack.scans], [scan.shape[0] for scan in pack.scans])
+    side = int(np.median(sides))
+    whole, half = _on_grid(side), _on_grid(side / 2)
+    if side >= 192:
+        return (
+            View(half, (0.5, 0.5), 0.45),
+            View(half, (0.5, 1.0), 0.2),
+            View(half, (0.75, 1.0), 0.2),
+            View(whole, (1.0, 1.0), 0.15, 0.25),
+        )
+    window = min(128, whole)
+    return View(window, (0.8, 1.2), 0.7), View(whole, (1.0, 1.0), 0.3, (window / whole) ** 2)
+
+
+def _on_grid(side: float) -> int:
+    return max(1, math.ceil(side / _GRID)) * _GRID
+
+
+def _generator(seed: int, stream: bytes, step: int, item: int) -> np.random.Generator:
+    words = np.array([seed % 2**64, int.from_bytes(stream.ljust(8, b"\0"), "little")], dtype=np.uint64)
+    counter = np.array([0, 0, item, step], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=words, counter=counter))
+
+
+def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[float], np.ndarray]:
+    """Of the scans `names`: stacks of slices, widths of a step, and the number of slices up to and including each."""
+    if not names:
+        raise CosliceError("slices: no scan was named, at least one is needed.")
+    scans = [pack.scan(name) for name in names]
+    steps = [max(scan.quantum, 1 / pack.full) for scan in scans]
+    return [pack.slices(scan.name) for scan in scans], steps, np.cumsum([scan.shape[0] for scan in scans])
+
+
+def _locate(ends: np.ndarray, index: int) -> tuple[int, int]:
+    stack = int(np.searchsorted(ends, index, side="right"))
+    return stack, index - (int(ends[stack - 1]) if stack else 0)
+
+
+def _window(
+    stored: np.ndarray, side: int, scale: float, down: float, across: float
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The part of a slice under a window at relative place (down, across), and its size in pixels once zoomed."""
+    extent = round(side / scale)
+    bounds, sizes = [], []
+    for length, where in zip(stored.shape, (down, across), strict=True):
+        shown = min(extent, length)
+        start = int(where * (length - shown + 1))
+        bounds.append(slice(start, start + shown))
+        sizes.append(side if shown == extent else max(1, min(side, round(length * side / extent))))
+    return stored[bounds[0], bounds[1]], (sizes[0], sizes[1])
+
+
+def _unit(raw: np.ndarray) -> np.ndarray:
+    return raw.astype(np.float32) * np.float32(1 / np.iinfo(raw.dtype).max)
+
+
+def _zoomed(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape == (height, width):
+        return image
+    tensor = torch.from_numpy(image)[None, None]
+    zoomed = functional.interpolate(tensor, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    return zoomed[0, 0].numpy()
+
+
+def _jitter(image: np.ndarray, gain: float, offset: float) -> np.ndarray:
+    image *= np.float32(gain)
+    if offset:
+        image += np.float32(offset) * (image > 0)
+    return np.clip(image, 0, 1, out=image)
+
+
+def _place(out: np.ndarray, image: np.ndarray, down: float, across: float) -> None:
+    """Copy `image` into the larger `out`, at relative place (down, across) of the room there is."""
+    (height, width), (rows, columns) = image.shape, out.shape
+    top, left = int(down * (rows - height + 1)), int(across * (columns - width + 1))
+    out[top : top + height, left : left + width] = image

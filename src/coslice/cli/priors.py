@@ -1,0 +1,68 @@
+"""`coslice priors`: which there are, what they are, and others' checkpoints made into ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coslice.cli.display import say, show_card, show_priors
+from coslice.errors import CosliceError
+from coslice.priors import embedded_priors, import_prior, read_card, save_prior, stored_priors, user_store
+
+__all__ = ["priors"]
+
+priors = typer.Typer(
+    no_args_is_help=False, invoke_without_command=True, help="List the priors there are; show one; import others'."
+)
+
+
+@priors.callback()
+def list_priors(context: typer.Context) -> None:
+    """List the priors there are: embedded ones, and those you imported."""
+    if context.invoked_subcommand is None:
+        embedded = embedded_priors()
+        mine = {name: path for name, path in stored_priors().items() if name not in embedded}
+        show_priors({name: read_card(path) for name, path in {**embedded, **mine}.items()}, set(embedded))
+
+
+@priors.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a prior, a file, or hf:OWNER/REPOSITORY[/FILE].")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the card of a prior: what it was trained on, how far, and what it is for."""
+    card = read_card(name)
+    if as_json:
+        sys.stdout.write(json.dumps(card, indent=2) + "\n")
+    else:
+        show_card(name, card)
+
+
+@priors.command("import")
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, as its authors left it (.pth, .pt).")],
+    format: Annotated[str, typer.Option(help="auto, ncsnpp or guided-diffusion.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="File to write, .safetensors.  [your own store]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Its configuration, JSON or YAML.  [found beside it]")] = None,
+    plane: Annotated[str, typer.Option(help="Rows and columns of its images: yx, zx or zy.")] = "yx",
+    window: Annotated[str, typer.Option(help="What its 0 and 1 mean: ct, mr or LOW:HIGH.")] = "ct",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "not stated",
+    source: Annotated[str, typer.Option(help="Where the weights are from, for the card.")] = "not stated",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
+) -> None:
+    """Turn a published checkpoint into a prior: every weight checked, nothing executed."""
+    target = out or user_store() / f"{checkpoint.stem}.safetensors"
+    if target.suffix != ".safetensors":
+        raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
+    if target.exists() and not overwrite:
+        raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
+    prior = import_prior(checkpoint, format, config, plane, window, licence, source)
+    if out is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    save_prior(target, prior)
+    show_card(target.stem, prior.card)
+    say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")

@@ -1,0 +1,218 @@
+"""Published networks as denoisers of the unit window.
+
+The sampler knows one thing, D(x, sigma) = E[x0 | x] for x = x0 + sigma n with x0 in [0, 1]. Networks were trained to
+say other things.
+
+**Score (variance exploding).** s(x, sigma) = grad_x log p_sigma(x); by Tweedie's formula
+
+    D(x, sigma) = x + sigma^2 s(x, sigma).
+
+**Noise (variance preserving).** The network saw v = 2 x0 - 1 in [-1, 1], shrunken as noise came in, and names that:
+
+    v_t = sqrt(abar_t) v + sqrt(1 - abar_t) n,        eps(v_t, t) ~ n.
+
+Dividing by sqrt(abar_t), and knowing that a window twice as wide doubles the noise, a noisy image x of ours is
+
+    v_t = sqrt(abar_t) (2 x - 1)    with    2 sigma = sqrt((1 - abar_t) / abar_t),    abar_t = 1 / (1 + 4 sigma^2),
+
+and (v_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) = 2 x - 1 - 2 sigma eps is the denoised v, hence
+
+    D(x, sigma) = x - sigma eps(v_t, t).
+
+abar takes the table's values at whole t only. For sigmas between them t is interpolated linearly in ln(sigma), which
+is exact at the table's entries, and abar is computed from sigma, so the noise in v_t is always what sigma says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from coslice.errors import CosliceError
+from coslice.schedule import ddpm_alpha_bar
+
+__all__ = ["Betas", "VEDenoiser", "VPDenoiser"]
+
+
+@dataclass(frozen=True)
+class Betas:
+    """The variances added in each of the steps a variance-preserving network was trained on, growing linearly.
+
+    Attributes:
+        first, last: of the first and the last step (Ho et al., NeurIPS 2020).
+        count: number of steps.
+
+    Raises:
+        CosliceError: variances outside (0, 1), or fewer than two steps.
+    """
+
+    first: float = 1e-4
+    last: float = 2e-2
+    count: int = 1000
+
+    def __post_init__(self) -> None:
+        if not (0 < self.first < 1 and 0 < self.last < 1 and self.count > 1):
+            raise CosliceError(f"{self} was given, but betas lie between 0 and 1 and there are at least two.")
+
+    def alpha_bar(self) -> Tensor:
+        """abar_t = prod_(s <= t) (1 - beta_s): (count,) float64."""
+        return ddpm_alpha_bar(self.first, self.last, self.count)
+
+    def sigmas(self) -> Tensor:
+        """The noise level of each step, in the unit window: (count,) float64."""
+        alpha_bar = self.alpha_bar()
+        # Half of what it is in [-1, 1], a window twice as wide.
+        return ((1 - alpha_bar) / alpha_bar).sqrt() / 2
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The smallest and the largest sigma, in the unit window."""
+        sigmas = self.sigmas()
+        return float(sigmas[0]), float(sigmas[-1])
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Betas:
+        return cls(**values)
+
+
+class Denoiser(nn.Module):
+    """What the denoisers of published networks share: a network, and the noise levels it was trained for.
+
+    Attributes:
+        network: the published module.
+        sigma_range: smallest and largest sigma, in the unit window.
+        stride: image sides must be multiples of this.
+    """
+
+    def __init__(self, network: nn.Module, sigma_range: tuple[float, float]):
+        super().__init__()
+        self.network = network
+        self.sigma_range = sigma_range
+
+    @property
+    def stride(self) -> int:
+        return getattr(self.network, "stride", 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type the network computes in; what goes in and comes out of the denoiser is float32."""
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
+
+    def levels(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """`sigma` (b,), or one number for all images of x (b, c, h, w): (b,) float32.
+
+        Raises:
+            CosliceError: a number of levels that is not the number of images, or a level outside `sigma_range`.
+        """
+        levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
+        if levels.ndim > 1 or (levels.ndim == 1 and len(levels) not in (1, len(x))):
+            raise CosliceError(
+                f"{type(self).__name__}: noise levels of shape {tuple(levels.shape)} were given for {len(x)} images, "
+                "one number or one for each image is needed."
+            )
+        low, high = self.sigma_range
+        # The ends may have been rounded to float32 on their way here.
+        inside = (levels >= low * (1 - 1e-6)) & (levels <= high * (1 + 1e-6))
+        if not bool(inside.all()):
+            worst = float(levels.reshape(-1)[~inside.reshape(-1)][0])
+            raise CosliceError(
+                f"{type(self).__name__}: sigma {worst:g} was asked for, but the network was trained for {low:g} to "
+                f"{high:g}; choose the schedule within that range."
+            )
+        return levels.expand(len(x)) if levels.numel() == 1 else levels
+
+
+class VEDenoiser(Denoiser):
+    """D(x, sigma) = x + sigma^2 s(x, sigma), from a score network.
+
+    Args:
+        network: s(x, sigma); image (b, c, h, w) in the unit window, sigma (b,) -> score of the same shape.
+        sigma_range: noise levels it was trained for.
+    """
+
+    def forward(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """Denoise x (b, c, h, w), each image at its own sigma (b,), or all at one: float32.
+
+        Raises:
+            CosliceError: sigma outside `sigma_range`.
+        """
+        levels = self.levels(x, sigma)
+        x = x.to(torch.float32)
+        return x + levels[:, None, None, None] ** 2 * self.network(x.to(self.dtype), levels).to(torch.float32)
+
+
+class VPDenoiser(Denoiser):
+    """D(x, sigma) = x - sigma eps(sqrt(abar) (2 x - 1), t), from a network that names the noise.
+
+    Args:
+        network: eps(v_t, t) or, with classes, eps(v_t, t, label); image (b, c, h, w) in [-1, 1], t (b,) float
+            -> noise of the same shape, first half of the channels with `learn_sigma`.
+        betas: the variances of the steps it was trained on.
+        learn_sigma: the network has twice the channels.
+        classes: number of classes the network was trained with, 0 for none.
+    """
+
+    def __init__(self, network: nn.Module, betas: Betas = Betas(), learn_sigma: bool = True, classes: int = 0):
+        super().__init__(network, betas.sigma_range)
+        self.betas, self.learn_sigma, self.classes = betas, learn_sigma, classes
+        # Not a buffer, which would be rounded with the network when that is moved to bfloat16.
+        self.log_sigmas = betas.sigmas().log()
+
+    def step(self, sigma: Tensor) -> Tensor:
+        """The network's t for noise levels (b,), with fractions between the table's entries: (b,) float32."""
+        table = self.log_sigmas
+        # In float64, which not every accelerator has.
+        logs = sigma.detach().cpu().to(torch.float64).log()
+        above = torch.searchsorted(table, logs).clamp(1, len(table) - 1)
+        low, high = table[above - 1], table[above]
+        t = (above - 1) + ((logs - low) / (high - low)).clamp(0, 1)
+        return t.to(sigma.device, torch.float32)
+
+    def forward(self, x: Tensor, sigma: Tensor | float, label: Tensor | int | None = None) -> Tensor:
+        """Denoise x (b, c, h, w), each image at its own sigma (b,), or all at one: float32.
+
+        `label` (b,), or one for all images, is what a class-conditional network asks for.
+
+        Raises:
+            CosliceError: sigma outside `sigma_range`; a label missing, superfluous or unknown; a network that
+                answers with another number of channels.
+        """
+        levels = self.levels(x, sigma)
+        x = x.to(torch.float32)
+        scale = levels[:, None, None, None]
+        v_t = (2 * x - 1) / (1 + 4 * scale**2).sqrt()
+        answer = self.network(v_t.to(self.dtype), self.step(levels), *self._labels(x, label))
+        channels = x.shape[1]
+        if answer.shape[1] != channels * (2 if self.learn_sigma else 1):
+            raise CosliceError(
+                f"VPDenoiser: for images of {channels} channels the network answered with {answer.shape[1]}, but "
+                f"{'twice' if self.learn_sigma else 'just'} as many are needed; check learn_sigma and the images."
+            )
+        return x - scale * answer[:, :channels].to(torch.float32)
+
+    def _labels(self, x: Tensor, label: Tensor | int | None) -> tuple[Tensor, ...]:
+        if label is None and not self.classes:
+            return ()
+        if label is None or not self.classes:
+            asked = f"needs a label of 0 to {self.classes - 1} for each image" if self.classes else "takes none"
+            raise CosliceError(
+                f"VPDenoiser: {'no label' if label is None else 'a label'} was given, but the network {asked}; "
+                "pass it as the third argument, or leave it out."
+            )
+        labels = torch.as_tensor(label, device=x.device)
+        if labels.is_floating_point() or labels.numel() not in (1, len(x)) or labels.ndim > 1:
+            raise CosliceError(
+                f"VPDenoiser: labels {labels.dtype} of shape {tuple(labels.shape)} were given for {len(x)} images, "
+                "one whole number or one for each image is needed."
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= self.classes:
+            raise CosliceError(
+                f"VPDenoiser: labels {int(labels.min())} to {int(labels.max())} were given, but the network knows "
+                f"0 to {self.classes - 1}."
+            )
+        return (labels.long().expand(len(x)),)

@@ -1,0 +1,93 @@
+"""Where priors are: inside the package, in the user's own store, anywhere on disk, or on the Hugging Face Hub.
+
+The user's store is the folder $COSLICE_PRIORS, else coslice/priors in the user's cache folder; `coslice priors import`
+fills it, and a file NAME.safetensors in it is known as NAME. An embedded prior's name goes before a store's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from importlib import resources
+from pathlib import Path
+
+from coslice.errors import CosliceError
+
+__all__ = ["embedded_priors", "find_prior", "stored_priors", "user_store"]
+
+_EMBEDDED = resources.files("coslice") / "data" / "priors"
+_SUFFIX = ".safetensors"
+_HUB = "hf:"
+_HUB_FILE = "prior.safetensors"
+
+
+def embedded_priors() -> dict[str, Path]:
+    """The priors that come with coslice, by name."""
+    return _priors_in(Path(str(_EMBEDDED)))
+
+
+def stored_priors() -> dict[str, Path]:
+    """The priors in the user's store, by name."""
+    return _priors_in(user_store())
+
+
+def user_store() -> Path:
+    """The folder of the user's own priors; it need not exist."""
+    chosen = os.environ.get("COSLICE_PRIORS")
+    if chosen:
+        return Path(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "coslice" / "priors"
+
+
+def find_prior(name: str) -> Path:
+    """The file behind a name, a path, or "hf:OWNER/REPOSITORY[/FILE][@REVISION]" (downloaded once, then cached).
+
+    Raises:
+        CosliceError: nothing of that name; the Hub cannot be reached, or the package that talks to it is missing.
+    """
+    if name.startswith(_HUB):
+        return _from_hub(name)
+    known = {**stored_priors(), **embedded_priors()}
+    path = known.get(name, Path(name))
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise CosliceError(f'prior: "{name}" is a folder; give a file in it.')
+    raise CosliceError(
+        f'prior: "{name}" was given, but it is neither an embedded prior ({", ".join(sorted(embedded_priors()))}), '
+        f"nor one of yours ({', '.join(sorted(stored_priors())) or 'none'}), nor a file."
+    )
+
+
+def _from_hub(name: str) -> Path:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise CosliceError(
+            f"prior: {name} is on the Hugging Face Hub, which needs the package huggingface_hub; "
+            'install it with: pip install "coslice[hub]".'
+        )
+    from huggingface_hub import hf_hub_download
+
+    address, _, revision = name.removeprefix(_HUB).partition("@")
+    owner, _, rest = address.partition("/")
+    repository, _, file = rest.partition("/")
+    if not (owner and repository):
+        raise CosliceError(f"prior: {name} was given, but a prior on the Hub is hf:OWNER/REPOSITORY[/FILE][@REVISION].")
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", file or _HUB_FILE, revision=revision or None))
+    # Its errors share no base class: network, proxy, offline mode, no such repository, not allowed.
+    except Exception as error:
+        raise CosliceError(
+            f"prior: {name} could not be fetched from the Hugging Face Hub and is not in its cache "
+            f"({_first_sentence(error)}); check the name and the network, or download the file and give its path."
+        ) from error
+
+
+def _priors_in(folder: Path) -> dict[str, Path]:
+    files = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
+    return {file.stem: file for file in files}
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).removesuffix(".")[:160]

@@ -1,0 +1,360 @@
+"""Checkpoints as their authors left them.
+
+Two families are read, from the files that training wrote:
+
+    ncsnpp              score_sde's NCSN++: {"model", "ema": {"shadow_params"}, ...}, or a plain state dict
+    guided-diffusion    OpenAI's U-Net: a plain state dict, or one wrapped in a dict of a training framework
+
+The averaged (EMA) weights are the ones that sample well, so they are taken where there are any; score_sde keeps them as
+a list without names, in the order of the trained parameters of "model". The network's shape is inferred from names and
+shapes, the network built, and every name and shape compared: weights fit exactly or are refused. What leaves no trace
+in the weights comes from a configuration file: the one given, else one beside the checkpoint (NAME_config.json,
+NAME.json, NAME.yaml, config.json, config.yaml). It may not contradict the weights. What nobody tells is assumed as
+published, and `Published.notes` says so.
+
+A pickle can run programs when it is read. Only the reader that knows nothing but tensors and plain values is used here,
+and files that ask for more are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import pickletools
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor, nn
+
+from coslice.errors import CosliceError
+from coslice.networks import NETWORKS, guided_layout, ncsnpp_layout
+from coslice.networks.guided_diffusion import GuidedUNetConfig
+from coslice.networks.ncsnpp import NCSNppConfig, noise_levels
+from coslice.networks.settings import Claim, Settings, agrees, integer
+from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
+
+__all__ = ["FORMATS", "Published", "read_published"]
+
+FORMATS = ("auto", "ncsnpp", "guided-diffusion")
+
+_MARKS = {"all_modules": "ncsnpp", "input_blocks": "guided-diffusion"}
+_INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
+_AVERAGED = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "params_ema")
+_TRAINED = ("state_dict", "model", "model_state_dict", "network", "net", "unet", "params")
+_UNTRAINED = ("sigmas", "all_modules.0.W")
+_SIDECARS = ("{}_config.json", "{}_config.yaml", "{}_config.yml", "{}.json", "{}.yaml", "{}.yml")
+_SIDECARS += ("config.json", "config.yaml", "config.yml")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published network, ready to use, and what is known of it.
+
+    Attributes:
+        family: "ncsnpp" or "guided-diffusion", the name in `coslice.networks.NETWORKS`.
+        network: float32, in eval mode, its weights frozen. NCSN++: (x, sigma) -> score; guided diffusion:
+            (x, t) or, with classes, (x, t, y) -> noise.
+        config: its shape.
+        sigma_range: noise levels it was trained for, in the unit window.
+        betas: the variances of a variance-preserving network; None for the others.
+        image_size: side in pixels of the images it was trained on, where a configuration file told.
+        notes: sentences on what the weights do not tell and what was assumed.
+    """
+
+    family: str
+    network: nn.Module
+    config: NCSNppConfig | GuidedUNetConfig
+    sigma_range: tuple[float, float]
+    betas: Betas | None
+    image_size: int | None
+    notes: tuple[str, ...]
+
+    def denoiser(self) -> VEDenoiser | VPDenoiser:
+        """D(x, sigma) in the unit window."""
+        if isinstance(self.config, GuidedUNetConfig) and self.betas is not None:
+            return VPDenoiser(self.network, self.betas, self.config.learn_sigma, self.config.classes)
+        return VEDenoiser(self.network, self.sigma_range)
+
+
+def read_published(path: str | Path, format: str = "auto", config: str | Path | Mapping | None = None) -> Published:
+    """Read a published checkpoint.
+
+    Args:
+        path: the file, a PyTorch pickle or safetensors.
+        format: "auto", "ncsnpp" or "guided-diffusion".
+        config: its configuration, as a JSON or YAML file or as a mapping, in the published words or ours; where None, a
+            file beside the checkpoint is looked for.
+
+    Raises:
+        CosliceError: no such file; damaged; a pickle that holds more than tensors and plain values; not of the
+            format; parameters missing, unexpected or of the wrong shape; a configuration that contradicts them.
+    """
+    path = Path(path)
+    if format not in FORMATS:
+        raise CosliceError(f'format: "{format}" was given, but it is one of {", ".join(FORMATS)}.')
+    weights, average, notes = _unwrap(_read(path), path.name)
+    weights, family = _named(weights, path.name, format)
+    if average is not None:
+        weights, scaled = _averaged(weights, average, path.name)
+        notes = (*notes, *scaled)
+    elif family == "ncsnpp":
+        notes = notes or ("The file holds no averaged (EMA) weights; the trained ones were taken.",)
+    settings, more = _settings(path, config)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    if family == "ncsnpp":
+        fields, untold = _ncsnpp_fields(shapes, weights.get("sigmas"), settings, path.name)
+        betas, schedule = None, ()
+    else:
+        fields, untold = _guided_fields(shapes, settings, path.name)
+        betas, schedule = _betas(settings)
+    config_class, network_class = NETWORKS[family]
+    shape: Any = config_class.from_dict(fields)
+    network = _filled(network_class, shape, weights, path.name)
+    sigma_range = (shape.sigma_min, shape.sigma_max) if betas is None else betas.sigma_range
+    size = settings.value(integer, "image_size")
+    return Published(family, network, shape, sigma_range, betas, size, (*notes, *more, *untold, *schedule))
+
+
+def _read(path: Path) -> Any:
+    """What the file holds, as tensors and plain values."""
+    if path.is_dir() or not path.is_file():
+        kind = "a folder" if path.is_dir() else "not there"
+        raise CosliceError(f"{path} is {kind}, but a checkpoint is needed; give the file the weights are in.")
+    try:
+        with open(path, "rb") as file:
+            opening = file.read(9)
+        if opening[8:] == b"{":
+            return safetensors.torch.load_file(path)
+        with warnings.catch_warnings():
+            # About odd pickles, of which the outcome will speak.
+            warnings.simplefilter("ignore")
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        if (asked := _asked_for(str(error))) is None:
+            raise _damaged(path) from error
+        raise CosliceError(
+            f"{path.name} asks to run code when it is read ({asked}), so it was refused and nothing of it was run; "
+            "have its tensors saved alone, as a state dict or as safetensors."
+        ) from error
+    except Exception as error:  # whatever strange bytes lead a parser to
+        raise _damaged(path) from error
+
+
+def _asked_for(refusal: str) -> str | None:
+    """What of a pickle torch refused, by its message; None if it was no pickle."""
+    if found := re.search(r"GLOBAL ([\w.]+)", refusal):
+        return found[1]
+    found = re.search(r"Unsupported operand (\d+)", refusal)
+    code = _INSTRUCTIONS.get(chr(int(found[1]))) if found else None
+    return None if code is None else f"pickle instruction {code.name}"
+
+
+def _damaged(path: Path) -> CosliceError:
+    return CosliceError(
+        f"{path.name} cannot be read as a PyTorch or safetensors file; it may be damaged or incomplete."
+    )
+
+
+def _are_weights(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(isinstance(name, str) and isinstance(weight, Tensor) for name, weight in content.items())
+    )
+
+
+def _unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], list[Tensor] | None, tuple[str, ...]]:
+    """The state dict inside a checkpoint, the list of averaged weights that replaces part of it, and notes."""
+    if _are_weights(content):
+        return dict(content), None, ()
+    if isinstance(content, Mapping):
+        trained = next((key for key in _TRAINED if _are_weights(content.get(key))), None)
+        average = next((content[key] for key in _AVERAGED if isinstance(content.get(key), Mapping)), {})
+        shadow = average.get("shadow_params")
+        if trained and isinstance(shadow, list | tuple) and all(isinstance(weight, Tensor) for weight in shadow):
+            return dict(content[trained]), list(shadow), ()
+        for key in _AVERAGED:
+            if _are_weights(content.get(key)):
+                return dict(content[key]), None, (f'The averaged weights under "{key}" were taken.',)
+        if trained:
+            spoken = (
+                f'The weights under "{trained}" were taken; the file holds no averaged (EMA) ones that can be read.'
+            )
+            return dict(content[trained]), None, (spoken,)
+    raise CosliceError(
+        f"{name} holds no weights that can be found; a state dict is needed, alone or under "
+        f"{', '.join(_TRAINED[:3])} or {_AVERAGED[0]}."
+    )
+
+
+def _named(weights: dict[str, Tensor], name: str, format: str) -> tuple[dict[str, Tensor], str]:
+    """The weights without what wrappers put before their names, and the family those names belong to."""
+    pattern = re.compile(rf"(.*?\.|)({'|'.join(_MARKS)})\.\d")
+    found = next((match for match in map(pattern.match, weights) if match), None)
+    if found is None:
+        raise CosliceError(
+            f"{name} holds {len(weights)} tensors ({_some(list(weights))}), which are named neither as NCSN++'s "
+            "(all_modules...) nor as guided diffusion's (input_blocks...); only these two can be imported."
+        )
+    prefix, family = found[1], _MARKS[found[2]]
+    if format not in ("auto", family):
+        raise CosliceError(
+            f'{name} was to be read as "{format}", but its tensors are named as those of "{family}"; '
+            "give that format, or auto."
+        )
+    return {key.removeprefix(prefix): weight for key, weight in weights.items()}, family
+
+
+def _averaged(
+    weights: dict[str, Tensor], average: list[Tensor], name: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """`weights` with those that were trained replaced by their averages, which have no names but the same order."""
+    trained = [key for key in weights if key not in _UNTRAINED]
+    if len(trained) != len(average):
+        raise CosliceError(
+            f"{name} holds {len(average)} averaged (EMA) tensors for {len(trained)} trained ones, but as many are "
+            "needed; the file may be incomplete."
+        )
+    for key, weight in zip(trained, average, strict=True):
+        if weights[key].shape != weight.shape:
+            raise CosliceError(
+                f"{name}: the averaged (EMA) tensor for {key} has shape {tuple(weight.shape)}, but "
+                f"{tuple(weights[key].shape)} is needed; the two parts of the file do not belong together."
+            )
+    together = {**weights, **dict(zip(trained, average, strict=True))}
+    scale = _common_scale([weights[key] for key in trained], average)
+    frequencies = "all_modules.0.W"
+    if scale == 1 or frequencies not in weights:
+        return together, ()
+    # Training cannot do this: somebody scaled all parameters at once, and this one has no average to tell what it was.
+    note = f"All under the file's trained weights was scaled by {scale:g}; {frequencies} was scaled back."
+    return {**together, frequencies: weights[frequencies] / scale}, (note,)
+
+
+def _common_scale(trained: Sequence[Tensor], average: Sequence[Tensor]) -> float:
+    """The one factor between all trained tensors and their averages, to 1e-5; 1 where there is none."""
+    largest = max(range(len(average)), key=lambda i: float(average[i].abs().max()) if average[i].numel() else 0.0)
+    flat, mean = trained[largest].double().flatten(), average[largest].double().flatten()
+    scale = float(flat @ mean / (mean @ mean).clamp_min(1e-300))
+    alike = all(
+        torch.allclose(raw.double(), scale * ema.double(), rtol=1e-5, atol=1e-12)
+        for raw, ema in zip(trained, average, strict=True)
+    )
+    return float(f"{scale:.6g}") if alike and scale != 0 else 1.0
+
+
+def _settings(path: Path, config: str | Path | Mapping | None) -> tuple[Settings, tuple[str, ...]]:
+    """The configuration given, or found beside the checkpoint; empty without."""
+    if isinstance(config, Mapping):
+        return Settings(config, "config"), ()
+    if config is not None:
+        return Settings(_parsed(Path(config)), Path(config).name), ()
+    beside = (path.with_name(pattern.format(path.stem)) for pattern in _SIDECARS)
+    found = next((file for file in beside if file.is_file() and file != path), None)
+    if found is None:
+        return Settings({}, "config"), ()
+    return Settings(_parsed(found), found.name), (f"The configuration was taken from {found.name}.",)
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        text = path.read_text()
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON or YAML of plain values"
+        raise CosliceError(f"{path.name} cannot be read as a configuration: {reason.lower()}.") from error
+
+
+def _ncsnpp_fields(
+    shapes: dict[str, tuple[int, ...]], sigmas: Tensor | None, settings: Settings, name: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    told = ncsnpp_layout.infer(shapes, sigmas)
+    fields = _agreed(told, ncsnpp_layout.claims(settings, told), settings.source, name)
+    untold = tuple(note for field, note in ncsnpp_layout.ASSUMED.items() if field not in fields)
+    return fields, untold
+
+
+def _guided_fields(
+    shapes: dict[str, tuple[int, ...]], settings: Settings, name: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    told = guided_layout.infer(shapes)
+    fields = _agreed(told, guided_layout.claims(settings, told), settings.source, name)
+    untold = tuple(note for field, note in guided_layout.ASSUMED.items() if field not in fields)
+    if "head_channels" in fields:
+        return fields, untold
+    widths = GuidedUNetConfig.from_dict({**fields, "head_channels": None, "heads": 1}).attended
+    heads, note = guided_layout.usual_heads(widths)
+    return {**fields, **heads}, (note, *untold)
+
+
+def _agreed(told: dict[str, Any], claims: list[Claim], source: str, name: str) -> dict[str, Any]:
+    """What the weights told, joined by what was claimed of the rest.
+
+    Raises:
+        CosliceError: a claim against what the weights told.
+    """
+    fields = dict(told)
+    for claim in claims:
+        if claim.field in told and not agrees(claim.value, told[claim.field]):
+            raise CosliceError(
+                f"{source} says {claim.word} {claim.given!r}, but by the shapes in {name} {claim.field} is "
+                f"{told[claim.field]!r}; give the configuration that belongs to these weights."
+            )
+        fields.setdefault(claim.field, claim.value)
+    return fields
+
+
+def _betas(settings: Settings) -> tuple[Betas, tuple[str, ...]]:
+    """The variances of the steps, told or as published."""
+    schedule = settings.value(str, "noise_schedule", "beta_schedule")
+    if schedule not in (None, "linear"):
+        raise CosliceError(f'{settings.source}: noise schedule "{schedule}" was given, but only "linear" can be used.')
+    count = settings.value(integer, "diffusion_steps", "num_diffusion_timesteps")
+    first, last = settings.value(float, "beta_start"), settings.value(float, "beta_end")
+    note = (
+        ()
+        if count or first
+        else ("The weights do not tell the noise schedule; 1000 linear betas from 0.0001 to 0.02 were assumed.",)
+    )
+    usual = Betas()
+    # With other numbers of steps guided diffusion keeps the sum of the variances.
+    scale = usual.count / (count or usual.count)
+    return Betas(first or usual.first * scale, last or usual.last * scale, count or usual.count), note
+
+
+def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: str) -> nn.Module:
+    """The network of `config` with `weights` in it, each of which it must have a place for."""
+    try:
+        with torch.device("meta"):
+            network = network_class(config)
+    except CosliceError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        raise CosliceError(f"{name}: no network can be built with {config} ({error}).") from error
+    needed = {key: tuple(weight.shape) for key, weight in network.state_dict().items()}
+    if "sigmas" in needed and "sigmas" not in weights:
+        weights = {**weights, "sigmas": noise_levels(config)}
+    absent = [key for key in needed if key not in weights]
+    spare = [key for key in weights if key not in needed]
+    odd = [key for key in needed if key in weights and tuple(weights[key].shape) != needed[key]]
+    if absent or spare or odd:
+        spoken = [f"{key} {tuple(weights[key].shape)} instead of {needed[key]}" for key in odd]
+        lists = (("missing", absent), ("unexpected", spare), ("of another shape", spoken))
+        found = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists if keys)
+        raise CosliceError(f"{name} does not fit the {type(network).__name__} that its tensors describe ({found}).")
+    if broken := [key for key, weight in weights.items() if not bool(weight.isfinite().all())]:
+        raise CosliceError(f"{name} holds values that are not finite ({_some(broken)}); it cannot be used.")
+    network.load_state_dict({key: weight.to(torch.float32) for key, weight in weights.items()}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

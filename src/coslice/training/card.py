@@ -1,0 +1,110 @@
+"""What a prior's file says of its making: as data in the weights' metadata, and as a page for people."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from coslice.training.pack import Pack
+from coslice.training.ranks import Ranks
+from coslice.training.recipe import Recipe
+from coslice.volume import CT_WINDOW
+
+__all__ = ["card", "card_page", "hardware"]
+
+Table = dict[str, dict[float, float]]
+"""{"128 px": {sigma: RMSE in units of the window}}."""
+
+
+def hardware(device: torch.device, ranks: Ranks) -> str:
+    """The machine in a few words."""
+    if device.type == "cpu":
+        processor = platform.processor() or platform.machine() or "CPU"
+        words = f"{torch.get_num_threads()} of {os.cpu_count()} cores, {processor}"
+    else:
+        module = getattr(torch, device.type, None)
+        words = getattr(module, "get_device_name", str)(device)
+    return f"{ranks.size} x {words}" if ranks.size > 1 else words
+
+
+def card(
+    name: str,
+    recipe: Recipe,
+    pack: Pack,
+    held_out: tuple[str, ...],
+    progress: dict[str, Any],
+    table: Table,
+    width: float,
+) -> dict[str, Any]:
+    """Everything to know of a prior, ready for JSON.
+
+    Args:
+        name: of the prior.
+        recipe: of the run.
+        pack: of the slices.
+        held_out: scans the table is measured on; empty: none could be held out.
+        progress: images, steps, hours, hardware of the run.
+        table: validation RMSE.
+        width: of the averaged weights.
+    """
+    rows = {size: {f"{sigma:g}": round(rmse, 6) for sigma, rmse in row.items()} for size, row in table.items()}
+    told: dict[str, Any] = {
+        "name": name,
+        "title": f"{pack.scans[0].modality}, plane {pack.plane}",
+        "data": pack.summary(),
+        "licence": recipe.data.licence,
+        "credit": recipe.data.credit or pack.credits,
+        **progress,
+        "average": width,
+        "validated_on": list(held_out),
+        "validation_rmse": rows,
+    }
+    if pack.window == "ct":
+        span = CT_WINDOW.high - CT_WINDOW.low
+        told["validation_rmse_hu"] = {
+            size: {sigma: round(rmse * span, 2) for sigma, rmse in row.items()} for size, row in rows.items()
+        }
+    return told | {"recipe": recipe.to_dict()}
+
+
+def card_page(told: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    data, recipe = told["data"], told["recipe"]
+    facts = {
+        "what": f"a denoiser D(x, sigma) of single slices, plane {data['plane']}, window {data['window']} as [0, 1]",
+        "pixels": f"{_range(data['pixel_mm'])} mm as stored, slices {_range(data['slice_mm'])} mm apart; "
+        f"trained on images of {', '.join(sorted({str(view['side']) for view in recipe['views']}, key=int))} pixels "
+        f"at zooms {min(v['scale'][0] for v in recipe['views']):g} to {max(v['scale'][1] for v in recipe['views']):g}",
+        "sigma": f"{recipe['sigma']['lowest']:g} to {recipe['sigma']['highest']:g}",
+        "data": f"{data['slices']:,} slices of {data['scans']} scans ({data['modality']})",
+        "licence of the data": told["licence"] or "not stated",
+        "credit": told["credit"] or "not stated",
+        "training": f"{told['images']:,} images in {told['steps']:,} steps, "
+        f"{told['hours']:.1f} h on {told['hardware']}",
+        "started from": recipe["init"] or "untrained weights",
+        "weights": f"averaged, relative width {told['average']:g}",
+    }
+    lines = [f"# {told['name']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+    rows, unit = told["validation_rmse"], "units of the window"
+    if "validation_rmse_hu" in told:
+        rows, unit = told["validation_rmse_hu"], "HU"
+    count = len(told["validated_on"])
+    where = f"{count} scan{'s' * (count > 1)} held out" if count else "training scans, since none was held out"
+    sigmas = list(next(iter(rows.values()), {}))
+    lines += ["", f"**Denoising error** on slices of {where}, root mean square in {unit}:", ""]
+    lines += [f"| sigma | {' | '.join(sigmas)} |", "|---" * (len(sigmas) + 1) + "|"]
+    lines += [f"| {size} | {' | '.join(f'{row[s]:.4g}' for s in sigmas)} |" for size, row in rows.items()]
+    lines += [
+        "",
+        "The recipe is in the metadata of the weights. Not for diagnosis: a prior fills in what a measurement",
+    ]
+    lines += ["leaves open, and may fill in wrongly what was not among its training data.", ""]
+    return "\n".join(lines)
+
+
+def _range(ends: list[float]) -> str:
+    low, high = (f"{end:.3g}" for end in ends)
+    return low if low == high else f"{low} to {high}"

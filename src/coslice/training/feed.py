@@ -1,0 +1,127 @@
+"""What a step learns from: images, noise levels and noise, each a pure function of (seed, step, item).
+
+    ln sigma_i = ln median + spread * s_i, clamped,     s_i and the noise n_i from counter-based draws
+
+so a rank can draw its share of a step, a resumed run its next step, and a thread a step ahead of time, and all get
+what an uninterrupted run in one process gets.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from coslice.noise import Key, standard_normal
+from coslice.training.ranks import ALONE, Ranks
+from coslice.training.recipe import Sigmas
+
+__all__ = ["Batch", "Feed", "Stream"]
+
+
+class Stream(Protocol):
+    """Where images come from; `coslice.training.slices.SliceStream` is one."""
+
+    def images(self, step: int, batch: int) -> int: ...
+
+    def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This rank's share of a step.
+
+    Attributes:
+        total: images of the step, over all ranks.
+        images: (n, 1, side, side), in the unit window.
+        sigma: (n,), noise levels.
+        noise: standard normal, like `images`.
+    """
+
+    total: int
+    images: Tensor
+    sigma: Tensor
+    noise: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (part.to(device, non_blocking=True) for part in (self.images, self.sigma, self.noise))
+        return Batch(self.total, *moved)
+
+
+class Feed:
+    """The batches of a run by their step, drawn by threads ahead of need.
+
+    Args:
+        stream: of images.
+        batch: nominal images per step.
+        sigmas: distribution of noise levels.
+        seed: the user's.
+        ranks: draw this rank's share only.
+        pinned: batches are going to an accelerator.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        batch: int,
+        sigmas: Sigmas,
+        seed: int,
+        ranks: Ranks = ALONE,
+        pinned: bool = False,
+    ):
+        self.stream, self.batch, self.sigmas, self.seed, self.ranks = stream, batch, sigmas, seed, ranks
+        self._pinned = pinned
+        # A CPU that trains has no core to spare; beside an accelerator they are idle.
+        self._threads = min(16, os.cpu_count() or 1) if self._pinned else 1
+        self._workers: ThreadPoolExecutor | None = None
+        self._ahead: dict[int, list[Future[Batch]]] = {}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, batches are drawn ahead."""
+        with ThreadPoolExecutor(self._threads) as self._workers:
+            try:
+                yield
+            finally:
+                for pieces in self._ahead.values():
+                    for piece in pieces:
+                        piece.cancel()
+                self._ahead.clear()
+        self._workers = None
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of step number `step`."""
+        if self._workers is None:
+            return self.draw(step, *self.ranks.share(self.stream.images(step, self.batch)))
+        for ahead in (step, step + 1, step + 2)[: 3 if self._pinned else 2]:
+            if ahead not in self._ahead:
+                self._ahead[ahead] = self._ordered(self._workers, ahead)
+        pieces = [piece.result() for piece in self._ahead.pop(step)]
+        if len(pieces) == 1:
+            return pieces[0]
+        parts = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("images", "sigma", "noise"))
+        return Batch(pieces[0].total, *(part.pin_memory() if self._pinned else part for part in parts))
+
+    def draw(self, step: int, first: int, count: int) -> Batch:
+        """Items first..first+count-1 of step number `step`."""
+        total = self.stream.images(step, self.batch)
+        images = self.stream.batch(step, self.batch, first, count)
+        normal = standard_normal(Key(self.seed, step, "sigma"), 0, (total,))[first : first + count]
+        sigma = (math.log(self.sigmas.median) + self.sigmas.spread * normal).exp()
+        noise = torch.empty_like(images)
+        for i, plane in enumerate(noise):
+            plane.copy_(standard_normal(Key(self.seed, step, "train"), first + i, tuple(plane.shape)))
+        return Batch(total, images, sigma.clamp(self.sigmas.lowest, self.sigmas.highest), noise)
+
+    def _ordered(self, workers: ThreadPoolExecutor, step: int) -> list[Future[Batch]]:
+        first, count = self.ranks.share(self.stream.images(step, self.batch))
+        pieces = min(self._threads, max(count, 1))
+        cuts = [first + count * i // pieces for i in range(pieces + 1)]
+        return [workers.submit(self.draw, step, a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]

@@ -33,9 +33,19 @@ from coslice.io.files import atomic, prepare_output
 from coslice.training.catalogue import CATALOGUE, TYPES, Pack, PackedScan, pack_of, read_record, write_record
 from coslice.training.parts import read_parts, write_parts
 from coslice.training.scans import Found, Scan, check_plane, plane_axes
-from coslice.volume import Volume, scan_window
+from coslice.volume import Volume, check_window, scan_window
 
-__all__ = ["Pack", "PackedScan", "is_pack", "known_scans", "make_pack", "open_pack", "split", "split_pack"]
+__all__ = [
+    "Pack",
+    "PackedScan",
+    "check_scans",
+    "is_pack",
+    "known_scans",
+    "make_pack",
+    "open_pack",
+    "split",
+    "split_pack",
+]
 
 
 def make_pack(
@@ -73,8 +83,7 @@ def make_pack(
     size = (size, size) if isinstance(size, int) else size
     if size is not None and min(size) < 32:
         raise CosliceError(f"make_pack: slices of {size[0]} x {size[1]} pixels were asked for, at least 32 are needed.")
-    check_plane(found.scans, plane)
-    _check_window(found.scans, window)
+    check_scans(found.scans, plane, window)
     pack = Pack(prepare_output(folder, overwrite=True), plane, window, bits, size, empty, (), credits)
     before, older = _before(pack)
     for number, scan in enumerate(found.scans):
@@ -236,11 +245,16 @@ def _quantum(volume: Volume) -> float:
     return float(np.gcd.reduce(steps)) if len(steps) else 0.0
 
 
-def _check_window(scans: Sequence[Scan], window: str) -> None:
+def check_scans(scans: Sequence[Scan], plane: str, window: str) -> None:
+    """Refuse scans that cannot become one pack.
+
+    Raises:
+        CosliceError: none at all, scans that do not fit together in `plane`, a window that is none or not for them.
+    """
     if not scans:
         raise CosliceError("make_pack: no scans were given, at least one is needed.")
-    # Said before the work, if it is no window at all.
-    scan_window(window, torch.ones(1))
+    check_plane(scans, plane)
+    check_window(window)
     modality = scans[0].modality
     if window in ("ct", "mr") and modality in ("CT", "MR") and modality != window.upper():
         signs = "values below" if modality == "CT" else "no values below"

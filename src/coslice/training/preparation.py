@@ -16,7 +16,7 @@ from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet
 from coslice.training.checkpoint import has_checkpoint
 from coslice.training.loop import measured
-from coslice.training.pack import Pack, is_pack, known_scans, make_pack, open_pack
+from coslice.training.pack import Pack, check_scans, is_pack, known_scans, make_pack, open_pack
 from coslice.training.ranks import Ranks
 from coslice.training.recipe import MAY_CHANGE, NETWORK, Recipe, differences, overlay
 from coslice.training.slices import SliceStream, default_views
@@ -112,11 +112,13 @@ def packed(recipe: Recipe, places: Sequence[Path], out: Path, ranks: Ranks, list
             listener.note(f"Skipped: {skipped.reason}")
         if found.skipped:
             listener.note(f"{len(found.skipped)} skipped, {len(found.scans)} scans to use.")
+        data = recipe.data
+        check_scans(found.scans, data.plane, data.window)
         # Written before the hours of packing, so that the folder is known to be a run's.
         if not has_checkpoint(out):
             recipe.save(out / "run.yaml")
-        data = recipe.data
-        make_pack(found, data.plane, data.window, folder, size=data.size, progress=listener.packing)
+        credits = "; ".join(words for words in (data.credit, data.licence) if words)
+        make_pack(found, data.plane, data.window, folder, size=data.size, progress=listener.packing, credits=credits)
     ranks.wait()
     return open_pack(folder)
 

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--angle", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--sigma-max", type=float)
     parser.add_argument("--sirt-iterations", type=int)
     parser.add_argument("--prior", default="ct")
     parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME")
@@ -52,6 +53,7 @@ def main() -> None:
     cut = parse_slices(options.slices, scan.shape[0])
     study = simulate(scan, loaded.window_for(scan), options.task, options.views, options.angle, cut, options.size)
     settings = {"seed": options.seed, "steps": options.steps, "sirt_iterations": options.sirt_iterations}
+    settings["sigma_max"] = options.sigma_max
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     for name in options.methods:
         if name not in rows:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import indent
 from types import TracebackType
 from typing import Any
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -100,8 +102,10 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
     """All a prior's file says, an entry a line; tables of numbers as tables."""
     _out.print(f"[bold]{escape(name)}[/]")
     for key, value in card.items():
-        if isinstance(value, Mapping) and all(isinstance(row, Mapping) for row in value.values()):
+        if key.startswith("validation") and isinstance(value, Mapping):
             _out.print(_grid(key, value))
+        elif isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
+            say(f"{_words(key)}:\n" + indent(yaml.safe_dump(value, sort_keys=False), "  ").rstrip())
         elif isinstance(value, Mapping):
             say(f"{_words(key)}: " + ", ".join(f"{inner} {_compact(item)}" for inner, item in value.items()))
         elif isinstance(value, list | tuple) and any(isinstance(item, str) and " " in item for item in value):

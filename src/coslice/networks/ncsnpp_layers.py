@@ -145,7 +145,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, waves: int, scale: float):
         super().__init__()
-        self.W = nn.Parameter(torch.randn(waves) * scale, requires_grad=False)
+        self.W = nn.Parameter(nn.init.normal_(torch.empty(waves), std=scale), requires_grad=False)
 
     def forward(self, log_sigma: Tensor) -> Tensor:
         """(b,) -> (b, 2 waves)."""

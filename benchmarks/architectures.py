@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -50,6 +51,11 @@ class AsNoiseLabelled(nn.Module):
     def __init__(self, config: NCSNppConfig):
         super().__init__()
         self.network = NCSNpp(config)
+        # Never trained, so no parameter to a trainer that trains all of them.
+        features: Any = self.network.all_modules[0]
+        frequencies = features.W.detach()
+        del features.W
+        features.register_buffer("W", frequencies)
         self.stride = config.stride
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:

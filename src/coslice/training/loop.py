@@ -158,7 +158,7 @@ class Trainer:
     def averaged(self, index: int) -> EDMDenoiser:
         """A denoiser of its own with the weights of average number `index`, for use rather than training."""
         network = copy.deepcopy(self.network)
-        network.load_state_dict(self.averages[index].weights)
+        network.load_state_dict({**network.state_dict(), **self.averages[index].weights})
         assert self.recipe.data_mean is not None and self.recipe.data_std is not None
         return EDMDenoiser(network, self.recipe.data_mean, self.recipe.data_std).eval().requires_grad_(False)
 

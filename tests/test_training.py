@@ -21,7 +21,7 @@ from coslice.training.optimisers import Adam, Muon, clip_, orthogonal, relative_
 from coslice.training.ranks import Ranks
 from coslice.training.recipe import Optimiser, Recipe, Schedule, Sigmas, differences, overlay, read_tree
 from coslice.training.slices import View
-from coslice.training.watch import Journal, Meter, overall, told, validate
+from coslice.training.watch import Journal, Meter, overall, picture, told, validate
 
 SMALL = UNetConfig(channels=16, multipliers=(1, 2), blocks=1)
 
@@ -433,3 +433,22 @@ def test_records_are_told_in_a_line():
     rows = {"64 px": {"0.1": 0.02, "1": 0.05}}
     record = {"images": 9000, "best": "0.05", "validation": {"0.05": {"overall": 0.03, **rows}}}
     assert told(record) == "9,000 images: validation error 0.03000 (at sigma 0.1 1: 64 px 0.0200 0.0500)"
+
+
+def test_pictures_of_upward_rows_are_turned_tile_by_tile():
+    """A denoiser that answers its input: every tile of one picture is the other's, upside down."""
+
+    class Same(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+        def forward(self, x, sigma):
+            return x
+
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    down, up = (picture(Same(), images, 0.2, 1.0, upwards=upwards) for upwards in (False, True))
+    assert down.shape == up.shape == (3 * 8, 7 * 8)
+    tiles = [shown.reshape(3, 8, 7, 8) for shown in (down, up)]
+    assert (tiles[0][:, ::-1] == tiles[1]).all() and (tiles[0] != tiles[1]).any()
+    assert (tiles[0][:2, :, 0] == (images[:, 0] * 255).round().byte().numpy()).all()

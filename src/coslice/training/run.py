@@ -237,7 +237,8 @@ class _Run:
             chosen = examples[torch.linspace(0, len(examples) - 1, min(3, len(examples))).long()]
             highest = min(self.recipe.sigma.highest, 5.0)
             denoiser = trainer.averaged(best)
-            grey = picture(denoiser, chosen, denoiser.data_mean, highest, trainer.each, trainer.dtype)
+            upwards = self.pack.plane.startswith("z")  # people expect heads up
+            grey = picture(denoiser, chosen, denoiser.data_mean, highest, trainer.each, trainer.dtype, upwards)
             save_picture(self.out / "samples" / f"{trainer.images:09d}.png", grey)
             journal.show("samples", grey, trainer.images)
             journal.write(record)

@@ -213,8 +213,9 @@ def picture(
     highest: float,
     each: Each = map,
     dtype: torch.dtype | None = None,
+    upwards: bool = False,
 ) -> np.ndarray:
-    """What a denoiser does, as a picture (h, w), uint8.
+    """What a denoiser does, as a picture (h, w), uint8; with `upwards` each image's first row is its lowest.
 
     A row for each of `images` (n, 1, s, s): as it is, then with noise and denoised, at sigma 0.1, 0.5 and 2. The last
     row are samples from pure noise at `highest`, by 20 deterministic steps of the one loop, always from the same noise.
@@ -237,6 +238,8 @@ def picture(
     ):
         x = step.x
     rows = [*torch.cat(columns, dim=1), x]
+    if upwards:
+        rows = [row.flip(-2) for row in rows]
     grey = torch.cat([torch.cat(list(row), dim=1) for row in rows]).clamp(0, 1)
     return (grey * 255).round().byte().cpu().numpy()
 

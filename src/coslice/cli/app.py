@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from coslice.cli.display import Watch, say, show_table, warn
 from coslice.cli.priors import priors
 from coslice.cli.train import train
 from coslice.data import SCAN_CREDIT, embedded_scan
+from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
@@ -68,7 +68,7 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Reconstruct the embedded chest CT from 30 cone-beam views, with and without ISCS, beside FDK."""
-    place = _device(device)
+    place = str(chosen_device(device))
     prior = load_prior("ct", place)
     recipe = Recipe(method="dds", steps=steps)
     chosen_method(recipe)
@@ -106,7 +106,7 @@ def reconstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate projections of SCAN, reconstruct it from them, and measure the result against SCAN."""
-    place = _device(device)
+    place = str(chosen_device(device))
     recipe = Recipe(
         method=method,
         noise=noise,
@@ -170,15 +170,3 @@ def evaluate(
 
 def _origin(volume: Volume) -> str:
     return "(" + ", ".join(f"{value:g}" for value in volume.affine[:3, 3]) + ")"
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise CosliceError(
-            f'device: "{name}" was given, but torch cannot use it here ({str(error).splitlines()[0][:80]}); try cpu.'
-        ) from error
-    return name

@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.networks import NETWORKS, GuidedUNet
@@ -55,7 +56,7 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> SlicePri
         prior, dtype = import_prior(path), torch.float32
     else:
         prior, dtype = _restored(path, str(name), described)
-    if dtype == torch.bfloat16 and not _multiplies_bfloat16(torch.device(device)):
+    if dtype == torch.bfloat16 and not multiplies_bfloat16(torch.device(device)):
         dtype = torch.float32
     prior.denoiser.to(device, dtype).to(memory_format=torch.channels_last)  # pyright: ignore
     prior.denoiser.eval().requires_grad_(False)
@@ -231,8 +232,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    # Without native bfloat16 products a CPU emulates them, slower than float32.
-    return device.type != "cpu" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet
@@ -36,7 +37,7 @@ from coslice.training.optimisers import Each, clip_, relative_rate, steps_of
 from coslice.training.ranks import ALONE, Ranks
 from coslice.training.recipe import NETWORK, Recipe
 
-__all__ = ["BANDS", "Trainer", "Turn", "native_bf16"]
+__all__ = ["BANDS", "Trainer", "Turn"]
 
 BANDS = (0.02, 0.06, 0.2, 0.6, 2.0)
 """Edges of the noise levels' bands in which losses are logged."""
@@ -93,7 +94,7 @@ class Trainer:
         self.network = network.to(self.device, torch.float32, memory_format=torch.channels_last)  # pyright: ignore
         self.parameters = list(self.network.parameters())
         self.averages = [Average(self.network, width) for width in recipe.averages.widths]
-        auto = recipe.precision == "auto" and native_bf16(self.device)
+        auto = recipe.precision == "auto" and multiplies_bfloat16(self.device)
         self.dtype = torch.bfloat16 if auto or recipe.precision == "bf16" else torch.float32
         self.optimiser = steps_of(recipe.optimiser, self.network, self.dtype)
         self.feed = Feed(stream, recipe.batch, recipe.sigma, recipe.seed, ranks, self.device.type != "cpu")
@@ -232,11 +233,6 @@ def measured(stream: Stream, batch: int, steps: int = 16) -> tuple[float, float]
         total, squares, count = total + float(images.sum()), squares + float((images**2).sum()), count + images.numel()
     mean = total / count
     return round(mean, 3), max(round(math.sqrt(max(squares / count - mean**2, 0.0)), 3), 0.001)
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether products of bfloat16 are done in hardware; where they are emulated, float32 is faster."""
-    return device.type != "cpu" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

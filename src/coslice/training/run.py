@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import atomic, output_folder
 from coslice.networks.edm import EDMDenoiser
@@ -105,7 +106,7 @@ def train(
     began = time.monotonic()
     if minutes is not None and not minutes > 0:
         raise CosliceError(f"train: {minutes:g} minutes were given, more than 0 are needed; correct --minutes.")
-    where = _device(device)
+    where = chosen_device(device)
     claim(out)
     if has_checkpoint(out):
         recipe = stored_recipe(out, recipe.to_dict())
@@ -313,19 +314,6 @@ def _closing(outcome: Outcome, total: int) -> str:
 
 def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        accelerator = getattr(torch, "accelerator", None)  # torch 2.6 and later
-        found = accelerator.current_accelerator() if accelerator and accelerator.is_available() else None
-        return found or torch.device("cpu")
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise CosliceError(f'device: "{name}" was given, but torch cannot use it here ({reason}); try cpu.') from error
-    return torch.device(name)
 
 
 @contextmanager

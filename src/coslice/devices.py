@@ -16,8 +16,10 @@ def chosen_device(name: str) -> torch.device:
         CosliceError: torch cannot use it here.
     """
     if name == "auto":
-        accelerator = getattr(torch, "accelerator", None)  # torch 2.6 and later
-        found = accelerator.current_accelerator() if accelerator and accelerator.is_available() else None
+        accelerator = getattr(torch, "accelerator", None)
+        if accelerator is None:  # torch before 2.6
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = accelerator.current_accelerator() if accelerator.is_available() else None
         return found if found is not None and _has_doubles(found) else torch.device("cpu")
     try:
         torch.empty(1, device=name)

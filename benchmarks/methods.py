@@ -3,8 +3,8 @@
     python benchmarks/methods.py SCAN.nii.gz --slices 100:164 --size 128 [--task lact] [--methods dds dds+iscs ...]
         [--keep FILE.json]
 
-Without a scan, the embedded one. Methods are names of the command line, "+iscs" or "+identical" behind them. With
---keep, finished rows are stored and not computed again.
+Without a scan, the embedded one. A method is a name of the command line, "+iscs" or "+identical" behind it, and
+settings behind a colon: dds+iscs:eta=0.5,seed=3. With --keep, finished rows are stored and not computed again.
 """
 
 from __future__ import annotations
@@ -12,69 +12,88 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from coslice.cli.display import show_table
 from coslice.data import embedded_scan
+from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
+from coslice.measurement_noise import GaussianNoise, PhotonNoise
 from coslice.methods import DIFFUSION
 from coslice.metrics import evaluate
+from coslice.preparation import Preparation
 from coslice.priors import load_prior
 from coslice.reconstruction import Recipe, run
 from coslice.study import parse_slices, simulate, write_json
+from coslice.tasks import Acquisition
 
-METHODS = ["fdk", "sirt", "cgls", "admm-tv", "dds", "dds+identical", "dds+iscs", "ddnm", "ddnm+iscs"]
+CT = ["fdk", "sirt", "cgls", "admm-tv", "dds", "dds+identical", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
+ZSR = ["cubic", "admm-tv", "dds", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
 
 
-def recipe_of(name: str, **settings) -> Recipe:
-    method, _, noise = name.partition("+")
-    return Recipe(method=method, noise=noise or "independent", **settings)
+def recipe_of(name: str) -> tuple[str, Recipe]:
+    """What the table calls it, and the recipe: "dds+iscs:eta=0.5" """
+    text, _, tail = name.partition(":")
+    method, _, noise = text.partition("+")
+    settings: dict[str, Any] = {
+        key: yaml.safe_load(value) for key, value in (s.split("=") for s in tail.split(",") if s)
+    }
+    unknown = settings.keys() - {field.name for field in fields(Recipe)}
+    if unknown:
+        raise CosliceError(f"{name}: a recipe has no {', '.join(unknown)}.")
+    recipe = Recipe(method=method, noise=noise or "independent", **settings)
+    return recipe.title + (f", {tail}" if tail else ""), recipe
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scan", type=Path, nargs="?", help="CT scan in HU, NIfTI")
+    parser.add_argument("scan", type=Path, nargs="?", help="NIfTI: CT in HU, or MR")
     parser.add_argument("--slices", help="FIRST:LAST")
-    parser.add_argument("--size", type=int)
     parser.add_argument("--task", default="svct")
-    parser.add_argument("--views", type=int)
-    parser.add_argument("--angle", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--sigma-max", type=float)
-    parser.add_argument("--sirt-iterations", type=int)
-    parser.add_argument("--prior", default="ct")
-    parser.add_argument("--methods", nargs="+", default=METHODS, metavar="NAME")
+    for name, kind in {"views": int, "angle": float, "factor": int, "fwhm": float, "measurement-noise": float}.items():
+        parser.add_argument(f"--{name}", type=kind)
+    parser.add_argument("--photons", type=float)
+    for name, kind in {"thickness": float, "spacing": float, "size": int, "pad": int}.items():
+        parser.add_argument(f"--{name}", type=kind)
+    parser.add_argument("--prior", help="[ct; zsr: mr]")
+    parser.add_argument("--methods", nargs="+", metavar="NAME")
     parser.add_argument("--keep", type=Path, help="JSON file of finished rows")
     options = parser.parse_args()
 
+    noise = None if options.measurement_noise is None else GaussianNoise(options.measurement_noise)
+    noise = noise if options.photons is None else PhotonNoise(options.photons)
+    acquisition = Acquisition(options.task, options.views, options.angle, options.factor, options.fwhm, noise)
     scan = read_nifti(options.scan) if options.scan else embedded_scan()
-    loaded = load_prior(options.prior)
+    loaded = load_prior(options.prior or ("ct" if acquisition.is_ct else "mr"))
     cut = parse_slices(options.slices, scan.shape[0])
-    study = simulate(scan, loaded.window_for(scan), options.task, options.views, options.angle, cut, options.size)
-    settings = {"seed": options.seed, "steps": options.steps, "sirt_iterations": options.sirt_iterations}
-    settings["sigma_max"] = options.sigma_max
+    preparation = Preparation(cut, options.thickness, options.spacing, options.size, options.pad)
+    study = simulate(scan, loaded.window_for, acquisition, preparation)
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
-    for name in options.methods:
+    names = options.methods or (CT if acquisition.is_ct else ZSR)
+    for name in names:
         if name not in rows:
-            recipe = recipe_of(name, **settings)
+            title, recipe = recipe_of(name)
             began = time.perf_counter()
-            prior = loaded if recipe.method in DIFFUSION else None
-            result = run(study.problem, recipe, prior, study.unit)
+            result = run(study.problem, recipe, loaded if recipe.method in DIFFUSION else None, study.unit)
             seconds = time.perf_counter() - began
             metrics = evaluate(result.reconstruction, study.unit)
-            rows[name] = {"title": recipe.title, "seconds": seconds, "phases": result.seconds, "metrics": metrics}
+            rows[name] = {"title": title, "seconds": seconds, "phases": result.seconds, "metrics": metrics}
+            rows[name]["trajectory"] = result.trajectory
             if options.keep:
                 write_json(options.keep, rows)
-            print(f"{recipe.title}: {seconds:.1f} s", flush=True)
-    shown = {name: rows[name] for name in options.methods}
-    print(f"{study.truth!r}, {options.task}, {study.settings['views']} views, seed {options.seed}")
+            print(f"{title}: {seconds:.1f} s", flush=True)
+    shown = {name: rows[name] for name in names}
+    print(f"{study.truth!r}\n{study.title}")
     show_table({row["title"]: row["metrics"] for row in shown.values()})
     first = next(iter(shown.values()))
     for row in shown.values():
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in row["phases"].items())
         ratio = row["seconds"] / first["seconds"]
-        print(f"{row['title']:<12}{row['seconds']:>8.1f} s  {ratio:>7.2f} x {first['title']}  ({phases})")
+        print(f"{row['title']:<24}{row['seconds']:>8.1f} s  {ratio:>7.2f} x {first['title']}  ({phases})")
 
 
 if __name__ == "__main__":

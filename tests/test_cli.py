@@ -150,7 +150,7 @@ def test_bad_scans_are_refused_in_one_sentence(coslice, tiny_prior, tmp_path, ki
         (["--task", "lact", "--angle", 0], "0 degrees"),
         (["--angle", 90], "leave --angle out"),
         (["--size", 2], "at least 4 x 4"),
-        (["--size", 0], "at least 1 x 1"),
+        (["--size", 0], "positive number"),
         (["--steps", 0], "0 steps"),
         (["--eta", 1.5], "eta 1.5"),
         (["--sigma-min", 0], "sigma_min"),

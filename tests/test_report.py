@@ -105,9 +105,25 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
     assert all(source.startswith("data:image/") for source in sources)
     assert not re.search(r"<script|<link|@import|url\(|https?://", page)
     assert len(images(page, "svg")) == 2
+    assert "LPIPS on a few slices" not in page
     # Nor do the plots inside it reach out: addresses in them are names of namespaces only.
     for plot in images(page, "svg"):
         assert not re.search(rb'(?:src|href)="(?!#)', plot)
+
+
+def test_the_course_of_lpips_is_drawn_where_it_was_measured(tmp_path):
+    known = {"sigma": 1.0, "psnr": 20.0, "sdiff": 0.01}
+    steps = [{"step": i, "lpips": None if i == 1 else 0.3 - 0.1 * i} | known for i in range(3)]
+    blind = [{"step": i} | known for i in range(3)]  # as runs recorded before LPIPS was
+    page = write(tmp_path / "page.html", trajectory={"DDS": steps, "DDNM": blind})
+    drawn = images(page, "svg")
+    assert re.findall(r'<img [^>]*alt="(\S+)[^"]* of the estimate', page) == ["PSNR", "SDiff", "LPIPS"]
+    assert [b"DDNM" in plot for plot in drawn] == [True, True, False]
+    assert "LPIPS on a few slices" in page
+    # A method keeps its colour where another has no curve.
+    second = images(write(tmp_path / "page.html", trajectory={"DDNM": blind, "DDS": steps}), "svg")[2]
+    assert b"#ff7f0e" in second
+    assert b"#1f77b4" not in second
 
 
 def test_every_picture_is_described(tmp_path):
@@ -151,6 +167,63 @@ def test_without_a_truth_no_errors_are_claimed(tmp_path):
     assert len(images(page)) == 3 * 2
     assert not re.search(r"PSNR|Errors|\|Δ\||Truth|dB", page)
     assert "0.02000" in page
+
+
+def test_without_a_truth_or_any_number_there_is_no_table(tmp_path):
+    nothing = {"psnr": None, "ssim": None, "lpips": None}
+    unknown = dict.fromkeys(PLANES, nothing) | dict.fromkeys(("sdiff", "sdiff_truth", "sdiff_delta", "sdiff_gap"))
+    steps = [{"step": i, "sigma": 1.0, "psnr": None, "sdiff": 0.01, "lpips": None} for i in range(3)]
+    for table in ({}, {"FDK": unknown, "DDS": unknown}):
+        page = write(tmp_path / "page.html", truth=None, table=table, trajectory={"DDS": steps})
+        assert "Numbers" not in page
+        assert '<table class="metrics">' not in page
+        assert [b"Truth" in plot for plot in images(page, "svg")] == [False]
+        assert "The truth is not known." in page
+
+
+def test_what_is_not_ct_is_shown_from_end_to_end_of_its_window(tmp_path):
+    mr = {"window": (0.0, 1234.5), "unit": "a.u.", "display": None, "spacing": (1.0, 1.0, 1.0)}
+    page = write(tmp_path / "page.html", **mr)
+    first = np.asarray(Image.open(io.BytesIO(images(page)[0])))
+    np.testing.assert_array_equal(first, np.rint(255 * view(ramp(), "axial")))
+    assert not re.search(r"\bHU\b", re.sub(r'"data:[^"]*"', "", page))
+    assert "Shown from 0 to 1234.5 a.u.; the prior sees these values as 0 to 1." in page
+    assert "difference from the truth in a.u., on one scale" in page
+    ct = write(tmp_path / "page.html", display=None)
+    assert ct == write(tmp_path / "page.html")
+    assert "Shown from -480 to 820 HU; the prior sees -1000 to 1600 HU as 0 to 1." in ct
+    plain = write(tmp_path / "page.html", **(mr | {"unit": ""}))
+    assert "Shown from 0 to 1234.5; the prior" in plain
+    assert "difference from the truth, on one scale" in plain
+
+
+@pytest.mark.parametrize(
+    ("window", "unit", "display"),
+    [
+        ((-1000.0, 1600.0), "HU", (-480.0, 820.0)),
+        ((-160.0, 240.0), "HU", (-160.0, 240.0)),
+        ((0.0, 900.0), "HU", (0.0, 900.0)),
+        ((-1000.0, 1600.0), "a.u.", (-1000.0, 1600.0)),
+    ],
+)
+def test_a_strip_shows_the_papers_greys_for_ct_and_the_window_for_others(window, unit, display):
+    strips = []
+    for how in ({"unit": unit}, {"display": display}):
+        buffer = io.BytesIO()
+        picture(buffer, {"Mark": ramp()}, spacing=SPACING, window=window, **how)
+        strips.append(buffer.getvalue())
+    assert strips[0] == strips[1]
+
+
+def test_a_strip_leaves_out_a_truth_nobody_knows():
+    strips = []
+    for volumes in ({"truth": None, "DDS": ramp()}, {"DDS": ramp()}):
+        buffer = io.BytesIO()
+        picture(buffer, volumes, spacing=SPACING, **HU)
+        strips.append(buffer.getvalue())
+    assert strips[0] == strips[1]
+    with pytest.raises(CosliceError, match="no volume"):
+        picture(io.BytesIO(), {"truth": None}, spacing=SPACING, **HU)
 
 
 def test_names_and_values_cannot_break_the_page(tmp_path):
@@ -222,14 +295,33 @@ def test_a_strip_has_a_column_for_each_volume_and_equal_ones_look_equal(tmp_path
 
 def test_a_strip_enlarges_what_it_frames():
     volume = torch.zeros(40, 40, 40)
-    volume[20:, :, :20] = 1  # superior and left: up and to the right
+    volume[20:, :, :10] = 1  # superior and left: up and to the right
     buffer = io.BytesIO()
     how = {"spacing": (1.0, 1.0, 1.0), "window": (0.0, 1.0), "display": (0.0, 1.0), "width": 80}
     picture(buffer, {"Mark": volume}, planes=["coronal"], focus=(0.0, 1.0), **how)
-    # Framed are the upper 16 rows and the last 32 of 40 columns, so the mark's edge is 12/32 across.
+    # Framed are the upper 10 rows and the last 20 of 40 columns, so the mark's edge is half across.
     part = np.asarray(Image.open(buffer).convert("L"))[18 + 80 + 2 :, 2:82][:40]
-    assert part[:, :27].max() < 50
-    assert part[:, 33:].min() > 200
+    assert part[:, :36].max() < 50
+    assert part[:, 44:].min() > 200
+
+
+@pytest.mark.parametrize("across", [0.25, 0.6])
+def test_a_strip_enlarges_the_most_detailed_part_of_the_first_volume(across):
+    plain, detailed = torch.full((40, 40, 40), 0.4), torch.full((40, 40, 40), 0.4)
+    middle = round(40 * across)
+    rows = torch.arange(40) % 2 * 0.2
+    detailed[10:20, :, 40 - middle - 10 : 40 - middle + 10] += rows[10:20, None, None]
+    detailed[:, :, :3] = 0  # an outline, however sharp, is no detail
+    how = {"spacing": (1.0, 1.0, 1.0), "window": (0.0, 1.0), "planes": ["coronal"]}
+    strips = []
+    for volumes, focus in (((detailed, plain), None), ((detailed, plain), (25 / 40, across)), ((plain, plain), None)):
+        buffer = io.BytesIO()
+        picture(buffer, {"First": volumes[0], "Second": volumes[1]}, focus=focus, **how)
+        strips.append(buffer.getvalue())
+    assert strips[0] == strips[1]
+    centred = io.BytesIO()
+    picture(centred, {"First": plain, "Second": plain}, focus=(0.5, 0.5), **how)
+    assert strips[2] == centred.getvalue(), "the middle where nothing stands out"
 
 
 def test_an_unknown_plane_is_refused():

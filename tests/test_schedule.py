@@ -1,4 +1,4 @@
-"""Schedules and eta rules against their closed forms."""
+"""Schedules against their closed forms."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coslice.errors import CosliceError
-from coslice.schedule import DDIMEta, Eta, ddpm_alpha_bar, falls, from_alpha_bar, geometric, karras
+from coslice.schedule import ddpm_alpha_bar, falls, from_alpha_bar, geometric, karras, with_correctors
 
 
 def test_geometric_has_equal_ratios_between_its_ends():
@@ -33,14 +33,15 @@ def test_ddpm_sigmas_satisfy_the_forward_process():
     assert falls(from_alpha_bar(alpha_bar, 20)) and from_alpha_bar(alpha_bar, 20)[0] == sigmas[0]
 
 
-def test_ddim_eta_is_equation_8_in_sigma():
-    alpha_bar = ddpm_alpha_bar()
-    for late, early in ((999, 900), (500, 450), (30, 1)):
-        a, a_next = float(alpha_bar[late]), float(alpha_bar[early])
-        sigma, sigma_next = math.sqrt((1 - a) / a), math.sqrt((1 - a_next) / a_next)
-        beta_tilde = math.sqrt((1 - a_next) / (1 - a) * (1 - a / a_next))
-        share = DDIMEta(0.7)(sigma, sigma_next)
-        assert share * sigma_next == pytest.approx(0.7 * beta_tilde / math.sqrt(a_next), rel=1e-9)
+def test_correctors_repeat_every_level_but_the_last():
+    assert with_correctors((5.0, 1.0, 0.0)) == (5.0, 5.0, 1.0, 1.0, 0.0)
+    assert falls(with_correctors(karras(20))) and len(with_correctors(karras(20))) - 1 == 2 * 20
+
+
+def test_a_schedule_never_rises_and_ends_in_its_only_zero():
+    assert falls((1.0, 0.0)) and falls((1.0, 1.0, 0.5, 0.0))
+    for sigmas in ((), (0.0,), (1.0, 0.5), (0.5, 1.0, 0.0), (1.0, 0.0, 0.0), (1.0, -1.0, 0.0)):
+        assert not falls(sigmas)
 
 
 @pytest.mark.parametrize("make", [geometric, karras])
@@ -48,9 +49,3 @@ def test_ddim_eta_is_equation_8_in_sigma():
 def test_bad_schedules_are_refused(make, arguments):
     with pytest.raises(CosliceError):
         make(*arguments)
-
-
-def test_bad_eta_is_refused():
-    for value in (-0.1, 1.1):
-        with pytest.raises(CosliceError, match="0 to 1"):
-            Eta(value)

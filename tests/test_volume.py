@@ -144,3 +144,168 @@ def test_a_window_maps_its_ends_to_0_and_1_and_back():
 def test_a_window_without_width_is_refused(low, high):
     with pytest.raises(CosliceError, match="high above low"):
         Window(low, high)
+
+
+@pytest.mark.parametrize("spacing", [1.0, (3.1, 0.9, 1.3), (2.0, 0.5, 0.7), 0.61])
+def test_resampling_keeps_the_first_face_and_the_anatomy_and_gives_the_exact_spacing(spacing):
+    volume = Volume(blob((20, 44, 52), (9.3, 21.3, 25.6), 3.0), OBLIQUE)
+    resampled = volume.resampled(spacing)
+    wanted = (spacing,) * 3 if isinstance(spacing, float) else spacing
+    assert resampled.spacing == pytest.approx(wanted, rel=1e-12)
+    assert resampled.shape == tuple(
+        int(n * o / s) for n, o, s in zip(volume.shape, volume.spacing, wanted, strict=True)
+    )
+    np.testing.assert_allclose(outer_corners(resampled)[0], outer_corners(volume)[0], atol=1e-9)
+    np.testing.assert_allclose(centre_of_mass(resampled), centre_of_mass(volume), atol=0.02)
+
+
+@pytest.mark.parametrize(("size", "spacing"), [((9, 30), (2.0, 4 / 3, 0.8)), ((24, 12), (2.0, 0.5, 2.0))])
+def test_resampling_to_whole_numbers_of_pixels_is_resizing(size, spacing):
+    volume = Volume(torch.rand(3, 12, 24), np.diag((1.0, 1.0, 2.0, 1.0)))
+    resampled, resized = volume.resampled(spacing), volume.resized(size)
+    torch.testing.assert_close(resampled.data, resized.data, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(resampled.affine, resized.affine, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_resampling_treats_the_three_axes_alike(axis):
+    data, spacing = torch.rand(9, 11, 13), [1.0, 1.0, 1.0]
+    turned = data.transpose(0, axis)
+    spacing[axis] = 1.7
+    expected = Volume(turned).resampled((1.7, 1.0, 1.0)).data.transpose(0, axis)
+    assert torch.equal(Volume(data).resampled(tuple(spacing)).data, expected)
+
+
+def test_resampling_keeps_constants_and_ramps():
+    volume = Volume(torch.arange(40.0)[:, None, None].expand(40, 6, 7) + torch.arange(7.0), np.diag((1, 1, 1, 1)))
+    fine = volume.resampled((0.37, 1.0, 0.5))
+    z, x = fine.affine[2, 3] + 0.37 * torch.arange(fine.shape[0]), fine.affine[0, 3] + 0.5 * torch.arange(14)
+    expected = (z[:, None, None] + x).expand(fine.shape).float()
+    torch.testing.assert_close(fine.data[2:-2, :, 1:-1], expected[2:-2, :, 1:-1], rtol=0, atol=1e-4)
+    constant = Volume(torch.full((9, 8, 7), 0.3)).resampled((1.9, 0.23, 1.3)).data
+    torch.testing.assert_close(constant, torch.full_like(constant, 0.3), rtol=0, atol=1e-6)
+
+
+def test_resampling_to_what_it_is_changes_no_bit():
+    # 1 mm as float32 files and products of rotations have it
+    volume = Volume(torch.rand(4, 5, 6), np.diag((1.0000001, 0.99999994, 1.0, 1.0)))
+    assert volume.resampled(1.0) is volume
+    only_z = volume.resampled((0.5, 1.0, 1.0))
+    assert torch.equal(only_z.data[0], volume.data[0])
+    assert only_z.spacing[1:] == volume.spacing[1:]
+
+
+def test_a_volume_thinner_than_the_new_voxels_becomes_one_of_them():
+    data = torch.rand(2, 3, 4)
+    single = Volume(data).resampled((5.0, 1.0, 1.0))
+    assert single.shape == (1, 3, 4)
+    assert single.affine[2, 3] == 2.0  # from face -0.5 to 4.5
+    torch.testing.assert_close(single.data[0], (data * torch.tensor([0.6, 0.8])[:, None, None]).sum(0) / 1.4)
+
+
+@pytest.mark.parametrize("spacing", [0, -1.0, math.nan, (1.0, 2.0), (1.0, math.inf, 1.0)])
+def test_a_spacing_that_is_none_is_refused(spacing):
+    with pytest.raises(CosliceError, match="positive numbers"):
+        Volume(torch.zeros(2, 2, 2)).resampled(spacing)
+
+
+@pytest.mark.parametrize("mm", [3.0, 5.0, 7.5, 1.3])
+def test_thicker_slices_are_the_means_of_what_they_cover(mm):
+    volume = Volume(torch.rand(31, 4, 5, dtype=torch.float64), np.diag((0.8, 0.8, 1.0, 1.0)))
+    thick = volume.thickened(mm)
+    assert thick.shape == (int(31 / mm), 4, 5)
+    assert thick.spacing == pytest.approx((mm, 0.8, 0.8))
+    np.testing.assert_allclose(outer_corners(thick)[0], outer_corners(volume)[0], atol=1e-12)
+    # By tenths of a slice, each in one slice of both.
+    tenths = volume.data.repeat_interleave(10, 0)[: thick.shape[0] * round(10 * mm)]
+    torch.testing.assert_close(thick.data, tenths.unflatten(0, (-1, round(10 * mm))).mean(1), rtol=0, atol=1e-5)
+
+
+def test_thickening_keeps_the_anatomy_and_once_by_6_is_twice_by_2_and_3():
+    volume = Volume(blob((48, 20, 22), (22.7, 9.2, 11.4), 3.0), OBLIQUE)
+    dz = volume.spacing[0]
+    np.testing.assert_allclose(centre_of_mass(volume.thickened(2.5 * dz)), centre_of_mass(volume), atol=0.02)
+    once, twice = volume.thickened(6 * dz), volume.thickened(2 * dz).thickened(6 * dz)
+    torch.testing.assert_close(once.data, twice.data, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(once.affine, twice.affine, atol=1e-9)
+    assert volume.thickened(dz) is volume
+
+
+@pytest.mark.parametrize("mm", [0.99, 10.01, -3.0, math.nan, math.inf])
+def test_slices_that_would_be_thinner_or_thicker_than_the_volume_are_refused(mm):
+    with pytest.raises(CosliceError, match=r"1 mm \(one slice\) to 10 mm"):
+        Volume(torch.zeros(10, 2, 2)).thickened(mm)
+
+
+@pytest.mark.parametrize("shape", [16, (9, 11, 13), (10, 11, 15), (12, 18, 14)])
+def test_padding_moves_no_voxel_and_cropping_undoes_it(shape):
+    volume = Volume(torch.rand(9, 11, 13) + 2, OBLIQUE, ("L", "P", "S"), 4)
+    padded = volume.padded(shape)
+    assert padded.shape == ((shape,) * 3 if isinstance(shape, int) else shape)
+    # Zeros have no mass.
+    np.testing.assert_allclose(centre_of_mass(volume.padded(shape, 0.0)), centre_of_mass(volume), atol=1e-9)
+    back = padded.cropped(volume.shape)
+    assert torch.equal(back.data, volume.data)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-12)
+    assert (back.orientation, back.space_code) == (("L", "P", "S"), 4)
+
+
+def test_padding_is_in_the_middle_and_has_the_value_asked_for():
+    volume = Volume(torch.rand(2, 3, 4) + 1)
+    assert torch.equal(volume.padded((5, 3, 8), 7.0).data[1:3, :, 2:6], volume.data)
+    assert (volume.padded((5, 3, 8), 7.0).data == 7).sum() == 5 * 3 * 8 - 2 * 3 * 4
+    assert volume.padded(9).data[0, 0, 0] == volume.data.min()
+
+
+@pytest.mark.parametrize("shape", [(9, 12, 12), 9, (9, 11)])
+def test_padding_to_less_and_cropping_to_more_are_refused(shape):
+    with pytest.raises(CosliceError, match=r"not below the volume's, \(10, 11, 12\)"):
+        Volume(torch.zeros(10, 11, 12)).padded(shape)
+    with pytest.raises(CosliceError, match=r"not above the volume's, \(8, 11, 8\)"):
+        Volume(torch.zeros(8, 11, 8)).cropped((9, 12, 12))
+    with pytest.raises(CosliceError, match="at least 1"):
+        Volume(torch.zeros(8, 11, 8)).cropped(0)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 5])
+def test_thin_slices_fill_thick_ones_from_face_to_face(factor):
+    thick = Volume(torch.zeros(6, 4, 5), OBLIQUE)
+    thin = thick.with_thin_slices(torch.zeros(6 * factor, 4, 5), factor)
+    np.testing.assert_allclose(outer_corners(thin), outer_corners(thick), atol=1e-9)
+    assert thin.spacing == pytest.approx((thick.spacing[0] / factor, *thick.spacing[1:]))
+    for i in range(6):
+        inner = thin.slices(i * factor, (i + 1) * factor)
+        np.testing.assert_allclose(outer_corners(inner), outer_corners(thick.slices(i, i + 1)), atol=1e-9)
+
+
+@pytest.mark.parametrize(("count", "factor"), [(30, 5), (28, 5), (26, 5), (7, 2), (4, 4)])
+def test_what_is_measured_of_a_volume_lies_where_it_does_and_leads_back_to_its_grid(count, factor):
+    volume = Volume(blob((count, 12, 13), (count / 2, 5.8, 6.1), 1.5), OBLIQUE)
+    measured = torch.zeros(-(-count // factor), 12, 13)
+    thick = volume.with_thick_slices(measured, factor)
+    centre = volume.affine @ (3, 4, 2 * factor + (factor - 1) / 2, 1)
+    np.testing.assert_allclose(thick.affine @ (3, 4, 2, 1), centre, atol=1e-9)
+    back = thick.with_thin_slices(volume.data, factor)
+    assert torch.equal(back.data, volume.data)
+    np.testing.assert_allclose(back.affine, volume.affine, atol=1e-9)
+
+
+def test_the_mean_of_whole_slices_is_the_thick_volume_of_that_thickness():
+    volume = Volume(torch.rand(20, 4, 5), OBLIQUE)
+    thickened = volume.thickened(5 * volume.spacing[0])
+    measured = volume.with_thick_slices(volume.data.unflatten(0, (4, 5)).mean(1), 5)
+    torch.testing.assert_close(thickened.data, measured.data, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(thickened.affine, measured.affine, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [4, 10, 0])
+def test_slices_that_do_not_fit_the_factor_are_refused(count):
+    volume = Volume(torch.zeros(3, 2, 2))
+    with pytest.raises(CosliceError, match=rf"\({count}, 2, 2\) and a factor of 3 were given, \(9, 2, 2\)"):
+        volume.with_thin_slices(torch.zeros(count, 2, 2), 3)
+    with pytest.raises(CosliceError, match=r"\(1, 2, 2\) \(z, y, x\)"):
+        volume.with_thick_slices(torch.zeros(count, 2, 2), 3)
+    with pytest.raises(CosliceError, match="at least 1"):
+        volume.with_thin_slices(torch.zeros(3, 2, 2), 0)
+    with pytest.raises(CosliceError, match="at least 1"):
+        volume.with_thick_slices(torch.zeros(3, 2, 2), 0)

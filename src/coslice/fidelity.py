@@ -1,9 +1,12 @@
 """Step (2) of the loop: bring the prior's prediction into agreement with the measurement y.
 
-    ProximalCG   DDS    a few conjugate-gradient steps on the normal equations, started at the prediction
-    NullSpace    DDNM   keep the null-space part of the prediction, take the range part from y
+    unchanged    DPS, DiffusionMBIR    nothing: the data come in elsewhere, or there are none
+    ProximalCG   DDS, DiffPIR          argmin_z  gamma/2 |y - A z|^2 + 1/2 |z - denoised|^2, by conjugate gradients
+    NullSpace    DDNM                  keep the null-space part of the prediction, take the range part from y
+    ProximalTV   DDS+TV                argmin_z  1/2 |y - A z|^2 + lambda |D z|_1, by a step of ADMM from the prediction
 
-Both are callables (denoised, sigma) -> estimate, as the sampling loop wants them.
+All are callables (denoised, sigma) -> estimate, as the sampling loop wants them. DiffusionMBIR uses the last on the
+noisy volume instead: `AfterCorrector(ProximalTV(...))` is the loop's correction.
 """
 
 from __future__ import annotations
@@ -11,18 +14,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from coslice.classical import conjugate_gradient
+from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gradient
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
 
-__all__ = ["NullSpace", "ProximalCG"]
+__all__ = ["AfterCorrector", "DiffPIRWeight", "NullSpace", "ProximalCG", "ProximalTV", "unchanged"]
+
+
+def unchanged(denoised: Tensor, sigma: float) -> Tensor:
+    """The prior alone."""
+    return denoised
+
+
+@dataclass(frozen=True)
+class DiffPIRWeight:
+    """gamma(sigma) = sigma^2 / (lam noise^2), of DiffPIR (Zhu et al., CVPRW 2023, Algorithm 1).
+
+    There the estimate is argmin |y - A z|^2 + rho_t |z - denoised|^2 with rho_t = lam noise^2 / sigma^2: the prediction
+    is trusted like a measurement of z with an error of sigma / sqrt(lam), so the data rule early and the prior late.
+
+    Attributes:
+        lam: published: 1 to 25, by task.
+        noise: standard deviation of an entry of the measurement, in its units.
+    """
+
+    lam: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        if not (self.lam > 0 and self.noise > 0):
+            raise CosliceError(
+                f"DiffPIRWeight: lambda {self.lam} and noise {self.noise} were given, both must be above 0; for data "
+                "without noise give the noise they may be assumed to have."
+            )
+
+    def __call__(self, sigma: float) -> float:
+        return sigma**2 / (self.lam * self.noise**2)
 
 
 @dataclass(frozen=True)
 class ProximalCG:
-    """DDS (Chung et al., ICLR 2024; the ISCS paper's eqs. 15 and 16).
+    """DDS (Chung et al., ICLR 2024; the ISCS paper's eqs. 15 and 16), and DiffPIR's data step.
 
     With `gamma`, solve (gamma A^T A + I) z = gamma A^T y + denoised: the minimiser of
     gamma/2 |y - A z|^2 + 1/2 |z - denoised|^2. Without, as published in code: run CG on A^T A z = A^T y from
@@ -31,26 +66,26 @@ class ProximalCG:
     Attributes:
         operator, measurement: A and y.
         iterations: CG steps.
-        gamma: weight of the data, or None for the early-stopped form.
+        gamma: weight of the data, a number or a function of sigma, or None for the early-stopped form.
     """
 
     operator: Operator
     measurement: Tensor
     iterations: int = 10
-    gamma: float | None = None
+    gamma: float | Callable[[float], float] | None = None
     _backprojected: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise CosliceError(f"ProximalCG: {self.iterations} CG iterations were given, at least 1 is needed.")
-        if self.gamma is not None and self.gamma <= 0:
+        if isinstance(self.gamma, (int, float)) and self.gamma <= 0:
             raise CosliceError(f"ProximalCG: gamma {self.gamma} was given, a positive number or None is needed.")
         object.__setattr__(self, "_backprojected", self.operator.adjoint(self.measurement))
 
     def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
         if self.gamma is None:
             return conjugate_gradient(self.operator.normal, self._backprojected, denoised, self.iterations)
-        gamma = self.gamma
+        gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
         return conjugate_gradient(
             lambda z: self.operator.normal(z).mul_(gamma).add_(z),
             self._backprojected * gamma + denoised,
@@ -79,3 +114,86 @@ class NullSpace:
 
     def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
         return denoised + self._range_part - self.pseudo_inverse(self.operator.forward(denoised))
+
+
+@dataclass
+class ProximalTV:
+    """Data and total variation along the stack, by ADMM: DDS+TV's fidelity, and DiffusionMBIR's correction.
+
+        min_z  1/2 |y - A z|^2 + lambda |D z|_1,      D = differences between neighbours along one axis
+
+    (Chung et al., CVPR 2023, Algorithm 1, and ICLR 2024.) A call starts its conjugate gradients at the volume it is
+    given, which enters nowhere else. Split and dual go on from where the last call left them, and start at 0: the
+    iterations of ADMM are spread over the steps of the diffusion, published with one each. So this is an object with
+    a memory: one for each run, called once for each step, in order.
+
+    Attributes:
+        operator, measurement: A and y.
+        weight: lambda, in units of A^T A times those of a volume.
+        penalty: rho of ADMM, in units of A^T A.
+        along: the axis of the stack, "z", "y" or "x".
+        admm_iterations: in each call.
+        cg_iterations: in each iteration of ADMM.
+        state: split and dual, (1, z, y, x) each, None before the first call; store it and put it back to go on with
+            a run that was interrupted.
+    """
+
+    operator: Operator
+    measurement: Tensor
+    weight: float
+    penalty: float
+    along: str = "z"
+    admm_iterations: int = 1
+    cg_iterations: int = 1
+    state: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    _variation: TotalVariation = field(init=False, repr=False)
+    _backprojected: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.penalty <= 0:
+            raise CosliceError(
+                f"ProximalTV: weight {self.weight} and penalty {self.penalty} were given, a weight of at least 0 and a "
+                "penalty above 0 are needed."
+            )
+        if self.admm_iterations < 1 or self.cg_iterations < 1:
+            raise CosliceError(
+                f"ProximalTV: {self.admm_iterations} ADMM and {self.cg_iterations} CG iterations were given, at least "
+                "1 of each is needed."
+            )
+        # Published differences wrap round from the last slice to the first, which ties the two ends of a body
+        # together; these stop at the last slice.
+        self._variation = TotalVariation((self.along,))
+        self._backprojected = self.operator.adjoint(self.measurement)
+
+    def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
+        if self.state is None:
+            split = torch.zeros_like(denoised)[None]
+            self.state = (split, split)
+        admm = AdmmState(denoised, *self.state)
+        for _ in range(self.admm_iterations):
+            admm = admm_step(
+                admm,
+                self.operator.normal,
+                self._backprojected,
+                self._variation,
+                self.weight / self.penalty,
+                self.penalty,
+                self.cg_iterations,
+            )
+        self.state = (admm.split, admm.dual)
+        return admm.volume
+
+
+@dataclass(frozen=True)
+class AfterCorrector:
+    """A fidelity as the loop's correction: on x where a level is repeated, after its corrector, and at the end.
+
+    DiffusionMBIR (Chung et al., CVPR 2023, Algorithm 1): predictor, corrector, ADMM; see
+    `coslice.schedule.with_correctors` for the order of levels. x is noisy, and data and total variation act on it as
+    it is.
+    """
+
+    fidelity: Callable[[Tensor, float], Tensor]
+
+    def __call__(self, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
+        return self.fidelity(x, sigma_next) if sigma_next in (sigma, 0) else x

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from coslice.geometry import ConeBeam, Grid
 
-__all__ = ["CLASSICAL", "DIFFUSION", "METHODS", "Method", "published_cone_beam"]
+__all__ = ["CLASSICAL", "DIFFUSION", "METHODS", "ON_ZSR", "Method", "published_cone_beam"]
 
 
 @dataclass(frozen=True)
@@ -23,26 +24,41 @@ class Method:
         name: as the command line knows it.
         title: as tables print it.
         source: where the constants come from.
-        fidelity: "proximal-cg" (DDS) or "null-space" (DDNM); "" for a classical method.
-        steps: network evaluations.
+        kinds: of problems it is for, "ct" and "zsr".
+        fidelity: "proximal-cg" (DDS), "null-space" (DDNM), "proximal-tv" (DDS+TV), "weighted-cg" (DiffPIR), "guidance"
+            (DPS) or "tv-after-corrector" (DiffusionMBIR); "" for a classical method.
+        renoising: "share", "ddim", "diffpir" or "predictor-corrector", see `coslice.renoising`.
+        steps: network evaluations for each sample.
+        samples: reconstructions with different noise, of which the mean is taken.
         sigma_max, sigma_min: of the geometric schedule.
-        eta: share of fresh noise in re-noising.
+        eta: share of fresh noise in re-noising, zeta of DiffPIR.
         cg_iterations: CG steps per data fidelity update.
         sirt_iterations: SIRT steps of the pseudo-inverse, or of SIRT itself.
         iterations: outer iterations of a classical method.
+        tv_weight, tv_penalty: lambda and rho of total variation. Of DDS+TV and DiffusionMBIR as published, for an A
+            that counts lengths in voxels; of ADMM-TV relative to the mean diagonal of A^T A.
+        data_weight: lambda of DiffPIR.
+        guidance: step of DPS, for an A that counts lengths in voxels.
     """
 
     name: str
     title: str
     source: str
+    kinds: tuple[str, ...] = ("ct", "zsr")
     fidelity: str = ""
+    renoising: str = "share"
     steps: int = 30
+    samples: int = 1
     sigma_max: float = 5.0
     sigma_min: float = 0.01
     eta: float = 1.0
     cg_iterations: int = 10
     sirt_iterations: int = 100
     iterations: int = 0
+    tv_weight: float = 0.0
+    tv_penalty: float = 1.0
+    data_weight: float = 0.0
+    guidance: float = 0.0
 
 
 DDS = Method(
@@ -62,7 +78,54 @@ DDNM = Method(
     fidelity="null-space",
 )
 
-FDK = Method(name="fdk", title="FDK", source="Feldkamp, Davis & Kress, J. Opt. Soc. Am. A 1984")
+DDS_TV = Method(
+    name="dds-tv",
+    title="DDS+TV",
+    source="Chung et al., ICLR 2024; lambda, rho and CG iterations of Song et al., NeurIPS 2024, appendix",
+    fidelity="proximal-tv",
+    sigma_max=0.5,  # as DDS, beside which it is measured
+    cg_iterations=5,
+    tv_weight=0.4,
+    tv_penalty=10.0,
+)
+
+DIFFUSION_MBIR = Method(
+    name="diffusion-mbir",
+    title="DiffusionMBIR",
+    source="Chung et al., CVPR 2023; lambda, rho and the corrector's 0.16 as in Song et al., NeurIPS 2024, appendix",
+    fidelity="tv-after-corrector",
+    renoising="predictor-corrector",
+    steps=200,  # published: 2,000, which took its authors a day
+    cg_iterations=1,
+    tv_weight=0.04,
+    tv_penalty=10.0,
+)
+
+DIFFPIR = Method(
+    name="diffpir",
+    title="DiffPIR",
+    source="Zhu et al., CVPRW 2023: lambda 7, zeta 0.3, 100 steps",
+    fidelity="weighted-cg",
+    renoising="diffpir",
+    steps=100,
+    sigma_max=0.5,  # as DDS
+    eta=0.3,
+    data_weight=7.0,
+)
+
+DPS = Method(
+    name="dps",
+    title="DPS",
+    source="Chung et al., ICLR 2023",
+    fidelity="guidance",
+    renoising="ddim",
+    steps=100,  # published: 1,000
+    guidance=1.0,
+)
+
+FDK = Method(name="fdk", title="FDK", source="Feldkamp, Davis & Kress, J. Opt. Soc. Am. A 1984", kinds=("ct",))
+
+CUBIC = Method(name="cubic", title="Cubic", source="a cubic spline through the thick slices", kinds=("zsr",))
 
 SIRT = Method(
     name="sirt",
@@ -76,13 +139,26 @@ CGLS = Method(name="cgls", title="CGLS", source="Hestenes & Stiefel 1952, on the
 ADMM_TV = Method(
     name="admm-tv",
     title="ADMM-TV",
-    source="Du et al., ICLR 2026, eq. 13; weight and penalty tuned on a training scan at 128 and 256 pixels",
+    source="Du et al., ICLR 2026, eq. 13; weight and penalty tuned on training scans at 128 and 256 pixels",
     iterations=30,
+    cg_iterations=5,
+    tv_weight=0.06,
 )
 
-DIFFUSION: dict[str, Method] = {method.name: method for method in (DDS, DDNM)}
-CLASSICAL: dict[str, Method] = {method.name: method for method in (FDK, SIRT, CGLS, ADMM_TV)}
+DIFFUSION: dict[str, Method] = {m.name: m for m in (DDS, DDNM, DDS_TV, DIFFUSION_MBIR, DIFFPIR, DPS)}
+CLASSICAL: dict[str, Method] = {m.name: m for m in (FDK, CUBIC, SIRT, CGLS, ADMM_TV)}
 METHODS: dict[str, Method] = {**DIFFUSION, **CLASSICAL}
+
+# Published for MRI: 20 network evaluations (the code: 5) and one CG iteration, from the same levels as CT.
+_ZSR: dict[str, Any] = {"steps": 20, "sigma_max": 0.2, "sigma_min": 0.02}
+ON_ZSR: dict[str, dict[str, Any]] = {
+    "dds": {**_ZSR, "cg_iterations": 1},
+    "ddnm": _ZSR,
+    "dds-tv": _ZSR,
+    "diffpir": _ZSR,
+    "admm-tv": {"tv_weight": 0.06},
+}
+"""What is different for super-resolution along z, by method."""
 
 
 def published_cone_beam(angles: Sequence[float], grid: Grid) -> ConeBeam:

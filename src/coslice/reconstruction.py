@@ -17,19 +17,31 @@ from torch import Tensor
 
 from coslice.classical import admm_tv, cgls, sirt
 from coslice.errors import CosliceError
-from coslice.fidelity import NullSpace, ProximalCG
-from coslice.methods import DIFFUSION, METHODS, Method
-from coslice.metrics import slice_difference
+from coslice.fidelity import AfterCorrector, DiffPIRWeight, NullSpace, ProximalCG, ProximalTV, unchanged
+from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
+from coslice.metrics import Watcher
 from coslice.noise import NOISES, Noise, Slerp
-from coslice.priors import SlicePrior
-from coslice.sample import Fidelity, Step, sample, start
-from coslice.schedule import Eta, geometric
+from coslice.priors import Guided, SlicePrior
+from coslice.renoising import DDIM, DiffPIR, PredictorCorrector, Renoising, Share
+from coslice.sample import Correction, Denoiser, Fidelity, Step, sample, start
+from coslice.schedule import geometric, with_correctors
 from coslice.tasks import Problem
 
-__all__ = ["Progress", "Recipe", "Result", "chosen_method", "run"]
+__all__ = ["RENOISING", "Progress", "Recipe", "Result", "chosen_method", "run"]
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
+
+RENOISING: dict[str, Callable[[Method], Renoising]] = {
+    "share": lambda method: Share(method.eta),
+    "ddim": lambda method: DDIM(method.eta),
+    "diffpir": lambda method: DiffPIR(method.eta),
+    "predictor-corrector": lambda method: PredictorCorrector(),
+}
+"""Re-noising rules by the name the command line gives them."""
+
+_FLOOR = 0.001
+"""Noise that DiffPIR assumes at the least, for an A that counts lengths in voxels (Zhu et al.'s code)."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +54,14 @@ class Recipe:
         start_noise: the same names, for the noise added to the first volume; None takes `noise`.
         start_from: "initial", the analytic reconstruction plus noise, as published, or "noise" alone.
         anchor_angle: of ISCS, in degrees (the paper's Table 8); None leaves it as drawn.
+        renoising: a name in `RENOISING`.
         steps, sigma_max, sigma_min: of the geometric schedule.
+        samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
         eta: share of fresh noise.
         cg_iterations, gamma: of DDS.
         sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
+        tv_weight, tv_penalty, data_weight, guidance: see `coslice.methods.Method`.
+        lpips: whether the trajectory holds LPIPS too.
         seed: of all randomness.
     """
 
@@ -54,19 +70,28 @@ class Recipe:
     start_noise: str | None = None
     start_from: str = "initial"
     anchor_angle: float | None = None
+    renoising: str | None = None
     steps: int | None = None
+    samples: int | None = None
     sigma_max: float | None = None
     sigma_min: float | None = None
     eta: float | None = None
     cg_iterations: int | None = None
     gamma: float | None = None
     sirt_iterations: int | None = None
+    tv_weight: float | None = None
+    tv_penalty: float | None = None
+    data_weight: float | None = None
+    guidance: float | None = None
+    lpips: bool = False
     seed: int = 0
 
     @property
     def title(self) -> str:
         """As tables print it: "DDS + ISCS"."""
-        method = chosen_method(self)
+        if self.method not in METHODS:
+            raise _unknown(self.method)
+        method = METHODS[self.method]
         if method.name not in DIFFUSION or self.noise == "independent":
             return method.title
         return f"{method.title} + {'ISCS' if self.noise == 'iscs' else 'BCS'}"
@@ -77,10 +102,11 @@ class Result:
     """What a run gives.
 
     Attributes:
-        reconstruction: (z, y, x), clipped to the unit window.
+        reconstruction: (z, y, x), clipped to the unit window; the mean of the samples.
         initial: the analytic reconstruction, clipped likewise.
-        trajectory: per step: "step", "sigma", "sdiff", and "psnr" of the whole volume where a truth is known.
-        seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps.
+        trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
+            `coslice.metrics.Watcher`.
+        seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
     """
 
     reconstruction: Tensor
@@ -89,36 +115,66 @@ class Result:
     seconds: dict[str, float]
 
 
-def chosen_method(recipe: Recipe) -> Method:
+def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:
     """The method of a recipe, with the recipe's values in place of the published ones where given.
 
+    Args:
+        recipe: names and numbers.
+        kind: of the problem, "ct" or "zsr".
+
     Raises:
-        CosliceError: an unknown method, noise or start, or a number out of its range.
+        CosliceError: an unknown method, noise, re-noising or start, a method that is not for such problems, or a number
+            out of its range.
     """
     if recipe.method not in METHODS:
-        raise CosliceError(f'method: "{recipe.method}" was given, but the methods are {", ".join(METHODS)}.')
+        raise _unknown(recipe.method)
+    method = METHODS[recipe.method]
+    if kind not in method.kinds:
+        suited = ", ".join(name for name, one in METHODS.items() if kind in one.kinds)
+        raise CosliceError(f"method {method.name}: it is not for this task; choose one of {suited}.")
     for name in (recipe.noise, recipe.start_noise or recipe.noise):
         if name not in NOISES:
             raise CosliceError(f'noise: "{name}" was given, but the strategies are {", ".join(NOISES)}.')
     if recipe.start_from not in ("initial", "noise"):
         raise CosliceError(f'start_from: "{recipe.start_from}" was given, "initial" or "noise" is needed.')
-    given = {
-        name: value
-        for name in ("steps", "sigma_max", "sigma_min", "eta", "cg_iterations", "sirt_iterations")
-        if (value := getattr(recipe, name)) is not None
-    }
-    method = replace(METHODS[recipe.method], **given)
+    if recipe.renoising is not None and recipe.renoising not in RENOISING:
+        raise CosliceError(f'renoising: "{recipe.renoising}" was given, but the rules are {", ".join(RENOISING)}.')
+    given = {name: value for name in _NUMBERS if (value := getattr(recipe, name)) is not None}
+    method = replace(method, **((ON_ZSR.get(method.name, {}) if kind == "zsr" else {}) | given))
+    _check_numbers(recipe, method)
+    return method
+
+
+_NUMBERS = (
+    *("renoising", "steps", "samples", "sigma_max", "sigma_min", "eta", "cg_iterations", "sirt_iterations"),
+    *("tv_weight", "tv_penalty", "data_weight", "guidance"),
+)
+
+
+def _check_numbers(recipe: Recipe, method: Method) -> None:
     # Building the cheap parts is checking their numbers, before any file is read or made.
-    geometric(method.steps, method.sigma_max, method.sigma_min)
-    Eta(method.eta)
+    _sigmas(method)
+    Share(method.eta)
     for name in (recipe.noise, recipe.start_noise or recipe.noise):
         _noise(recipe, name, "z")
-    for name in ("cg_iterations", "sirt_iterations"):
+    for name in ("samples", "cg_iterations", "sirt_iterations"):
         if getattr(method, name) < 1:
             raise CosliceError(f"{name}: {getattr(method, name)} was given, at least 1 is needed.")
+    for name in ("tv_weight", "guidance", "data_weight"):
+        if not 0 <= getattr(method, name) < math.inf:
+            raise CosliceError(f"{name}: {getattr(method, name):g} was given, a number from 0 up is needed.")
+    if not 0 < method.tv_penalty < math.inf:
+        raise CosliceError(f"tv_penalty: {method.tv_penalty:g} was given, a positive number is needed.")
     if recipe.gamma is not None and not recipe.gamma > 0:
         raise CosliceError(f"gamma: {recipe.gamma:g} was given, a positive number is needed, or none at all.")
-    return method
+    if method.fidelity == "weighted-cg" and method.data_weight == 0:
+        raise CosliceError("data_weight: 0 was given, DiffPIR needs a positive number.")
+    if recipe.gamma is not None and method.fidelity != "proximal-cg":
+        raise CosliceError(f"gamma: {recipe.gamma:g} was given for {method.name}, but it belongs to dds; leave it out.")
+
+
+def _unknown(name: str) -> CosliceError:
+    return CosliceError(f'method: "{name}" was given, but the methods are {", ".join(METHODS)}.')
 
 
 def run(
@@ -134,20 +190,24 @@ def run(
         problem: what was measured.
         recipe: how to reconstruct it.
         prior: for a diffusion method; its window is the problem's.
-        truth: (z, y, x), only to record PSNR along the way.
+        truth: (z, y, x), only to measure the estimates along the way.
         progress: told of every step.
 
     Raises:
         CosliceError: a recipe that names something unknown, or a prior that is missing or does not fit.
     """
-    method = chosen_method(recipe)
-    log = _Log(truth, progress)
+    method = chosen_method(recipe, problem.kind)
+    log = _Log(Watcher(truth, recipe.lpips), progress)
     with log.phase("initial"):
         initial = problem.initial()
     if method.name in DIFFUSION:
         if prior is None:
             raise CosliceError(f"method {method.name}: no prior was given, a diffusion method needs one.")
-        reconstruction = _sampled(problem, recipe, method, prior, initial, log)
+        prior.check(tuple(initial.shape), method.sigma_max, method.sigma_min)
+        reconstruction = torch.zeros_like(initial, memory_format=torch.contiguous_format)
+        for one in range(method.samples):
+            sampled = _sampled(problem, replace(recipe, seed=recipe.seed + one), method, prior, initial, log)
+            reconstruction.add_(sampled, alpha=1 / method.samples)
     else:
         with log.phase("reconstruction"):
             reconstruction = _classical(problem, method, initial, log)
@@ -155,33 +215,56 @@ def run(
 
 
 def _sampled(problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior, initial: Tensor, log: _Log) -> Tensor:
-    prior.check(tuple(initial.shape), method.sigma_max, method.sigma_min)
     with log.phase("preparation"):
-        fidelity = _fidelity(problem, recipe, method)
-    sigmas = geometric(method.steps, method.sigma_max, method.sigma_min)
+        denoiser, fidelity, correction = _parts(problem, recipe, method, prior)
+    sigmas = _sigmas(method)
     first = initial if recipe.start_from == "initial" else torch.zeros_like(initial)
-    noise = _noise(recipe, recipe.noise, prior.along)
     steps = sample(
         start(first, sigmas[0], _noise(recipe, recipe.start_noise or recipe.noise, prior.along), recipe.seed),
         sigmas,
-        log.timed("prior", prior),
+        log.timed("prior", denoiser),
         log.timed("fidelity", fidelity),
-        noise,
+        _noise(recipe, recipe.noise, prior.along),
         recipe.seed,
-        Eta(method.eta),
+        RENOISING[method.renoising](method),
+        correction,
     )
-    estimate = initial
+    x, total = initial, method.samples * (len(sigmas) - 1)
+    first_sample = log.steps == 0
     for step in log.timed_steps("renoising", steps):
-        estimate = step.estimate
-        log.record(step, method.steps)
-    return estimate
+        x = step.x
+        log.count(total)
+        if first_sample:
+            log.record(step, x if step.index == len(sigmas) - 2 else step.estimate)
+    return x
 
 
-def _fidelity(problem: Problem, recipe: Recipe, method: Method) -> Fidelity:
+def _parts(
+    problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior
+) -> tuple[Denoiser, Fidelity, Correction | None]:
+    """Prior, fidelity and correction of one run; those with a memory are made anew for each."""
+    operator, y, unit = problem.operator, problem.measurement, problem.unit
+    if method.fidelity == "guidance":
+        return Guided(prior, prior.pull_back, operator, y, method.guidance / unit), unchanged, None
+    if method.fidelity in ("proximal-tv", "tv-after-corrector"):
+        weight, penalty = method.tv_weight * unit**2, method.tv_penalty * unit**2
+        total_variation = ProximalTV(operator, y, weight, penalty, prior.along, cg_iterations=method.cg_iterations)
+        if method.fidelity == "proximal-tv":
+            return prior, total_variation, None
+        return prior, unchanged, AfterCorrector(total_variation)
     if method.fidelity == "null-space":
-        pseudo_inverse = problem.pseudo_inverse(method.sirt_iterations)
-        return NullSpace(problem.operator, problem.measurement, pseudo_inverse)
-    return ProximalCG(problem.operator, problem.measurement, method.cg_iterations, recipe.gamma)
+        return prior, NullSpace(operator, y, problem.pseudo_inverse(method.sirt_iterations)), None
+    if method.fidelity == "weighted-cg":
+        assumed = max(problem.noise, _FLOOR * unit)
+        return prior, ProximalCG(operator, y, method.cg_iterations, DiffPIRWeight(method.data_weight, assumed)), None
+    return prior, ProximalCG(operator, y, method.cg_iterations, recipe.gamma), None
+
+
+def _sigmas(method: Method) -> tuple[float, ...]:
+    if method.renoising != "predictor-corrector":
+        return geometric(method.steps, method.sigma_max, method.sigma_min)
+    # Every level is visited twice.
+    return with_correctors(geometric((method.steps + 1) // 2, method.sigma_max, method.sigma_min))
 
 
 def _noise(recipe: Recipe, name: str, along: str) -> Noise:
@@ -197,17 +280,20 @@ def _classical(problem: Problem, method: Method, initial: Tensor, log: _Log) -> 
     if method.name == "cgls":
         return cgls(operator, y, method.iterations, callback=log.told(method.iterations))
     if method.name == "admm-tv":
-        return admm_tv(operator, y, iterations=method.iterations, callback=log.told(method.iterations))
+        settings = {"weight": method.tv_weight, "penalty": method.tv_penalty, "cg_iterations": method.cg_iterations}
+        told = log.told(method.iterations)
+        return admm_tv(operator, y, iterations=method.iterations, callback=told, **settings)
     return initial
 
 
 class _Log:
     """Seconds per phase, the trajectory, and word to the caller's `progress`."""
 
-    def __init__(self, truth: Tensor | None, progress: Progress) -> None:
-        self.truth, self.progress = truth, progress
+    def __init__(self, watcher: Watcher, progress: Progress) -> None:
+        self.watcher, self.progress = watcher, progress
         self.seconds: dict[str, float] = {}
         self.trajectory: list[dict[str, float | int | None]] = []
+        self.steps = 0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -242,16 +328,15 @@ class _Log:
                 return
             yield step
 
-    def record(self, step: Step, total: int) -> None:
+    def count(self, total: int) -> None:
+        """One more step of `total` is done."""
+        self.steps += 1
+        self.progress("sampling", self.steps, total)
+
+    def record(self, step: Step, estimate: Tensor) -> None:
         """Add the step to the trajectory."""
-        psnr = None
-        if self.truth is not None:
-            error = float((step.estimate.clamp(0, 1) - self.truth).square().mean())
-            psnr = -10 * math.log10(max(error, 1e-10))
-        self.trajectory.append(
-            {"step": step.index, "sigma": step.sigma, "psnr": psnr, "sdiff": slice_difference(step.estimate)}
-        )
-        self.progress("sampling", step.index + 1, total)
+        with self._clock("trajectory"):
+            self.trajectory.append(self.watcher.record(step.index, step.sigma, estimate))
 
     @contextmanager
     def _clock(self, name: str) -> Iterator[None]:

@@ -2,17 +2,21 @@
 
     denoised  = prior(x, sigma)                                                 (1) eq. 6
     estimate  = fidelity(denoised, sigma)                                       (2) eq. 7
-    x         = estimate + sigma_next (sqrt(1 - e^2) direction + e noise)       (3) eqs. 8, 12
+    x         = estimate + kept (x - origin) + fresh noise                      (3) eqs. 8, 12
 
-with direction = (x - denoised) / sigma, the noise the prior saw, and e = eta(sigma, sigma_next). DDS, DDNM,
-DDIM and the rest differ only in the parts that are handed in; `+ISCS` is a noise strategy.
+with kept and fresh = renoising(sigma, sigma_next), see `coslice.renoising`. origin is denoised: the noise the prior saw
+is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is
+no noise where sigma_next = 0. A method that also acts on the noisy volume itself (DiffusionMBIR) adds
+
+    x         = correction(x, sigma, sigma_next)                                (4)
+
+DDS, DDNM, DDIM and the rest differ only in the parts that are handed in; `+ISCS` is a noise strategy.
 
 The loop is a generator: progress, trajectories, pictures and early stops are the caller's business.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,15 +26,19 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, Noise
-from coslice.schedule import Eta, EtaRule, falls
+from coslice.renoising import Renoising, Share
+from coslice.schedule import falls
 
-__all__ = ["Denoiser", "Fidelity", "Step", "sample", "start"]
+__all__ = ["Correction", "Denoiser", "Fidelity", "Step", "sample", "start"]
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """A prior: (x, sigma) -> E[x_0 | x], volumes (z, y, x) in the unit window."""
 
 Fidelity = Callable[[Tensor, float], Tensor]
 """(denoised, sigma) -> estimate that agrees with the measurement."""
+
+Correction = Callable[[Tensor, float, float], Tensor]
+"""(x, sigma, sigma_next) -> x: acts on the re-noised volume, and returns another tensor or x as it was."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ class Step:
         sigma: the noise level at which the prior was asked.
         denoised: x_{0|t}, the prior's prediction.
         estimate: x-hat_{0|t}, after data fidelity: the best reconstruction so far.
-        x: the re-noised volume for the next step; after the last step, the estimate.
+        x: the re-noised volume for the next step; after the last step, the estimate. Corrected, if the method
+            has a correction: after the last step x is the reconstruction, whatever the method.
     """
 
     index: int
@@ -65,14 +74,15 @@ def sample(
     fidelity: Fidelity,
     noise: Noise,
     seed: int,
-    eta: EtaRule = Eta(1.0),
+    renoising: Renoising = Share(1.0),
+    correction: Correction | None = None,
 ) -> Iterator[Step]:
     """Run Algorithm 1 from x at sigmas[0] down to 0, one `Step` at a time.
 
     Args:
         x: (z, y, x), as `start` makes it; left untouched.
-        sigmas: a falling schedule that ends in 0, see `coslice.schedule`.
-        prior, fidelity, noise, eta: the parts of a method.
+        sigmas: a falling schedule that ends in 0, see `coslice.schedule`; levels may be repeated.
+        prior, fidelity, noise, renoising, correction: the parts of a method.
         seed: of the re-noising; step k draws from Key(seed, k, "renoise").
 
     Raises:
@@ -83,7 +93,9 @@ def sample(
     for index, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = prior(x, sigma)
         estimate = fidelity(denoised, sigma)
-        x = _renoise(x, denoised, estimate, sigma, sigma_next, eta(sigma, sigma_next), noise, Key(seed, index))
+        x = _renoise(x, denoised, estimate, sigma, sigma_next, renoising, noise, Key(seed, index))
+        if correction is not None:
+            x = correction(x, sigma, sigma_next)
         yield Step(index, sigma, denoised, estimate, x)
 
 
@@ -93,17 +105,18 @@ def _renoise(
     estimate: Tensor,
     sigma: float,
     sigma_next: float,
-    share: float,
+    renoising: Renoising,
     noise: Noise,
     key: Key,
 ) -> Tensor:
     if sigma_next == 0:
         return estimate
+    mix = renoising(sigma, sigma_next)
     # The prior reads slices next: give it slices in memory, whatever layout the operator left behind.
     renoised = estimate.clone(memory_format=torch.contiguous_format)
-    kept = sigma_next / sigma * math.sqrt(1 - share**2)
-    if kept > 0:
-        renoised.add_(x, alpha=kept).sub_(denoised, alpha=kept)
-    if share > 0:
-        noise.add_(renoised, sigma_next * share, key)
+    if mix.kept > 0:
+        origin = denoised if renoising.origin == "denoised" else estimate
+        renoised.add_(x, alpha=mix.kept).sub_(origin, alpha=mix.kept)
+    if mix.fresh > 0:
+        noise.add_(renoised, mix.fresh, key)
     return renoised

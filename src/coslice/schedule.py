@@ -1,30 +1,25 @@
-"""Noise levels and how much of them is random.
+"""Noise levels.
 
 sigma is the only clock: x = x_0 + sigma * noise. A schedule is the falling sequence of sigmas at which the
 prior is asked, followed by 0, where sampling ends. A variance-preserving model lives in the same clock in
 the variables x / sqrt(alpha_bar), with sigma = sqrt((1 - alpha_bar) / alpha_bar).
 
-Re-noising to sigma_next mixes the noise the prior saw (the direction) with fresh noise:
-
-    x = estimate + sigma_next * (sqrt(1 - e^2) * direction + e * noise),      e = eta(sigma, sigma_next)
-
-`Eta` is the fraction e itself, as the ISCS repository uses it (e = 1: all fresh). `DDIMEta` is eta of eq. 8:
-eta * beta_tilde in sigma's terms is e = eta * sqrt(1 - sigma_next^2 / sigma^2).
+A level may be repeated: the step between two equal levels neither adds nor removes noise, which is the place of
+a corrector (`with_correctors`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
 
-__all__ = ["DDIMEta", "Eta", "EtaRule", "ddpm_alpha_bar", "from_alpha_bar", "geometric", "karras"]
+__all__ = ["ddpm_alpha_bar", "falls", "from_alpha_bar", "geometric", "karras", "with_correctors"]
 
 
 def geometric(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01) -> tuple[float, ...]:
@@ -58,6 +53,17 @@ def from_alpha_bar(alpha_bar: Tensor, steps: int) -> tuple[float, ...]:
     return (*((1 - chosen) / chosen).sqrt().tolist(), 0.0)
 
 
+def with_correctors(sigmas: Sequence[float]) -> tuple[float, ...]:
+    """A schedule for `coslice.renoising.PredictorCorrector`: every level twice, but the final 0.
+
+    (s1, s2, 0) -> (s1, s1, s2, s2, 0), which reads: correct at s1, predict s2, correct at s2, predict 0. That is the
+    order of Song et al.'s code (ICLR 2021). Their Algorithm 2 and DiffusionMBIR write it as predictor, then corrector
+    at the level reached: the same sequence, but for the one corrector at s1 before it, which leaves x as noisy as it
+    was, and none at 0. N levels cost 2 N calls of the prior.
+    """
+    return (*(level for level in sigmas[:-1] for _ in range(2)), sigmas[-1])
+
+
 def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
     if steps < 1:
         raise CosliceError(f"schedule: {steps} steps were asked for, at least 1 is needed; raise --steps.")
@@ -68,34 +74,11 @@ def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
         )
 
 
-class EtaRule(Protocol):
-    """The share of sigma_next that is fresh noise, between 0 and 1."""
-
-    def __call__(self, sigma: float, sigma_next: float) -> float: ...
-
-
-@dataclass(frozen=True)
-class Eta:
-    """The same share at every step: 1 is all fresh noise, 0 is deterministic."""
-
-    value: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.value <= 1:
-            raise CosliceError(f"{type(self).__name__}: eta {self.value} was given, 0 to 1 is needed; correct --eta.")
-
-    def __call__(self, sigma: float, sigma_next: float) -> float:
-        return self.value
-
-
-@dataclass(frozen=True)
-class DDIMEta(Eta):
-    """eta of DDIM, eq. 8: 1 is ancestral (DDPM) sampling, 0 is deterministic."""
-
-    def __call__(self, sigma: float, sigma_next: float) -> float:
-        return self.value * math.sqrt(max(0.0, 1 - (sigma_next / sigma) ** 2))
-
-
 def falls(sigmas: Sequence[float]) -> bool:
     """Whether a sequence is a schedule: positive, never rising, and 0 at its end only."""
-    return sigmas[-1] == 0 and all(a >= b for a, b in zip(sigmas, sigmas[1:], strict=False)) and min(sigmas[:-1]) > 0
+    return (
+        len(sigmas) > 1
+        and sigmas[-1] == 0
+        and min(sigmas[:-1]) > 0
+        and all(sigma >= sigma_next for sigma, sigma_next in pairwise(sigmas))
+    )

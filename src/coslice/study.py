@@ -1,12 +1,13 @@
 """A scan made ready to reconstruct, and the files a reconstruction leaves.
 
-`simulate` cuts and resizes a scan, brings it into the prior's window, and measures it; `write` fills an output
-folder:
+`simulate` prepares a scan, brings it into the prior's window, and measures it; `from_measurement` takes a scan of thick
+slices as it is; `write` fills an output folder:
 
-    reconstruction.nii.gz   in the scan's units, on the cut and resized grid, in the scan's orientation
-    truth.nii.gz            what was measured, on the same grid
-    initial.nii.gz          the analytic reconstruction sampling started from
-    metrics.json            every published number, of both, by file
+    reconstruction.nii.gz   in the scan's units, on the prepared grid, in the scan's orientation
+    truth.nii.gz            what was measured, on the same grid; not of a real measurement
+    measurement.nii.gz      the thick slices, for super-resolution
+    initial.nii.gz          the reconstruction sampling started from
+    metrics.json            every published number, of both, by file; not of a real measurement
     run.json                the full recipe, versions, seconds per phase, peak memory, trajectory
     report.html             pictures, table and trajectory on one page
     comparison.png          coronal and sagittal planes side by side, with a part enlarged
@@ -19,7 +20,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,33 +31,42 @@ from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.nifti import write_nifti
 from coslice.metrics import evaluate
+from coslice.preparation import Preparation
 from coslice.reconstruction import Recipe, Result, chosen_method
 from coslice.report import picture, write_report
-from coslice.tasks import PUBLISHED_WEDGE, TASKS, Problem, cone_beam_ct, view_angles
+from coslice.tasks import TASKS, Acquisition, Problem, thick_slices
 from coslice.volume import Volume, Window
 
-__all__ = ["Study", "measure", "parse_slices", "simulate", "write", "write_json"]
+__all__ = ["Study", "from_measurement", "measure", "parse_slices", "simulate", "write", "write_json"]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A known volume and its simulated measurement.
+    """A measurement, and what is known of the volume behind it.
 
     Attributes:
-        truth: cut and resized, in the scan's units.
+        grid: where the reconstruction's voxels are, in the scan's units; for a simulated measurement the truth itself.
         window: of the prior.
-        unit: the truth in the unit window, (z, y, x), on the device to work on.
-        problem: its measurement.
-        settings: task and cut, for the record.
+        unit: the truth in the unit window, (z, y, x), on the device to work on; None for a real measurement.
+        problem: the measurement.
+        settings: task and preparation, for the record.
+        title: in words.
+        thick: the measured slices on their own grid, for super-resolution.
     """
 
-    truth: Volume
+    grid: Volume
     window: Window
-    unit: Tensor
+    unit: Tensor | None
     problem: Problem
     settings: dict[str, Any]
+    title: str
+    thick: Volume | None = None
 
-    def title(self, stem: str, recipes: Mapping[str, Recipe]) -> str:
+    @property
+    def truth(self) -> Volume | None:
+        return self.grid if self.unit is not None else None
+
+    def titled(self, stem: str, recipes: Mapping[str, Recipe]) -> str:
         """What a table calls the volume of a file: the initial one by the problem's name, others by their recipe."""
         return recipes[stem].title if stem in recipes else self.problem.initial_title
 
@@ -82,42 +92,96 @@ def parse_slices(text: str | None, count: int) -> tuple[int, int]:
 
 def simulate(
     scan: Volume,
-    window: Window,
-    task: str = "svct",
-    views: int | None = None,
-    angle: float | None = None,
-    slices: tuple[int, int] | None = None,
-    size: int | None = None,
+    window: Window | Callable[[Volume], Window],
+    acquisition: Acquisition = Acquisition(),
+    preparation: Preparation = Preparation(),
     device: str = "cpu",
 ) -> Study:
-    """Cut `scan` to `slices`, resize its slices to `size` x `size`, and measure it as `task` says.
+    """Prepare `scan` and measure it.
+
+    Args:
+        scan: in its own units.
+        window: what is 0 and 1, or how to find out from the prepared scan.
+        acquisition, preparation, device: how to measure, what to do before, and where to work.
 
     Raises:
-        CosliceError: an unknown task, a range outside the scan, a size below 1, or no views.
+        CosliceError: a preparation or a measurement that the scan is too small for.
     """
-    angles = view_angles(task, views, angle)
-    truth = scan if slices is None else scan.slices(*slices)
-    if size is not None:
-        truth = truth.resized(size)
+    truth = preparation(scan)
+    window = window(truth) if callable(window) else window
     unit = window.to_unit(truth.data).to(device)
-    problem = cone_beam_ct(unit, truth.spacing, angles)
-    settings = {
-        "task": task,
-        "views": len(angles),
-        "angle": PUBLISHED_WEDGE if task == "lact" and angle is None else angle,
-        "slices": list(slices) if slices else [0, scan.shape[0]],
-        "size": list(truth.shape[1:]),
-        "spacing_mm": list(truth.spacing),
+    problem = acquisition.problem(unit, truth.spacing, window)
+    thick = None
+    if not acquisition.is_ct:
+        factor = acquisition.settings["factor"]
+        thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), factor)
+    settings = acquisition.settings | preparation.settings | _record(truth, window, problem)
+    return Study(truth, window, unit, problem, settings, str(acquisition), thick)
+
+
+def from_measurement(
+    scan: Volume,
+    window: Window | Callable[[Volume], Window],
+    factor: int | None = None,
+    fwhm_mm: float | None = None,
+    preparation: Preparation = Preparation(),
+    device: str = "cpu",
+) -> Study:
+    """The problem of a real scan with thick slices; nothing is known of the volume behind it.
+
+    Args:
+        scan: thick slices along z, in their own units.
+        window: what is 0 and 1, or how to find out from the prepared scan.
+        factor: thin slices per thick one; None makes voxels as near to cubes as a whole number can.
+        fwhm_mm: of the slice profile, mm; None is a box.
+        preparation, device: what to do before (not along z), and where to work.
+
+    Raises:
+        CosliceError: slices no thicker than their pixels are wide, or a slice profile too wide.
+    """
+    for name in ("thickness", "pad"):
+        if getattr(preparation, name) is not None:
+            raise CosliceError(
+                f"--{name}: it was given for a real measurement, whose slices are as they are; leave it out."
+            )
+    scan = replace(preparation, spacing=None)(scan)
+    if preparation.spacing is not None:
+        scan = scan.resampled((scan.spacing[0], preparation.spacing, preparation.spacing))
+    dz, dy, dx = scan.spacing
+    if factor is None:
+        factor = round(dz / min(dy, dx))
+    if factor < 2:
+        raise CosliceError(
+            f"zsr: slices {dz:.4g} mm apart with pixels of {dy:.4g} x {dx:.4g} mm were given, which have nothing to "
+            "gain; give a scan with thicker slices, or say --factor."
+        )
+    window = window(scan) if callable(window) else window
+    unit = window.to_unit(scan.data).to(device)
+    fwhm = None if fwhm_mm is None else fwhm_mm / (dz / factor)
+    problem = thick_slices(unit, factor, fwhm)
+    grid = scan.with_thin_slices(scan.data.repeat_interleave(factor, 0), factor)
+    chosen = {"task": "zsr", "factor": factor, "fwhm_mm": fwhm_mm, "measured": True}
+    settings = chosen | preparation.settings | _record(grid, window, problem)
+    title = f"{TASKS['zsr']}, {dz:.4g} mm to {dz / factor:.4g} mm"
+    return Study(grid, window, None, problem, settings, title, scan)
+
+
+def _record(grid: Volume, window: Window, problem: Problem) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing),
         "window": asdict(window),
         "geometry": problem.description,
+        "noise_deviation": problem.noise,
     }
-    return Study(truth, window, unit, problem, settings)
 
 
 def measure(
     study: Study, results: Mapping[str, Result], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, dict[str, Any]]:
-    """The published metrics of "initial" and of every reconstruction, by file stem."""
+    """The published metrics of "initial" and of every reconstruction, by file stem; nothing without a truth."""
+    if study.unit is None:
+        return {}
     volumes = {"initial": next(iter(results.values())).initial}
     volumes |= {stem: result.reconstruction for stem, result in results.items()}
     metrics = {}
@@ -148,44 +212,54 @@ def write(
     volumes = {"initial": next(iter(results.values())).initial.cpu()}
     volumes |= {stem: result.reconstruction.cpu() for stem, result in results.items()}
     for stem, unit in volumes.items():
-        write_nifti(study.truth.with_data(study.window.from_unit(unit)), folder / f"{stem}.nii.gz")
-    write_nifti(study.truth, folder / "truth.nii.gz")
-    write_json(folder / "metrics.json", metrics)
-    seconds = {stem: result.seconds for stem, result in results.items()}
-    trajectories = {stem: result.trajectory for stem, result in results.items() if result.trajectory}
-    run = {
-        "coslice": _version("coslice"),
-        "study": study.settings,
-        "recipes": {stem: asdict(recipe) for stem, recipe in recipes.items()},
-        "methods": {stem: asdict(chosen_method(recipe)) for stem, recipe in recipes.items()},
-        "prior": prior,
-        "seconds": seconds,
-        "peak_memory_mb": peak_memory_mb(),
-        "device": str(study.unit.device),
-        "versions": {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
-        | {"python": platform.python_version()},
-        "trajectory": trajectories,
-    }
+        write_nifti(study.grid.with_data(study.window.from_unit(unit)), folder / f"{stem}.nii.gz")
+    for stem, volume in {"truth": study.truth, "measurement": study.thick}.items():
+        if volume is not None:
+            write_nifti(volume, folder / f"{stem}.nii.gz")
+    if metrics:
+        write_json(folder / "metrics.json", metrics)
+    run = _run(study, recipes, results, prior)
     write_json(folder / "run.json", run)
 
     def titled(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {study.title(stem, recipes): value for stem, value in values.items()}
+        return {study.titled(stem, recipes): value for stem, value in values.items()}
 
-    truth, spacing, window = study.unit.cpu(), study.truth.spacing, (study.window.low, study.window.high)
-    picture(folder / "comparison.png", {"truth": truth} | titled(volumes), spacing=spacing, window=window)
+    truth = None if study.unit is None else study.unit.cpu()
+    window, unit = (study.window.low, study.window.high), study.window.unit
+    shown = ({} if truth is None else {"truth": truth}) | titled(volumes)
+    picture(folder / "comparison.png", shown, spacing=study.grid.spacing, window=window, unit=unit)
     write_report(
         folder / "report.html",
-        title=f"{TASKS[study.settings['task']]}, {study.settings['views']} views",
+        title=study.title,
         truth=truth,
         reconstructions=titled(volumes),
         table=titled(metrics),
-        spacing=spacing,
+        spacing=study.grid.spacing,
         window=window,
-        trajectory=titled(trajectories) or None,
+        trajectory=titled(run["trajectory"]) or None,
         recipe={"study": study.settings, **titled(run["recipes"])},
-        seconds=titled(seconds),
-        unit=study.window.unit,
+        seconds=titled(run["seconds"]),
+        unit=unit,
     )
+
+
+def _run(
+    study: Study, recipes: Mapping[str, Recipe], results: Mapping[str, Result], prior: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """All that is needed to run it again, and what it took."""
+    versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
+    return {
+        "coslice": _version("coslice"),
+        "study": study.settings,
+        "recipes": {stem: asdict(recipe) for stem, recipe in recipes.items()},
+        "methods": {stem: asdict(chosen_method(recipe, study.problem.kind)) for stem, recipe in recipes.items()},
+        "prior": prior,
+        "seconds": {stem: result.seconds for stem, result in results.items()},
+        "peak_memory_mb": peak_memory_mb(),
+        "device": str(study.problem.measurement.device),
+        "versions": versions | {"python": platform.python_version()},
+        "trajectory": {stem: result.trajectory for stem, result in results.items() if result.trajectory},
+    }
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -9,10 +9,13 @@ the spacing is the lengths of M's first three columns; cutting slices off the fr
 
     M' = M T(0, 0, start);
 
-and resizing a plane from n to n' pixels while its outer faces stay in place makes pixel i' sit at
-i = (i' + 1/2) n/n' - 1/2, hence
+padding before the front shifts it back, start < 0; and voxels s times as large, the outer face at index -1/2 kept
+in place, make voxel i' sit at i = (i' + 1/2) s - 1/2, hence
 
-    M' = M T(s/2 - 1/2) S(s),        s = n/n'.
+    M' = M T(s/2 - 1/2) S(s).
+
+Resizing a plane from n to n' pixels is s = n/n', a new spacing is s = new/old, and k thin slices to a thick one are
+s = k along z, or 1/k the other way.
 
 Priors live in [0, 1]. A window [low, high] is the affine map u = (v - low)/(high - low), with values
 beyond its ends clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own
@@ -30,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coslice.errors import CosliceError
+from coslice.resampling import box_weights, mix_slices, new_count, resample, same_size
 
 __all__ = ["CT_WINDOW", "Volume", "Window", "check_window", "flattens", "scan_window"]
 
@@ -185,9 +189,97 @@ class Volume:
         if (ny, nx) == self.shape[1:]:
             return self
         data = functional.interpolate(self.data[None], (ny, nx), mode="bilinear", antialias=True, align_corners=False)
-        sy, sx = self.shape[1] / ny, self.shape[2] / nx
-        affine = self.affine @ _shift(y=sy / 2 - 0.5, x=sx / 2 - 0.5) @ np.diag((sx, sy, 1.0, 1.0))
-        return replace(self, data=data[0], affine=affine)
+        return replace(self, data=data[0], affine=self.affine @ _scale(y=self.shape[1] / ny, x=self.shape[2] / nx))
+
+    def resampled(self, spacing: float | tuple[float, float, float]) -> Volume:
+        """Voxels of `spacing` (dz, dy, dx) mm, or cubes of one, the outer face at index -1/2 kept in place.
+
+        Linear, with the triangle widened to the new voxels when they are larger (antialiased). As many voxels as fit
+        into the volume, at least 1; what is left at the end is dropped. An axis whose spacing is already right to a
+        millionth keeps its voxels and its spacing, bit for bit.
+
+        Raises:
+            CosliceError: a spacing that is not positive.
+        """
+        wanted = (spacing,) * 3 if isinstance(spacing, (int, float)) else spacing
+        if len(wanted) != 3 or not all(0 < s < math.inf for s in wanted):
+            raise CosliceError(f"Volume.resampled: a spacing of {spacing} mm was given, positive numbers are needed.")
+        z, y, x = (1.0 if same_size(new / old) else new / old for new, old in zip(wanted, self.spacing, strict=True))
+        if z == y == x == 1:
+            return self
+        return replace(self, data=resample(self.data, (z, y, x)), affine=self.affine @ _scale(z, y, x))
+
+    def thickened(self, mm: float) -> Volume:
+        """Slices `mm` thick: means along z over what each covers, slices cut by its faces counted in part.
+
+        What is left at the end and does not fill a slice is dropped. The first outer face stays in place.
+
+        Raises:
+            CosliceError: slices thinner than the present ones, or thicker than the whole volume.
+        """
+        ratio = mm / self.spacing[0]
+        if same_size(ratio):
+            return self
+        if not (ratio > 1 and new_count(self.shape[0], ratio) >= 1):
+            raise CosliceError(
+                f"Volume.thickened: slices of {mm:g} mm were asked for, {self.spacing[0]:g} mm (one slice) to "
+                f"{self.shape[0] * self.spacing[0]:g} mm (all of them) is possible."
+            )
+        data = mix_slices(box_weights(self.shape[0], ratio), self.data)
+        return replace(self, data=data, affine=self.affine @ _scale(z=ratio))
+
+    def padded(self, shape: int | tuple[int, int, int], value: float | None = None) -> Volume:
+        """In the middle of a volume of `shape` (z, y, x), or a cube of one size, that is `value` elsewhere.
+
+        Where an odd number of voxels is added, the end gets one more. None takes the volume's smallest value.
+
+        Raises:
+            CosliceError: a shape smaller than the volume along an axis.
+        """
+        wanted, (z, y, x) = self._middle("padded", shape, larger=True)
+        after = [new - old - b for new, old, b in zip(wanted, self.shape, (z, y, x), strict=True)]
+        fill = float(self.data.min()) if value is None else value
+        data = functional.pad(self.data, (x, after[2], y, after[1], z, after[0]), value=fill)
+        return replace(self, data=data, affine=self.affine @ _shift(-x, -y, -z))
+
+    def cropped(self, shape: int | tuple[int, int, int]) -> Volume:
+        """The middle `shape` (z, y, x), or a cube of one size; undoes `padded`.
+
+        Raises:
+            CosliceError: a shape larger than the volume along an axis.
+        """
+        (nz, ny, nx), (z, y, x) = self._middle("cropped", shape, larger=False)
+        return replace(self, data=self.data[z : z + nz, y : y + ny, x : x + nx], affine=self.affine @ _shift(x, y, z))
+
+    def with_thick_slices(self, data: Tensor, factor: int) -> Volume:
+        """What a scan of this volume with slices `factor` times as thick gave: M' = M T(factor/2 - 1/2) S(factor).
+
+        Args:
+            data: (m, y, x), m = z / factor rounded up: the last one may reach beyond this volume.
+            factor: thin slices per thick one.
+
+        Raises:
+            CosliceError: another shape, or a factor below 1.
+        """
+        self._check_slices("with_thick_slices", data, factor, -(-self.shape[0] // max(factor, 1)))
+        return replace(self, data=data, affine=self.affine @ _scale(z=factor))
+
+    def with_thin_slices(self, data: Tensor, factor: int) -> Volume:
+        """Voxels for this volume with each slice split in `factor`: M' = M T(1/(2 factor) - 1/2) S(1/factor).
+
+        The first `factor` thin slices fill the first thick one from face to face, and so on.
+
+        Args:
+            data: (z * factor, y, x), or less by up to `factor` - 1 slices at the end.
+            factor: thin slices per thick one.
+
+        Raises:
+            CosliceError: another shape, or a factor below 1.
+        """
+        least = (self.shape[0] - 1) * factor + 1
+        count = data.shape[0] if data.ndim and least <= data.shape[0] < least + factor else least + factor - 1
+        self._check_slices("with_thin_slices", data, factor, count)
+        return replace(self, data=data, affine=self.affine @ _scale(z=1 / factor))
 
     def with_data(self, data: Tensor) -> Volume:
         """Other voxels in the same places.
@@ -200,6 +292,26 @@ class Volume:
                 f"Volume.with_data: data of shape {tuple(data.shape)} was given, {self.shape} (z, y, x) is needed."
             )
         return replace(self, data=data)
+
+    def _middle(self, who: str, shape: int | tuple[int, ...], larger: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """`shape` as three numbers, and where the smaller of it and this volume starts in the middle of the other."""
+        wanted = (shape,) * 3 if isinstance(shape, int) else tuple(shape)
+        if len(wanted) != 3 or not all(
+            old <= new if larger else 1 <= new <= old for old, new in zip(self.shape, wanted, strict=True)
+        ):
+            raise CosliceError(
+                f"Volume.{who}: the shape {wanted} was asked for, three numbers (z, y, x) "
+                f"{'not below' if larger else 'of at least 1 and not above'} the volume's, {self.shape}, are needed."
+            )
+        return wanted, tuple(abs(new - old) // 2 for old, new in zip(self.shape, wanted, strict=True))
+
+    def _check_slices(self, who: str, data: Tensor, factor: int, count: int) -> None:
+        needed = (count, *self.shape[1:])
+        if factor < 1 or tuple(data.shape) != needed:
+            raise CosliceError(
+                f"Volume.{who}: data of shape {tuple(data.shape)} and a factor of {factor} were given, "
+                f"{needed} (z, y, x) and a factor of at least 1 are needed."
+            )
 
     def __repr__(self) -> str:
         low, high = self.data.aminmax()
@@ -223,3 +335,8 @@ def _shift(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, 3] = x, y, z
     return matrix
+
+
+def _scale(z: float = 1.0, y: float = 1.0, x: float = 1.0) -> np.ndarray:
+    """T(s/2 - 1/2) S(s): voxels s times as large, the outer face at index -1/2 kept in place."""
+    return _shift(x / 2 - 0.5, y / 2 - 0.5, z / 2 - 0.5) @ np.diag((x, y, z, 1.0))

@@ -71,11 +71,11 @@ class Watch:
 def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, caption=_caption(metrics))
-    table.add_column("\n", no_wrap=True)
+    table.add_column("\n", min_width=8)  # long titles are broken, numbers never
     for plane in PLANES:
-        table.add_column(f"{plane}\nPSNR SSIM LPIPS", justify="right", no_wrap=True)
-    table.add_column("\nSDiff", justify="right", no_wrap=True)
-    table.add_column("\n|Δ|", justify="right", no_wrap=True)
+        table.add_column(f"{plane}\nPSNR SSIM LPIPS", justify="right", no_wrap=True, min_width=15)
+    table.add_column("\nSDiff", justify="right", no_wrap=True, min_width=5)
+    table.add_column("\n|Δ|", justify="right", no_wrap=True, min_width=5)
     for title, values in metrics.items():
         cells = [
             " ".join(_number(values[plane][name], digits) for name, digits in (("psnr", 2), ("ssim", 3), ("lpips", 3)))

@@ -1,17 +1,20 @@
 """How good a reconstruction is, plane by plane and slice to slice, measured as published.
 
-`evaluate` gives the numbers of a row of the paper's tables; `per_slice` the curves behind them.
+`evaluate` gives the numbers of a row of the paper's tables; `per_slice` the curves behind them; a `Watcher` those
+of an estimate from step to step.
 """
 
 from coslice.metrics.consistency import consistency, slice_difference, slice_differences
 from coslice.metrics.images import PSNR_CAP, psnr, ssim
 from coslice.metrics.perceptual import lpips
 from coslice.metrics.planes import PLANES, Curves, averages, evaluate, per_slice
+from coslice.metrics.trajectory import Watcher
 
 __all__ = [
     "PLANES",
     "PSNR_CAP",
     "Curves",
+    "Watcher",
     "averages",
     "consistency",
     "evaluate",

@@ -2,5 +2,6 @@
 
 from coslice.operators.base import Operator
 from coslice.operators.projector import Projector
+from coslice.operators.thick_slices import ThickSlices
 
-__all__ = ["Operator", "Projector"]
+__all__ = ["Operator", "Projector", "ThickSlices"]

@@ -1,11 +1,15 @@
 """Priors: networks trained on 2D images, made into denoisers of volumes."""
 
+from coslice.priors.guidance import Guided, PullBack, by_autograd
 from coslice.priors.places import embedded_priors, stored_priors, user_store
 from coslice.priors.slices import SlicePrior
 from coslice.priors.store import import_prior, load_prior, read_card, save_prior
 
 __all__ = [
+    "Guided",
+    "PullBack",
     "SlicePrior",
+    "by_autograd",
     "embedded_priors",
     "import_prior",
     "load_prior",

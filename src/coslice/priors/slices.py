@@ -7,6 +7,7 @@ plane "zx" along "y".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,26 +99,63 @@ class SlicePrior:
         """
         if x.ndim == 4:
             return self._denoised_images(x, sigma, label)
+        sigma = self._checked_volume(x, sigma)
+
+        @torch.no_grad()  # again: the switch is per thread
+        def denoise(out: Tensor, some: Tensor) -> None:
+            out.copy_(self._denoised(some[:, None], sigma)[:, 0])
+
+        return self._slice_by_slice(denoise, x)
+
+    def pull_back(self, x: Tensor, sigma: float, cotangent: Tensor) -> Tensor:
+        """J^T cotangent with J = dD/dx at (x, sigma): how <cotangent, D(x, sigma)> changes with x.
+
+        Slices are denoised alone, so J is block diagonal: every slice is denoised once more with its own graph, which
+        is gone before the next begins. One thread holds the graph of one slice, an accelerator that of a batch.
+
+        Args:
+            x: a volume (z, y, x).
+            sigma: noise level in the unit window.
+            cotangent: (z, y, x).
+
+        Raises:
+            CosliceError: as when denoising; a cotangent of another shape.
+        """
+        sigma = self._checked_volume(x, sigma)
+        if cotangent.shape != x.shape:
+            raise CosliceError(
+                f"prior {self.name}: a cotangent of shape {tuple(cotangent.shape)} was given for x of shape "
+                f"{tuple(x.shape)}, the same shape is needed."
+            )
+
+        @torch.enable_grad()  # in each thread, also below a no_grad
+        def pull(out: Tensor, some: Tensor, along: Tensor) -> None:
+            images = some[:, None].detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self._denoised(images, sigma), images, along[:, None])
+            out.copy_(gradient[:, 0])
+
+        return self._slice_by_slice(pull, x, cotangent)
+
+    def _checked_volume(self, x: Tensor, sigma: float | Tensor) -> float:
         if x.ndim != 3 or self.channels != 1 or (isinstance(sigma, Tensor) and sigma.ndim > 0):
             raise CosliceError(
                 f"prior {self.name}: x of shape {tuple(x.shape)} was given to a prior of {self.channels}-channel "
                 "images, which takes a volume (z, y, x) at one sigma if it has one channel, or images (b, c, h, w)."
             )
-        sigma = float(sigma)
-        self.check(tuple(x.shape), sigma)
+        self.check(tuple(x.shape), float(sigma))
+        return float(sigma)
+
+    def _slice_by_slice(self, function: Callable[..., None], x: Tensor, *others: Tensor) -> Tensor:
+        """function(out, x, *others) on stacks of slices, of volumes (z, y, x): the volume of the outs."""
         order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
-        stack = x.permute(order)
-        denoised = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
-
-        def denoise(some: Tensor, out: Tensor) -> None:
-            out.copy_(self._denoised(some[:, None], sigma)[:, 0])
-
+        stacks = [volume.permute(order) for volume in (x, *others)]
+        result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
         if x.device.type == "cpu":
             with one_each() as workers:
-                list(workers.map(denoise, stack.split(1), denoised.split(1)))
+                list(workers.map(function, *(stack.split(1) for stack in (result, *stacks))))
         else:
-            list(map(denoise, stack.split(self.batch), denoised.split(self.batch)))
-        return denoised.permute([order.index(axis) for axis in range(3)])
+            list(map(function, *(stack.split(self.batch) for stack in (result, *stacks))))
+        return result.permute([order.index(axis) for axis in range(3)])
 
     def _denoised_images(self, x: Tensor, sigma: float | Tensor, label: Tensor | None) -> Tensor:
         levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
@@ -130,7 +168,6 @@ class SlicePrior:
         self._check_sigmas(*levels.reshape(-1).tolist())
         return self._denoised(x, levels, label)
 
-    @torch.no_grad()  # again: the switch is per thread
     def _denoised(self, images: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> Tensor:
         height, width = images.shape[-2:]
         down, right = -height % self.stride, -width % self.stride

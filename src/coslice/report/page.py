@@ -1,7 +1,7 @@
 """A reconstruction told on one page: a single HTML file that needs no network and no script.
 
 The page shows, from top to bottom, the three planes through the middle of every volume, the absolute errors
-on one scale, the table of metrics, the course of PSNR and SDiff over the steps, the recipe and the seconds.
+on one scale, the table of metrics, the course of PSNR, SDiff and LPIPS over the steps, the recipe and the seconds.
 The same input gives the same bytes: the page holds no date and no path.
 """
 
@@ -33,6 +33,7 @@ from coslice.report.pictures import (
     error_map,
     grey,
     png,
+    shown,
     square,
     view,
 )
@@ -56,7 +57,7 @@ def write_report(
     table: Mapping[str, Mapping[str, Any]],
     spacing: Spacing,
     window: Range,
-    display: Range = (-480.0, 820.0),
+    display: Range | None = None,
     trajectory: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     recipe: Mapping[str, Any] | None = None,
     seconds: Mapping[str, Any] | None = None,
@@ -73,16 +74,18 @@ def write_report(
             "psnr" (dB), "ssim", "lpips"; "sdiff", "sdiff_truth", "sdiff_gap". A missing or None value is left out.
         spacing: (dz, dy, dx), mm.
         window: value in `unit` of unit 0 and of unit 1.
-        display: values in `unit` shown black and white.
-        trajectory: by method, one mapping a step with "step", "sigma", "psnr", "sdiff"; values may be None.
+        display: values in `unit` shown black and white; None takes the papers' for CT, else the whole window.
+        trajectory: by method, one mapping a step with "step", "sigma", "psnr", "sdiff", "lpips"; values
+            may be None or missing.
         recipe: what was run, nested as it comes.
         seconds: by phase, or by method and phase.
-        unit: the name of the physical unit of `window`, "HU" for CT.
+        unit: the name of the physical unit of `window`, "HU" for CT, "a.u." for MR; "" where it has none.
 
     Raises:
         CosliceError: for volumes of different shapes, values that are not finite, or an empty window.
     """
     volumes = {**({} if truth is None else {"Truth": truth}), **reconstructions}
+    display = shown(window, unit) if display is None else display
     check_volumes("report", volumes, spacing, window, display)
     errors = None if truth is None else _errors(truth, reconstructions, spacing, window)
     truth_sdiff = _first(row.get("sdiff_truth") for row in table.values())
@@ -127,9 +130,10 @@ def _facts(volume: Tensor, spacing: Spacing, window: Range, display: Range, unit
     size = " x ".join(str(n) for n in volume.shape)
     pitch = " x ".join(f"{s:.3g}" for s in spacing)
     truth = "" if known else " The truth is not known."
+    black_to_white, seen = (f"{low:.5g} to {high:.5g} {unit}".rstrip() for low, high in (display, window))
     return (
-        f"{size} voxels of {pitch} mm (z, y, x). Shown from {display[0]:g} to {display[1]:g} {unit}; "
-        f"the prior sees {window[0]:g} to {window[1]:g} {unit} as 0 to 1.{truth}"
+        f"{size} voxels of {pitch} mm (z, y, x). Shown from {black_to_white}; "
+        f"the prior sees {'these values' if display == window else seen} as 0 to 1.{truth}"
     )
 
 
@@ -228,20 +232,27 @@ def _table(table: Mapping[str, Mapping[str, Any]], reconstructions: Mapping[str,
 
 def _plots(trajectory: Mapping[str, Sequence[Mapping[str, Any]]], truth_sdiff: float | None) -> list[dict[str, str]]:
     plots = []
-    for key, name in (("psnr", "PSNR (dB)"), ("sdiff", "SDiff")):
+    colours = {method: f"C{i}" for i, method in enumerate(trajectory)}  # of a method the same in every plot
+    for key, name in (("psnr", "PSNR (dB)"), ("sdiff", "SDiff"), ("lpips", "LPIPS")):
         curves = {
             method: [(s["step"] + 1, s[key]) for s in steps if s.get(key) is not None]
             for method, steps in trajectory.items()
         }
         curves = {method: points for method, points in curves.items() if points}
         if curves:
-            drawing = _plot(curves, name, level=truth_sdiff if key == "sdiff" else None, log=key == "sdiff")
+            drawing = _plot(curves, colours, name, level=truth_sdiff if key == "sdiff" else None, log=key == "sdiff")
             alt = f"{name} of the estimate after each step for {', '.join(curves)}"
             plots.append({"name": name, "src": _uri("image/svg+xml", drawing), "alt": alt})
     return plots
 
 
-def _plot(curves: Mapping[str, list[tuple[int, float]]], name: str, level: float | None, log: bool) -> bytes:
+def _plot(
+    curves: Mapping[str, list[tuple[int, float]]],
+    colours: Mapping[str, str],
+    name: str,
+    level: float | None,
+    log: bool,
+) -> bytes:
     """An SVG of curves over the steps; `level` is a dashed line for the truth."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coslice", "font.size": 10}):
@@ -249,7 +260,8 @@ def _plot(curves: Mapping[str, list[tuple[int, float]]], name: str, level: float
         axes = figure.add_subplot(xlabel="step", ylabel=name)
         for method, points in curves.items():
             steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, label=method, linewidth=1.6, marker="." if len(points) < 40 else None)
+            marker = "." if len(points) < 40 else None
+            axes.plot(steps, values, color=colours[method], label=method, linewidth=1.6, marker=marker)
         if level is not None:
             axes.axhline(level, color="0.25", linestyle="--", linewidth=1.2, label="Truth")
         if log:  # flicker falls by decades

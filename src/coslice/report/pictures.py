@@ -13,7 +13,8 @@ A picture has square pixels: each side is its length in mm divided by the finer 
 
     HU = low + unit (high - low),   grey = clip((HU - black) / (white - black), 0, 1)
 
-with `window` = (low, high), the HU of unit 0 and 1, and `display` = (black, white).
+with `window` = (low, high), the HU of unit 0 and 1, and `display` = (black, white): the papers' choice for CT, the
+whole window for everything else. Other units than HU, such as those of MR, take the same way.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 
-__all__ = ["PLANES", "Plane", "check_volumes", "error_map", "grey", "picture", "png", "square", "view"]
+__all__ = ["PLANES", "Plane", "check_volumes", "error_map", "grey", "picture", "png", "shown", "square", "view"]
 
 Spacing = tuple[float, float, float]
 Range = tuple[float, float]
+Place = tuple[float, float]
+
+_PAPER = (-480.0, 820.0)  # HU black and white in the figures of both papers
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,12 @@ PLANES = {
         Plane("sagittal", "x", "z", "y", ("S", "P", "I", "A")),
     )
 }
+
+
+def shown(window: Range, unit: str = "HU") -> Range:
+    """The values shown black and white by default: the papers' for CT whose window holds them, else all of `window`."""
+    holds = window[0] <= _PAPER[0] and _PAPER[1] <= window[1]
+    return _PAPER if unit == "HU" and holds else window
 
 
 def check_volumes(who: str, volumes: Mapping[str, Tensor], spacing: Spacing, window: Range, display: Range) -> None:
@@ -136,28 +146,42 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _zoom_box(image: Image.Image, focus: tuple[float, float]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the part to enlarge: 2:1, whole height of a slab, two fifths of a block."""
+def _zoom_box(image: Image.Image, focus: Place | None) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the part to enlarge: 2:1, whole height of a slab, at most half a block's width."""
     width, height = image.size
-    tall = height if width >= 3 * height else max(1, round(0.4 * min(height, width)))
+    tall = height if width >= 3 * height else max(1, round(min(0.4 * height, 0.25 * width)))
     wide = min(2 * tall, width)
-    left = min(max(round(focus[1] * width - wide / 2), 0), width - wide)
-    top = min(max(round(focus[0] * height - tall / 2), 0), height - tall)
+    if focus is None:
+        top, left = _busiest(np.asarray(image, dtype=np.float64), tall, wide)
+    else:
+        left = min(max(round(focus[1] * width - wide / 2), 0), width - wide)
+        top = min(max(round(focus[0] * height - tall / 2), 0), height - tall)
     return left, top, left + wide, top + tall
+
+
+def _busiest(image: np.ndarray, tall: int, wide: int) -> tuple[int, int]:
+    """(top, left) of the box with the most change between neighbouring pixels; the middlest of equals."""
+    change = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
+    for axis, inner in ((0, change[2:, 1:]), (1, change[1:, 2:])):
+        first, second = image.take(range(image.shape[axis] - 1), axis), image.take(range(1, image.shape[axis]), axis)
+        # A tenth of white is black to the eye, and the outline against black no detail.
+        inner += np.abs(second - first) * (np.minimum(first, second) > 25)
+    sums = change.cumsum(0).cumsum(1)
+    boxes = sums[tall:, wide:] - sums[:-tall, wide:] - sums[tall:, :-wide] + sums[:-tall, :-wide]
+    down, across = (np.abs(np.arange(n) - (n - 1) / 2) / n for n in boxes.shape)
+    most = np.where(boxes >= boxes.max() * (1 - 1e-9), down[:, None] + across, np.inf)
+    top, left = np.unravel_index(most.argmin(), most.shape)
+    return int(top), int(left)
 
 
 def _fit(image: Image.Image, width: int) -> Image.Image:
     return image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BICUBIC)
 
 
-def _column(
-    volume: Tensor, planes: Sequence[str], at: float, focus: tuple[float, float], width: int, **how
-) -> list[Image.Image]:
+def _column(wholes: Sequence[Image.Image], boxes: Sequence[tuple[int, int, int, int]], width: int) -> list[Image.Image]:
     """Top to bottom: every plane with its enlarged part framed, and that part."""
     tiles = []
-    for plane in planes:
-        whole = square(grey(view(volume, plane, at), how["window"], how["display"]), plane, how["spacing"])
-        box = _zoom_box(whole, focus)
+    for whole, box in zip(wholes, boxes, strict=True):
         part = _fit(whole.crop(box), width)
         scale = width / whole.width
         whole = _fit(whole, width).convert("RGB")
@@ -169,35 +193,45 @@ def _column(
 
 def picture(
     target: str | Path | BinaryIO,
-    volumes: Mapping[str, Tensor],
+    volumes: Mapping[str, Tensor | None],
     *,
     spacing: Spacing,
     window: Range,
-    display: Range = (-480.0, 820.0),
+    display: Range | None = None,
+    unit: str = "HU",
     planes: Sequence[str] = ("coronal", "sagittal"),
     at: float = 0.5,
-    focus: tuple[float, float] = (0.5, 0.5),
+    focus: Place | None = None,
     width: int = 320,
 ) -> None:
     """A PNG strip to compare volumes: one column each; every plane whole, then a part of it enlarged.
 
     Args:
         target: a path, replaced whole or not at all, or a binary file open for writing.
-        volumes: by the name to print on top, (z, y, x) in units of `window`.
+        volumes: by the name to print on top, (z, y, x) in units of `window`; None, as of a truth that is not
+            known, is left out.
         spacing: (dz, dy, dx), mm.
-        window: HU of unit 0 and of unit 1.
-        display: HU shown black and white; the papers' by default.
+        window: value in `unit` of unit 0 and of unit 1.
+        display: values in `unit` shown black and white; None takes `shown(window, unit)`.
+        unit: the name of the physical unit of `window`.
         planes: which to draw, top to bottom.
         at: place of the slices along the axis they are cut across, 0..1.
-        focus: (down, across), each 0..1: where in the picture the enlarged part is centred.
+        focus: (down, across), each 0..1: where in the picture the enlarged part is centred; None takes the part of
+            the first volume with the most detail.
         width: of a column, pixels.
 
     Raises:
         CosliceError: for volumes of different shapes, values that are not finite, or an unknown plane.
     """
-    check_volumes("picture", volumes, spacing, window, display)
-    how = {"spacing": spacing, "window": window, "display": display}
-    columns = {name: _column(volume, planes, at, focus, width, **how) for name, volume in volumes.items()}
+    display = shown(window, unit) if display is None else display
+    known = {name: volume for name, volume in volumes.items() if volume is not None}
+    check_volumes("picture", known, spacing, window, display)
+    wholes = {
+        name: [square(grey(view(volume, plane, at), window, display), plane, spacing) for plane in planes]
+        for name, volume in known.items()
+    }
+    boxes = [_zoom_box(image, focus) for image in next(iter(wholes.values()))]
+    columns = {name: _column(images, boxes, width) for name, images in wholes.items()}
     gap, head = max(2, width // 80), max(18, width // 12)
     heights = [tile.height for tile in next(iter(columns.values()))]
     sheet = Image.new(

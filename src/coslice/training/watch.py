@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.noise import Independent, Key, standard_normal
+from coslice.renoising import Share
 from coslice.sample import sample, start
-from coslice.schedule import Eta, karras
+from coslice.schedule import karras
 from coslice.training.loop import BANDS, Turn
 from coslice.training.optimisers import Each
 
@@ -234,7 +235,7 @@ def picture(
     x = start(torch.full((7, *truth.shape[2:]), mean, device=device), highest, Independent(), seed=0)
     sigmas = karras(20, highest, 0.005)
     for step in sample(
-        x, sigmas, lambda x, s: denoised(x[:, None], s)[:, 0], lambda d, _: d, Independent(), 0, Eta(0.0)
+        x, sigmas, lambda x, s: denoised(x[:, None], s)[:, 0], lambda d, _: d, Independent(), 0, Share(0.0)
     ):
         x = step.x
     rows = [*torch.cat(columns, dim=1), x]

@@ -1,0 +1,68 @@
+"""What is done to a scan before it is measured: cut, thickened, resampled, padded, in this order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from coslice.errors import CosliceError
+from coslice.volume import Volume
+
+__all__ = ["Preparation"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """None leaves a scan as it is.
+
+    Attributes:
+        slices: first and last (not included) along z.
+        thickness: of the slices along z, mm (the ISCS paper's Table 9).
+        spacing: of isotropic voxels, mm; the paper's MRI has 1.
+        size: pixels of a slice, size x size over the same field of view; the paper's CT has 256.
+        pad: voxels on each side of the cube the scan is put in the middle of; the paper's MRI has 256.
+
+    Raises:
+        CosliceError: a number that is not positive.
+    """
+
+    slices: tuple[int, int] | None = None
+    thickness: float | None = None
+    spacing: float | None = None
+    size: int | None = None
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("thickness", "spacing", "size", "pad"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise CosliceError(f"--{name}: {value:g} was given, a positive number is needed.")
+
+    def __call__(self, scan: Volume) -> Volume:
+        """The scan, prepared.
+
+        Raises:
+            CosliceError: a range outside the scan, slices thinner than it has, or a cube smaller than it.
+        """
+        if self.slices is not None:
+            scan = scan.slices(*self.slices)
+        if self.thickness is not None:
+            scan = scan.thickened(self.thickness)
+        if self.spacing is not None:
+            scan = scan.resampled(self.spacing)
+        if self.size is not None:
+            scan = scan.resized(self.size)
+        if self.pad is not None:
+            scan = scan.padded(self.pad)
+        return scan
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was done, for the record."""
+        return {
+            "slices": list(self.slices) if self.slices else None,
+            "thickness_mm": self.thickness,
+            "resampled_mm": self.spacing,
+            "size": self.size,
+            "pad": self.pad,
+        }

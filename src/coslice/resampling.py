@@ -1,0 +1,88 @@
+"""Resampling along an axis: a small matrix that mixes slices.
+
+Averaging, interpolating and coarsening along z are all
+
+    y_i = sum_j W_ij x_j,
+
+with x_j the slices of a volume and W a matrix of few entries a row. Every row sums to 1, so a constant stays what
+it is. With index 0 the centre of the first slice, and its outer face at -1/2 kept in place, a new slice that is
+r old ones thick is centred at c_i = (i + 1/2) r - 1/2, and there are floor(n/r) of them. Two families of W:
+
+    box        W_ij = |[c_i - r/2, c_i + r/2] with [j - 1/2, j + 1/2]| / r           the mean over the new slice
+    triangle   W_ij ~ max(0, 1 - |j - c_i| / max(r, 1))                              linear interpolation; for r > 1
+                                                                                    widened, so that nothing is skipped
+
+`mix_slices` multiplies and adds whole slices in the order of j, one rounding after each operation. The result is
+therefore the same, bit for bit, on any number of threads and for any layout of x in memory, which a matrix
+product does not promise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["box_weights", "mix_slices", "new_count", "resample", "same_size", "triangle_weights"]
+
+_TOLERANCE = 1e-6  # of a slice: spacings in files are float32
+
+
+def same_size(ratio: float) -> bool:
+    """Whether new and old slices are equally thick, but for the rounding of spacings in files."""
+    return abs(ratio - 1) <= _TOLERANCE
+
+
+def new_count(count: int, ratio: float) -> int:
+    """How many slices `ratio` old ones thick fit in `count` old ones; may be 0."""
+    return math.floor(count / ratio + _TOLERANCE)
+
+
+def box_weights(count: int, ratio: float) -> np.ndarray:
+    """W of the box, (new_count(count, ratio), count) float64, for `ratio` >= 1."""
+    old = np.arange(count)
+    start = np.arange(new_count(count, ratio))[:, None] * ratio  # of faces, counted from the first one
+    overlap = np.minimum(start + ratio, old + 1) - np.maximum(start, old)
+    return _normalised(overlap.clip(min=0))
+
+
+def triangle_weights(count: int, ratio: float) -> np.ndarray:
+    """W of the triangle, (new_count(count, ratio) or 1, count) float64."""
+    centre = (np.arange(max(1, new_count(count, ratio))) + 0.5) * ratio - 0.5
+    distance = np.abs(np.arange(count) - centre[:, None]) / max(ratio, 1.0)
+    return _normalised((1 - distance).clip(min=0))
+
+
+def resample(volume: Tensor, ratios: tuple[float, float, float]) -> Tensor:
+    """Voxels `ratios` (z, y, x) times as large, by the triangle; axes of ratio 1 keep every bit.
+
+    Args:
+        volume: (z, y, x).
+        ratios: new over old spacing, positive.
+    """
+    for axis, ratio in enumerate(ratios):
+        if not same_size(ratio):
+            turned = volume.transpose(0, axis)
+            volume = mix_slices(triangle_weights(turned.shape[0], ratio), turned).transpose(0, axis)
+    return volume.contiguous()
+
+
+def mix_slices(weights: np.ndarray, volume: Tensor) -> Tensor:
+    """sum_j W_ij x_j: weights (new, old), volume (old, y, x) -> (new, y, x), of the volume's type and device.
+
+    The result is contiguous and carries no gradient.
+    """
+    volume = volume.detach().contiguous()
+    mixed = volume.new_zeros((len(weights), *volume.shape[1:]))
+    product = torch.empty_like(mixed[0])
+    for row, result in zip(weights, mixed, strict=True):
+        for j in np.flatnonzero(row):
+            # Not add_ with alpha: whether that rounds once or twice depends on how torch was built, and on the device.
+            result.add_(torch.mul(volume[j], float(row[j]), out=product))
+    return mixed
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum(axis=1, keepdims=True)

@@ -30,6 +30,7 @@ from coslice.io.nifti import read_nifti
 from coslice.metrics import evaluate
 from coslice.networks.ncsnpp import NCSNpp, NCSNppConfig
 from coslice.networks.unet import UNet, UNetConfig
+from coslice.preparation import Preparation
 from coslice.priors import SlicePrior
 from coslice.reconstruction import Recipe as Reconstruction
 from coslice.reconstruction import run
@@ -129,7 +130,7 @@ def measure(name: str, pack, options) -> dict:
     denoiser = trainer.averaged(0)
     scan = read_nifti(options.test)
     prior = SlicePrior(denoiser.to(torch.bfloat16), getattr(denoiser.network, "stride", 16), (0.002, 20.0))
-    study = simulate(scan, prior.window_for(scan), slices=tuple(options.slices), size=options.size)
+    study = simulate(scan, prior.window_for, preparation=Preparation(tuple(options.slices), size=options.size))
     began = time.perf_counter()
     result = run(study.problem, Reconstruction(), prior)
     seconds = time.perf_counter() - began

@@ -9,6 +9,7 @@ import torch
 from coslice.data import embedded_scan
 from coslice.metrics import evaluate
 from coslice.noise import NOISES, Key
+from coslice.preparation import Preparation
 from coslice.priors import load_prior
 from coslice.reconstruction import Recipe, run
 from coslice.study import simulate
@@ -19,9 +20,11 @@ PLANES = ("axial", "coronal", "sagittal")
 def compared(slices, steps):
     prior = load_prior("ct")
     scan = embedded_scan()
-    study = simulate(scan, prior.window_for(scan), "svct", slices=slices)
-    results = {noise: run(study.problem, Recipe(noise=noise, steps=steps), prior) for noise in ("independent", "iscs")}
-    metrics = {noise: evaluate(result.reconstruction, study.unit, lpips=False) for noise, result in results.items()}
+    study = simulate(scan, prior.window_for, preparation=Preparation(slices=slices))
+    recipes = {noise: Recipe(noise=noise, steps=steps) for noise in ("independent", "iscs")}
+    recipes["tv"] = Recipe("dds-tv", "independent", steps=steps)
+    results = {name: run(study.problem, recipe, prior) for name, recipe in recipes.items()}
+    metrics = {name: evaluate(result.reconstruction, study.unit, lpips=False) for name, result in results.items()}
     metrics["fdk"] = evaluate(results["iscs"].initial, study.unit, lpips=False)
     return metrics
 
@@ -31,6 +34,8 @@ def holds(metrics):
         for name in ("psnr", "ssim"):
             assert metrics["iscs"][plane][name] > metrics["independent"][plane][name] > metrics["fdk"][plane][name]
     assert metrics["independent"]["sdiff_delta"] > 0  # independent noise flickers
+    assert metrics["tv"]["sdiff_delta"] < 0  # total variation smooths
+    assert metrics["iscs"]["sdiff_gap"] < metrics["tv"]["sdiff_gap"]
     assert 3 * metrics["iscs"]["sdiff_gap"] < metrics["independent"]["sdiff_gap"]
 
 

@@ -35,8 +35,8 @@ class Method:
         cg_iterations: CG steps per data fidelity update.
         sirt_iterations: SIRT steps of the pseudo-inverse, or of SIRT itself.
         iterations: outer iterations of a classical method.
-        tv_weight, tv_penalty: lambda and rho of total variation. Of DDS+TV and DiffusionMBIR as published, for an A
-            that counts lengths in voxels; of ADMM-TV relative to the mean diagonal of A^T A.
+        tv_weight, tv_penalty: lambda and rho of total variation, relative to the mean diagonal of A^T A. (Published
+            code scales its backprojection by pi/(2 views), which brings that diagonal to about 1.)
         data_weight: lambda of DiffPIR.
         guidance: step of DPS, for an A that counts lengths in voxels.
     """
@@ -81,11 +81,11 @@ DDNM = Method(
 DDS_TV = Method(
     name="dds-tv",
     title="DDS+TV",
-    source="Chung et al., ICLR 2024; lambda, rho and CG iterations of Song et al., NeurIPS 2024, appendix",
+    source="Chung et al., ICLR 2024; lambda and rho of Chung et al., CVPR 2023; 5 CG iterations",
     fidelity="proximal-tv",
     sigma_max=0.5,  # as DDS, beside which it is measured
     cg_iterations=5,
-    tv_weight=0.4,
+    tv_weight=0.04,  # Song et al., NeurIPS 2024, ran DDS with 0.4
     tv_penalty=10.0,
 )
 

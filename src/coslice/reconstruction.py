@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from coslice.classical import admm_tv, cgls, sirt
+from coslice.classical import admm_tv, cgls, mean_diagonal, sirt
 from coslice.errors import CosliceError
 from coslice.fidelity import AfterCorrector, DiffPIRWeight, NullSpace, ProximalCG, ProximalTV, unchanged
 from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
@@ -247,7 +247,8 @@ def _parts(
     if method.fidelity == "guidance":
         return Guided(prior, prior.pull_back, operator, y, method.guidance / unit), unchanged, None
     if method.fidelity in ("proximal-tv", "tv-after-corrector"):
-        weight, penalty = method.tv_weight * unit**2, method.tv_penalty * unit**2
+        scale = mean_diagonal(operator, y.device)
+        weight, penalty = method.tv_weight * scale, method.tv_penalty * scale
         total_variation = ProximalTV(operator, y, weight, penalty, prior.along, cg_iterations=method.cg_iterations)
         if method.fidelity == "proximal-tv":
             return prior, total_variation, None

@@ -24,8 +24,8 @@ class Problem:
         pseudo_inverse: iterations -> A-dagger, as DDNM uses it: SIRT for CT, in closed form for thick slices.
         initial_title: what tables call the initial reconstruction.
         description: the geometry in words that rebuild it.
-        unit: what the published operators call 1, in units of A: the width of a voxel in mm for CT, where they count
-            lengths in voxels and A in mm. Published weights of A^T A are multiplied by its square.
+        unit: what published operators call 1, in units of A: the width of a voxel in mm for CT, where they count
+            lengths in voxels and A in mm.
         noise: standard deviation of the noise in y, in units of y; 0 where there is none or it is not known.
     """
 

@@ -43,6 +43,32 @@ def tiny_prior(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def head(tmp_path_factory):
+    """A NIfTI scan of an MR-like head, 16 x 24 x 20 voxels (z, y, x) of 1 x 1.5 x 1.5 mm, stored (z down, x, y)."""
+    path = tmp_path_factory.mktemp("head") / "head.nii.gz"
+    axes = [(np.arange(n) - (n - 1) / 2) * d for n, d in zip((16, 24, 20), (1.0, 1.5, 1.5), strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    bright = 400 + 200 * np.cos(z / 3) * np.cos(y / 4) * np.cos(x / 5)
+    array = np.where(z**2 / 100 + y**2 / 250 + x**2 / 150 < 1, bright, 0).astype(np.float32)
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = -1.0, 1.5, 1.5, 1.0
+    affine[:3, 3] = (-14.0, -17.0, 60.0)
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(array.transpose(0, 2, 1)[::-1]), affine), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_coronal_prior(tmp_path_factory):
+    """As `tiny_prior`, of coronal planes in an MR window."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("prior") / "coronal.safetensors"
+    network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
+    denoiser = EDMDenoiser(network, 0.2, 0.2)
+    save_prior(path, SlicePrior(denoiser, network.stride, (0.002, 20.0), "zx", "mr", card={"name": "coronal"}))
+    return path
+
+
 @pytest.fixture
 def coslice(capsys, monkeypatch):
     """Run the command line in this process: coslice(*arguments) -> (exit code, stdout, stderr)."""
@@ -53,5 +79,19 @@ def coslice(capsys, monkeypatch):
             main()
         said = capsys.readouterr()
         return left.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def refused(coslice):
+    """Run a command that must fail: refused(*arguments) -> the one sentence it said, at exit code 2."""
+
+    def run(*arguments):
+        code, _, error = coslice(*arguments)
+        lines = [line for line in error.strip().splitlines() if line]
+        assert code == 2 and len(lines) == 1, error
+        assert lines[0].startswith("coslice: ") and "Traceback" not in error
+        return lines[0]
 
     return run

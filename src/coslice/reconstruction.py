@@ -58,7 +58,8 @@ class Recipe:
         steps, sigma_max, sigma_min: of the geometric schedule.
         samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
         eta: share of fresh noise.
-        cg_iterations, gamma: of DDS.
+        cg_iterations: per data step.
+        gamma: of DDS, for an A that counts lengths in voxels; None takes the early-stopped form.
         sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
         tv_weight, tv_penalty, data_weight, guidance: see `coslice.methods.Method`.
         lpips: whether the trajectory holds LPIPS too.
@@ -165,10 +166,15 @@ def _check_numbers(recipe: Recipe, method: Method) -> None:
             raise CosliceError(f"{name}: {getattr(method, name):g} was given, a number from 0 up is needed.")
     if not 0 < method.tv_penalty < math.inf:
         raise CosliceError(f"tv_penalty: {method.tv_penalty:g} was given, a positive number is needed.")
-    if recipe.gamma is not None and not recipe.gamma > 0:
+    if recipe.gamma is not None and not 0 < recipe.gamma < math.inf:
         raise CosliceError(f"gamma: {recipe.gamma:g} was given, a positive number is needed, or none at all.")
     if method.fidelity == "weighted-cg" and method.data_weight == 0:
         raise CosliceError("data_weight: 0 was given, DiffPIR needs a positive number.")
+    if method.fidelity == "tv-after-corrector" and method.renoising != "predictor-corrector":
+        raise CosliceError(
+            f"renoising: {method.renoising} was given for {method.name}, whose data step follows a corrector; "
+            "leave it out."
+        )
     if recipe.gamma is not None and method.fidelity != "proximal-cg":
         raise CosliceError(f"gamma: {recipe.gamma:g} was given for {method.name}, but it belongs to dds; leave it out.")
 
@@ -258,7 +264,8 @@ def _parts(
     if method.fidelity == "weighted-cg":
         assumed = max(problem.noise, _FLOOR * unit)
         return prior, ProximalCG(operator, y, method.cg_iterations, DiffPIRWeight(method.data_weight, assumed)), None
-    return prior, ProximalCG(operator, y, method.cg_iterations, recipe.gamma), None
+    gamma = None if recipe.gamma is None else recipe.gamma / unit**2
+    return prior, ProximalCG(operator, y, method.cg_iterations, gamma), None
 
 
 def _sigmas(method: Method) -> tuple[float, ...]:

@@ -40,6 +40,10 @@ from coslice.volume import Volume, Window
 __all__ = ["Study", "from_measurement", "measure", "parse_slices", "simulate", "write", "write_json"]
 
 
+_SMALLEST_SIDE = 7
+"""Voxels along each axis that the metrics need, for SSIM's window."""
+
+
 @dataclass(frozen=True)
 class Study:
     """A measurement, and what is known of the volume behind it.
@@ -105,9 +109,15 @@ def simulate(
         acquisition, preparation, device: how to measure, what to do before, and where to work.
 
     Raises:
-        CosliceError: a preparation or a measurement that the scan is too small for.
+        CosliceError: a preparation, a measurement or metrics that the scan is too small for.
     """
     truth = preparation(scan)
+    if min(truth.shape) < _SMALLEST_SIDE:
+        # Hours of sampling would end in metrics that cannot be taken.
+        raise CosliceError(
+            f"simulate: {' x '.join(map(str, truth.shape))} voxels (z, y, x) were given, but the metrics need at least "
+            f"{_SMALLEST_SIDE} along each axis; keep more slices, or smaller voxels."
+        )
     window = window(truth) if callable(window) else window
     unit = window.to_unit(truth.data).to(device)
     problem = acquisition.problem(unit, truth.spacing, window)

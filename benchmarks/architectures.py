@@ -32,7 +32,7 @@ from coslice.networks.ncsnpp import NCSNpp, NCSNppConfig
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.preparation import Preparation
 from coslice.priors import SlicePrior
-from coslice.reconstruction import Recipe as Reconstruction
+from coslice.recipe import Recipe as Reconstruction
 from coslice.reconstruction import run
 from coslice.study import simulate, write_json
 from coslice.training.checkpoint import load_checkpoint, save_checkpoint

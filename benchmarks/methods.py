@@ -27,7 +27,8 @@ from coslice.methods import DIFFUSION
 from coslice.metrics import evaluate
 from coslice.preparation import Preparation
 from coslice.priors import load_prior
-from coslice.reconstruction import Recipe, run
+from coslice.recipe import Recipe
+from coslice.reconstruction import run
 from coslice.study import parse_slices, simulate, write_json
 from coslice.tasks import Acquisition
 

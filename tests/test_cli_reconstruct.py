@@ -13,7 +13,7 @@ from coslice.io.nifti import read_nifti, write_nifti
 @pytest.fixture
 def svct(scan, tiny_prior):
     """Arguments of a CT reconstruction that takes a second."""
-    return ["reconstruct", scan, "--prior", tiny_prior, "--steps", 3, "--views", 8, "--cg-iterations", 3]
+    return ["reconstruct", scan, "--prior", tiny_prior, "--steps", 3, "--views", 8]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_super_resolution_with_a_remainder_says_so_and_keeps_the_grid(coslice, z
     np.testing.assert_allclose(thick.affine @ (0, 0, 2.5, 1), truth.affine @ (0, 0, 14.5, 1), atol=1e-5)
     # The window's upper end clips the brightest thousandth of the voxels.
     np.testing.assert_allclose(thick.data[1].numpy(), truth.data[5:10].mean(0).numpy(), atol=1.0)
-    code, said, _ = coslice(*zsr, "--slices", "1:16", "--method", "cubic", "--out", tmp_path / "whole")
+    code, said, _ = coslice(*zsr, "--slices", "1:16", "--out", tmp_path / "whole")
     assert code == 0 and "no multiple" not in said
 
 
@@ -102,7 +102,7 @@ def test_a_thick_scan_comes_out_thin_over_the_same_patient(coslice, zsr, thick_s
     torch.testing.assert_close(groups.mean(1)[inside], thick[inside], rtol=1e-4, atol=0)
     assert inside.float().mean() > 0.2
     # To cubes, where nothing is said: slices of 4 mm, pixels of 1.5.
-    code, _, error = coslice(*arguments, "--from-measurement", "--method", "cubic", "--out", tmp_path / "cubes")
+    code, _, error = coslice(*arguments, "--from-measurement", "--out", tmp_path / "cubes")
     assert code == 0, error
     assert read_nifti(tmp_path / "cubes" / "reconstruction.nii.gz").shape == (12, 24, 20)
 
@@ -127,7 +127,7 @@ def test_same_seed_same_result_whatever_the_threads(coslice, svct, tmp_path):
     try:
         for name, count, seed in (("a", 1, 5), ("b", 2, 5), ("c", 2, 6)):
             torch.set_num_threads(count)
-            options = ["--slices", "4:12", "--measurement-noise", 0.01, "--seed", seed]
+            options = ["--slices", "4:12", "--size", 16, "--measurement-noise", 0.01, "--seed", seed]
             assert coslice(*svct, *options, "--out", tmp_path / name)[0] == 0
             volumes[name] = read_nifti(tmp_path / name / "reconstruction.nii.gz").data
     finally:
@@ -147,8 +147,6 @@ def finishes(coslice, arguments, out, title):
 @pytest.mark.parametrize(
     ("options", "title"),
     [
-        (["--method", "fdk", "--task", "lact", "--angle", 90], "FDK"),
-        (["--method", "sirt", "--sirt-iterations", 5], "SIRT"),
         (["--method", "dps", "--guidance", 0.5, "--noise", "independent", "--eta", 0.5], "DPS"),
         (["--method", "diffusion-mbir", "--steps", 1, "--noise", "identical", "--start-noise", "iscs"], "BCS"),
         (["--start-from", "noise", "--anchor-angle", 60, "--gamma", 5], "DDS + ISCS"),
@@ -162,7 +160,22 @@ def test_methods_noises_and_preparations_of_ct(coslice, svct, tmp_path, options,
 @pytest.mark.parametrize(
     ("options", "title"),
     [
-        (["--method", "cubic", "--factor", 2], "Cubic"),
+        (["--method", "fdk", "--task", "lact", "--angle", 90], "FDK"),
+        (["--method", "sirt", "--sirt-iterations", 5], "SIRT"),
+    ],
+)
+def test_classical_methods_of_ct(coslice, scan, tmp_path, options, title):
+    finishes(coslice, ["reconstruct", scan, "--views", 8, "--size", 16, *options], tmp_path / "out", title)
+
+
+def test_cubic_interpolation_needs_no_prior(coslice, head, tmp_path):
+    arguments = ["reconstruct", head, "--task", "zsr", "--method", "cubic", "--factor", 2]
+    finishes(coslice, arguments, tmp_path / "out", "Cubic")
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
         (["--method", "ddnm"], "DDNM + ISCS"),
         (["--spacing", 1.5, "--pad", 24, "--fwhm", 6, "--samples", 2], "DDS + ISCS"),
         (["--measurement-noise", 0.02, "--renoising", "ddim", "--method", "dds-tv"], "ISCS"),
@@ -210,12 +223,15 @@ REFUSED_OF_ANY_SCAN = [
     (["--sigma-max", 100], "trained for"),
     (["--sigma-max", 0.0001, "--sigma-min", 0.0001], "trained for"),
     (["--cg-iterations", 0], "at least 1"),
-    (["--sirt-iterations", 0], "at least 1"),
+    (["--method", "ddnm", "--sirt-iterations", 0], "at least 1"),
+    (["--sirt-iterations", 5], "would not read it"),
+    (["--method", "sirt"], "would not read it"),
+    (["--spacing", 0.001], "voxels would come"),
     (["--gamma", -1], "positive"),
-    (["--method", "ddnm", "--gamma", 1], "belongs to dds"),
-    (["--guidance", -1], "from 0 up"),
-    (["--tv-penalty", 0], "positive"),
-    (["--tv-weight", -1], "from 0 up"),
+    (["--method", "ddnm", "--gamma", 1], "would not read it"),
+    (["--method", "dps", "--guidance", -1], "from 0 up"),
+    (["--method", "dds-tv", "--tv-penalty", 0], "positive"),
+    (["--method", "dds-tv", "--tv-weight", -1], "from 0 up"),
     (["--method", "diffpir", "--data-weight", 0], "positive"),
     (["--method", "diffusion-mbir", "--renoising", "ddim"], "corrector"),
     (["--anchor-angle", 180], "between 0 and 180"),

@@ -11,7 +11,8 @@ from coslice.metrics import evaluate
 from coslice.noise import NOISES, Key
 from coslice.preparation import Preparation
 from coslice.priors import load_prior
-from coslice.reconstruction import Recipe, run
+from coslice.recipe import Recipe
+from coslice.reconstruction import run
 from coslice.study import simulate
 
 PLANES = ("axial", "coronal", "sagittal")

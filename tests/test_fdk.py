@@ -3,13 +3,12 @@
 import math
 from dataclasses import replace
 
-import numba
 import numpy as np
 import pytest
 import torch
 
 from coslice.classical.fdk import fdk
-from coslice.classical.filters import measured_arc, redundancy
+from coslice.classical.filters import apply_ramp, measured_arc, ramp_response, redundancy
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, sparse_view
 
@@ -247,14 +246,31 @@ def test_a_fan_is_the_central_slice_of_a_cone():
 def test_the_number_of_threads_does_not_matter():
     geometry = scanner(ConeBeam, views=9)
     y = torch.randn(geometry.shape, generator=torch.Generator().manual_seed(0))
-    threads = numba.get_num_threads()
-    many = fdk(y, geometry, GRID, backend="numba")
+    threads = torch.get_num_threads()
+    volumes = []
     try:
-        numba.set_num_threads(1)
-        one = fdk(y, geometry, GRID, backend="numba")
+        for count in (1, 2, 1, 3):
+            torch.set_num_threads(count)
+            volumes.append(fdk(y, geometry, GRID, backend="numba"))
     finally:
-        numba.set_num_threads(threads)
-    assert torch.equal(one, many)
+        torch.set_num_threads(threads)
+    assert all(torch.equal(volume, volumes[0]) for volume in volumes)
+
+
+def test_the_ramp_does_not_know_how_many_threads_there_are():
+    rows = torch.randn(8, 20, 32, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    filtered = []
+    try:
+        for count in (1, 2, 1, 3):
+            torch.set_num_threads(count)
+            filtered.append(apply_ramp(rows, 1.0))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(some, filtered[0]) for some in filtered)
+    response = torch.as_tensor(ramp_response(32, 1.0), dtype=torch.float32)
+    plain = torch.fft.irfft(torch.fft.rfft(rows, n=2 * (len(response) - 1)) * response)[..., :32]
+    torch.testing.assert_close(filtered[0], plain, rtol=1e-5, atol=1e-5)
 
 
 def test_bad_input_is_told():

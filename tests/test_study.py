@@ -11,7 +11,8 @@ from coslice.io.nifti import read_nifti, write_nifti
 from coslice.measurement_noise import GaussianNoise
 from coslice.metrics import evaluate
 from coslice.preparation import Preparation
-from coslice.reconstruction import Recipe, run
+from coslice.recipe import Recipe
+from coslice.reconstruction import run
 from coslice.study import from_measurement, measure, parse_slices, simulate, write
 from coslice.tasks import Acquisition
 from coslice.volume import Volume, Window, scan_window

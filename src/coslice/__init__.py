@@ -8,7 +8,8 @@ from coslice.metrics import evaluate
 from coslice.noise import Identical, Independent, Key, Slerp
 from coslice.operators import Projector
 from coslice.priors import load_prior
-from coslice.reconstruction import Recipe, run
+from coslice.recipe import Recipe
+from coslice.reconstruction import run
 from coslice.sample import sample, start
 from coslice.volume import CT_WINDOW, Volume, Window
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from coslice.errors import CosliceError
 from coslice.volume import Volume
 
 __all__ = ["Preparation"]
+
+_MOST_VOXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Preparation:
         """
         if self.slices is not None:
             scan = scan.slices(*self.slices)
+        self._check_size(scan)
         if self.thickness is not None:
             scan = scan.thickened(self.thickness)
         if self.spacing is not None:
@@ -55,6 +59,21 @@ class Preparation:
         if self.pad is not None:
             scan = scan.padded(self.pad)
         return scan
+
+    def _check_size(self, scan: Volume) -> None:
+        """Refuse what no memory would hold, before it is asked for."""
+        voxels = float(math.prod(scan.shape))
+        if self.spacing is not None:
+            voxels *= math.prod(scan.spacing) / self.spacing**3
+        if self.size is not None:
+            voxels = max(voxels, scan.shape[0] * self.size**2)
+        if self.pad is not None:
+            voxels = max(voxels, self.pad**3)
+        if voxels > _MOST_VOXELS:
+            raise CosliceError(
+                f"preparation: {voxels:.2g} voxels would come of this scan, at most {_MOST_VOXELS:.2g} are possible; "
+                "choose a larger --spacing, a smaller --size or --pad, or fewer --slices."
+            )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from coslice.io.files import atomic
 from coslice.io.nifti import write_nifti
 from coslice.metrics import evaluate
 from coslice.preparation import Preparation
-from coslice.reconstruction import Recipe, Result, chosen_method
+from coslice.recipe import Recipe, chosen_method
+from coslice.reconstruction import Result
 from coslice.report import picture, write_report
 from coslice.tasks import TASKS, Acquisition, Problem, thick_slices
 from coslice.volume import Volume, Window
@@ -172,7 +173,8 @@ def from_measurement(
     grid = scan.with_thin_slices(scan.data.repeat_interleave(factor, 0), factor)
     chosen = {"task": "zsr", "factor": factor, "fwhm_mm": fwhm_mm, "measured": True}
     settings = chosen | preparation.settings | _record(grid, window, problem)
-    title = f"{TASKS['zsr']}, {dz:.4g} mm to {dz / factor:.4g} mm"
+    profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"
+    title = f"{TASKS['zsr']}, {dz:.4g} mm to {dz / factor:.4g} mm{profile}"
     return Study(grid, window, None, problem, settings, title, scan)
 
 

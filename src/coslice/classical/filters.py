@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy.fft
 import torch
 from torch import Tensor
 
@@ -68,9 +69,13 @@ def apply_ramp(rows: Tensor, pitch: float, filter: Filter = "ramp") -> Tensor:
     columns = rows.shape[-1]
     response = torch.as_tensor(ramp_response(columns, pitch, filter), dtype=rows.dtype, device=rows.device)
     length = 2 * (len(response) - 1)
-    spectrum = torch.fft.rfft(rows, n=length)
-    spectrum *= response
-    return torch.fft.irfft(spectrum, n=length)[..., :columns]
+    if rows.device.type != "cpu":
+        return torch.fft.irfft(torch.fft.rfft(rows, n=length) * response, n=length)[..., :columns]
+    # torch's transform rounds otherwise with another number of threads; this one works alone.
+    spectrum = scipy.fft.rfft(rows.numpy(), n=length, workers=1)
+    spectrum *= response.numpy()
+    filtered = np.asarray(scipy.fft.irfft(spectrum, n=length, workers=1, overwrite_x=True))
+    return torch.from_numpy(filtered[..., :columns])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from coslice.noise import NOISES
 from coslice.operators import ThickSlices
 from coslice.preparation import Preparation
 from coslice.priors import SlicePrior, load_prior
-from coslice.reconstruction import RENOISING, Recipe, Result, chosen_method, run
+from coslice.recipe import RENOISING, Recipe, chosen_method
+from coslice.reconstruction import Result, run
 from coslice.study import Study, from_measurement, measure, parse_slices, simulate, write
 from coslice.tasks import TASKS, Acquisition
 from coslice.volume import Volume, Window, scan_window

@@ -1,0 +1,192 @@
+"""How to reconstruct: names and numbers, checked together before any work is done.
+
+A `Recipe` says what differs from the published values, `chosen_method` joins the two. A setting that a method
+does not read is refused: whoever gives one believes that it does something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from coslice.errors import CosliceError
+from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
+from coslice.noise import NOISES, Noise, Slerp
+from coslice.renoising import DDIM, DiffPIR, PredictorCorrector, Renoising, Share
+from coslice.schedule import geometric, with_correctors
+
+__all__ = ["RENOISING", "Recipe", "chosen_method", "noise_of", "sigmas_of"]
+
+RENOISING: dict[str, Callable[[Method], Renoising]] = {
+    "share": lambda method: Share(method.eta),
+    "ddim": lambda method: DDIM(method.eta),
+    "diffpir": lambda method: DiffPIR(method.eta),
+    "predictor-corrector": lambda method: PredictorCorrector(),
+}
+"""Re-noising rules by the name the command line gives them."""
+
+_SAMPLER = frozenset({"steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle"})
+_READS: dict[str, frozenset[str]] = {
+    "proximal-cg": frozenset({"cg_iterations", "gamma"}),
+    "null-space": frozenset({"sirt_iterations"}),
+    "proximal-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
+    "tv-after-corrector": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
+    "weighted-cg": frozenset({"cg_iterations", "data_weight"}),
+    "guidance": frozenset({"guidance"}),
+    "sirt": frozenset({"sirt_iterations"}),
+    "admm-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
+}
+"""Settings beside the sampler's, by fidelity or by the name of a classical method."""
+
+_OPTIONAL = (
+    *("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle"),
+    *("cg_iterations", "gamma", "sirt_iterations", "tv_weight", "tv_penalty", "data_weight", "guidance"),
+)
+_OF_METHOD = tuple(name for name in _OPTIONAL if name not in ("start_noise", "anchor_angle", "gamma"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to reconstruct. None takes the method's published value.
+
+    Attributes:
+        method: a name in `coslice.methods.METHODS`.
+        noise: "independent", "identical" (BCS) or "iscs".
+        start_noise: the same names, for the noise added to the first volume; None takes `noise`.
+        start_from: "initial", the analytic reconstruction plus noise, as published, or "noise" alone.
+        anchor_angle: of ISCS, in degrees (the paper's Table 8); None leaves it as drawn.
+        renoising: a name in `RENOISING`.
+        steps, sigma_max, sigma_min: of the geometric schedule.
+        samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
+        eta: share of fresh noise.
+        cg_iterations: per data step.
+        gamma: of DDS, for an A that counts lengths in voxels; None takes the early-stopped form.
+        sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
+        tv_weight, tv_penalty, data_weight, guidance: see `coslice.methods.Method`.
+        lpips: whether the trajectory holds LPIPS too.
+        seed: of all randomness.
+    """
+
+    method: str = "dds"
+    noise: str = "iscs"
+    start_noise: str | None = None
+    start_from: str = "initial"
+    anchor_angle: float | None = None
+    renoising: str | None = None
+    steps: int | None = None
+    samples: int | None = None
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    eta: float | None = None
+    cg_iterations: int | None = None
+    gamma: float | None = None
+    sirt_iterations: int | None = None
+    tv_weight: float | None = None
+    tv_penalty: float | None = None
+    data_weight: float | None = None
+    guidance: float | None = None
+    lpips: bool = False
+    seed: int = 0
+
+    @property
+    def title(self) -> str:
+        """As tables print it: "DDS + ISCS", "DDS, mean of 5"."""
+        if self.method not in METHODS:
+            raise _unknown(self.method)
+        method = METHODS[self.method]
+        if method.name not in DIFFUSION:
+            return method.title
+        suffix = {"independent": "", "iscs": " + ISCS"}.get(self.noise, " + BCS")
+        return method.title + suffix + (f", mean of {self.samples}" if (self.samples or 1) > 1 else "")
+
+
+def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:
+    """The method of a recipe, with the recipe's values in place of the published ones where given.
+
+    Args:
+        recipe: names and numbers.
+        kind: of the problem, "ct" or "zsr".
+
+    Raises:
+        CosliceError: an unknown method, noise, re-noising or start, a method that is not for such problems, or a number
+            out of its range.
+    """
+    if recipe.method not in METHODS:
+        raise _unknown(recipe.method)
+    method = METHODS[recipe.method]
+    if kind not in method.kinds:
+        suited = ", ".join(name for name, one in METHODS.items() if kind in one.kinds)
+        raise CosliceError(f"method {method.name}: it is not for this task; choose one of {suited}.")
+    for name in (recipe.noise, recipe.start_noise or recipe.noise):
+        if name not in NOISES:
+            raise CosliceError(f'noise: "{name}" was given, but the strategies are {", ".join(NOISES)}.')
+    if recipe.start_from not in ("initial", "noise"):
+        raise CosliceError(f'start_from: "{recipe.start_from}" was given, "initial" or "noise" is needed.')
+    if recipe.renoising is not None and recipe.renoising not in RENOISING:
+        raise CosliceError(f'renoising: "{recipe.renoising}" was given, but the rules are {", ".join(RENOISING)}.')
+    _check_read(recipe, method)
+    given = {name: value for name in _OF_METHOD if (value := getattr(recipe, name)) is not None}
+    method = replace(method, **((ON_ZSR.get(method.name, {}) if kind == "zsr" else {}) | given))
+    _check_numbers(recipe, method)
+    return method
+
+
+def _check_read(recipe: Recipe, method: Method) -> None:
+    """Refuse settings that would change nothing."""
+    reads = _READS.get(method.fidelity or method.name, frozenset())
+    if method.name in DIFFUSION:
+        reads |= _SAMPLER
+    if (recipe.renoising or method.renoising) == "predictor-corrector":
+        reads -= {"eta"}
+    if "iscs" not in (recipe.noise, recipe.start_noise):
+        reads -= {"anchor_angle"}
+    for name in _OPTIONAL:
+        value = getattr(recipe, name)
+        if value is not None and name not in reads:
+            known = ", ".join(sorted(reads)) or "nothing"
+            raise CosliceError(
+                f"{name}: {value} was given, but {recipe.title} would not read it; leave it out (it reads {known})."
+            )
+
+
+def _check_numbers(recipe: Recipe, method: Method) -> None:
+    # Building the cheap parts is checking their numbers, before any file is read or made.
+    sigmas_of(method)
+    Share(method.eta)
+    for name in (recipe.noise, recipe.start_noise or recipe.noise):
+        noise_of(recipe, name, "z")
+    for name in ("samples", "cg_iterations", "sirt_iterations"):
+        if getattr(method, name) < 1:
+            raise CosliceError(f"{name}: {getattr(method, name)} was given, at least 1 is needed.")
+    for name in ("tv_weight", "guidance", "data_weight"):
+        if not 0 <= getattr(method, name) < math.inf:
+            raise CosliceError(f"{name}: {getattr(method, name):g} was given, a number from 0 up is needed.")
+    if not 0 < method.tv_penalty < math.inf:
+        raise CosliceError(f"tv_penalty: {method.tv_penalty:g} was given, a positive number is needed.")
+    if recipe.gamma is not None and not 0 < recipe.gamma < math.inf:
+        raise CosliceError(f"gamma: {recipe.gamma:g} was given, a positive number is needed, or none at all.")
+    if method.fidelity == "weighted-cg" and method.data_weight == 0:
+        raise CosliceError("data_weight: 0 was given, DiffPIR needs a positive number.")
+    if method.fidelity == "tv-after-corrector" and method.renoising != "predictor-corrector":
+        raise CosliceError(
+            f"renoising: {method.renoising} was given for {method.name}, whose data step follows a corrector; "
+            "leave it out."
+        )
+
+
+def _unknown(name: str) -> CosliceError:
+    return CosliceError(f'method: "{name}" was given, but the methods are {", ".join(METHODS)}.')
+
+
+def sigmas_of(method: Method) -> tuple[float, ...]:
+    if method.renoising != "predictor-corrector":
+        return geometric(method.steps, method.sigma_max, method.sigma_min)
+    # Every level is visited twice.
+    return with_correctors(geometric((method.steps + 1) // 2, method.sigma_max, method.sigma_min))
+
+
+def noise_of(recipe: Recipe, name: str, along: str) -> Noise:
+    if name == "iscs" and recipe.anchor_angle is not None:
+        return Slerp(along, math.radians(recipe.anchor_angle))
+    return NOISES[name](along)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from coslice.errors import CosliceError
 from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
@@ -26,7 +26,9 @@ RENOISING: dict[str, Callable[[Method], Renoising]] = {
 }
 """Re-noising rules by the name the command line gives them."""
 
-_SAMPLER = frozenset({"steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle"})
+_SAMPLER = frozenset(
+    ("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle")
+)  # settings of every diffusion method
 _READS: dict[str, frozenset[str]] = {
     "proximal-cg": frozenset({"cg_iterations", "gamma"}),
     "null-space": frozenset({"sirt_iterations"}),
@@ -38,12 +40,6 @@ _READS: dict[str, frozenset[str]] = {
     "admm-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
 }
 """Settings beside the sampler's, by fidelity or by the name of a classical method."""
-
-_OPTIONAL = (
-    *("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle"),
-    *("cg_iterations", "gamma", "sirt_iterations", "tv_weight", "tv_penalty", "data_weight", "guidance"),
-)
-_OF_METHOD = tuple(name for name in _OPTIONAL if name not in ("start_noise", "anchor_angle", "gamma"))
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,10 @@ class Recipe:
             return method.title
         suffix = {"independent": "", "iscs": " + ISCS"}.get(self.noise, " + BCS")
         return method.title + suffix + (f", mean of {self.samples}" if (self.samples or 1) > 1 else "")
+
+
+_OPTIONAL = tuple(field.name for field in fields(Recipe) if field.default is None)
+_OF_METHOD = tuple(name for name in _OPTIONAL if name in {field.name for field in fields(Method)})
 
 
 def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:

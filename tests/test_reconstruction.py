@@ -11,7 +11,7 @@ from torch.nn import functional
 from coslice.classical import admm_tv, cgls, sirt
 from coslice.errors import CosliceError
 from coslice.measurement_noise import GaussianNoise
-from coslice.methods import CLASSICAL, DIFFUSION, METHODS
+from coslice.methods import CLASSICAL, DIFFUSION, METHODS, ON_ZSR
 from coslice.noise import NOISES
 from coslice.priors import SlicePrior
 from coslice.recipe import RENOISING, Recipe, chosen_method
@@ -178,6 +178,19 @@ def test_the_trajectory_ends_at_the_reconstruction_whatever_the_method():
         result = run(zsr(), quick(method), prior("zx"), scan())
         error = float((result.reconstruction - scan()).square().mean())
         assert result.trajectory[-1]["psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["dds", "ddnm"])
+def test_where_a_thick_slice_is_empty_no_thin_one_holds_anything(method, monkeypatch):
+    """x >= 0 and a mean of 0: the noise that the sampler leaves behind the head is projected away."""
+    truth = scan()
+    truth[5:, :4] = 0
+    problem = simulated_thick_slices(truth, 5)
+    projected = reconstructed(problem, quick(method))
+    monkeypatch.setitem(ON_ZSR, method, {**ON_ZSR[method], "rounds": 0})
+    plain = reconstructed(problem, quick(method))
+    assert projected[5:, :4].max() < 0.05 * plain[5:, :4].max()
+    assert relative(problem.operator.forward(projected), problem.measurement) < 1e-3
 
 
 def test_the_start_has_its_own_strategy():

@@ -110,6 +110,10 @@ def _sampled(problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior
         log.count(total)
         if first_sample:
             log.record(step, x if step.index == len(sigmas) - 2 else step.estimate)
+    if method.rounds:
+        with log.phase("projection"):
+            for _ in range(method.rounds):
+                x = fidelity(x.clamp(0, 1), sigmas[-2])
     return x
 
 

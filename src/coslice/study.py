@@ -162,9 +162,13 @@ def from_measurement(
     if factor is None:
         factor = round(dz / min(dy, dx))
     if factor < 2:
+        thick = "zyx"[scan.spacing.index(max(scan.spacing))]
+        hint = "give a scan with thicker slices, or say --factor"
+        if thick != "z" and max(dy, dx) > 1.5 * dz:
+            hint = f"its slices are thick along {thick}, and only z is understood so far"
         raise CosliceError(
             f"zsr: slices {dz:.4g} mm apart with pixels of {dy:.4g} x {dx:.4g} mm were given, which have nothing to "
-            "gain; give a scan with thicker slices, or say --factor."
+            f"gain along z; {hint}."
         )
     window = window(scan) if callable(window) else window
     unit = window.to_unit(scan.data).to(device)

@@ -189,7 +189,7 @@ def test_where_a_thick_slice_is_empty_no_thin_one_holds_anything(method, monkeyp
     projected = reconstructed(problem, quick(method))
     monkeypatch.setitem(ON_ZSR, method, {**ON_ZSR[method], "rounds": 0})
     plain = reconstructed(problem, quick(method))
-    assert projected[5:, :4].max() < 0.05 * plain[5:, :4].max()
+    assert projected[5:, :4].max() < 0.15 * plain[5:, :4].max()
     assert relative(problem.operator.forward(projected), problem.measurement) < 1e-3
 
 

@@ -190,7 +190,8 @@ def test_where_a_thick_slice_is_empty_no_thin_one_holds_anything(method, monkeyp
     monkeypatch.setitem(ON_ZSR, method, {**ON_ZSR[method], "rounds": 0})
     plain = reconstructed(problem, quick(method))
     assert projected[5:, :4].max() < 0.15 * plain[5:, :4].max()
-    assert relative(problem.operator.forward(projected), problem.measurement) < 1e-3
+    off, before = (relative(problem.operator.forward(x), problem.measurement) for x in (projected, plain))
+    assert off < 0.2 * before  # what the clipping of the result takes from its agreement with y
 
 
 def test_the_start_has_its_own_strategy():

@@ -180,6 +180,7 @@ def _unknown(name: str) -> CosliceError:
 
 
 def sigmas_of(method: Method) -> tuple[float, ...]:
+    """The schedule of a method, as many levels as it evaluates the network, then 0."""
     if method.renoising != "predictor-corrector":
         return geometric(method.steps, method.sigma_max, method.sigma_min)
     # Every level is visited twice.
@@ -187,6 +188,7 @@ def sigmas_of(method: Method) -> tuple[float, ...]:
 
 
 def noise_of(recipe: Recipe, name: str, along: str) -> Noise:
+    """The strategy called `name`, with the recipe's angle if it is ISCS, for slices stacked along an axis."""
     if name == "iscs" and recipe.anchor_angle is not None:
         return Slerp(along, math.radians(recipe.anchor_angle))
     return NOISES[name](along)

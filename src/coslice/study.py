@@ -30,7 +30,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.nifti import write_nifti
-from coslice.metrics import evaluate
+from coslice.metrics import SMALLEST_SIDE, evaluate
 from coslice.preparation import Preparation
 from coslice.recipe import Recipe, chosen_method
 from coslice.reconstruction import Result
@@ -39,10 +39,6 @@ from coslice.tasks import TASKS, Acquisition, Problem, thick_slices
 from coslice.volume import Volume, Window
 
 __all__ = ["Study", "from_measurement", "measure", "parse_slices", "simulate", "write", "write_json"]
-
-
-_SMALLEST_SIDE = 7
-"""Voxels along each axis that the metrics need, for SSIM's window."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +109,11 @@ def simulate(
         CosliceError: a preparation, a measurement or metrics that the scan is too small for.
     """
     truth = preparation(scan)
-    if min(truth.shape) < _SMALLEST_SIDE:
+    if min(truth.shape) < SMALLEST_SIDE:
         # Hours of sampling would end in metrics that cannot be taken.
         raise CosliceError(
             f"simulate: {' x '.join(map(str, truth.shape))} voxels (z, y, x) were given, but the metrics need at least "
-            f"{_SMALLEST_SIDE} along each axis; keep more slices, or smaller voxels."
+            f"{SMALLEST_SIDE} along each axis; keep more slices, or smaller voxels."
         )
     window = window(truth) if callable(window) else window
     unit = window.to_unit(truth.data).to(device)

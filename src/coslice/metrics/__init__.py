@@ -7,12 +7,13 @@ of an estimate from step to step.
 from coslice.metrics.consistency import consistency, slice_difference, slice_differences
 from coslice.metrics.images import PSNR_CAP, psnr, ssim
 from coslice.metrics.perceptual import lpips
-from coslice.metrics.planes import PLANES, Curves, averages, evaluate, per_slice
+from coslice.metrics.planes import PLANES, SMALLEST_SIDE, Curves, averages, evaluate, per_slice
 from coslice.metrics.trajectory import Watcher
 
 __all__ = [
     "PLANES",
     "PSNR_CAP",
+    "SMALLEST_SIDE",
     "Curves",
     "Watcher",
     "averages",

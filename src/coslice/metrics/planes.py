@@ -25,12 +25,13 @@ from coslice.metrics import perceptual
 from coslice.metrics.consistency import consistency
 from coslice.metrics.images import psnr, ssim
 
-__all__ = ["PLANES", "Curves", "averages", "evaluate", "per_slice"]
+__all__ = ["PLANES", "SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
 
 PLANES = {"axial": "z", "coronal": "y", "sagittal": "x"}
 """The axis each plane's slices are stacked along."""
 
-_SMALLEST_SIDE = 7
+SMALLEST_SIDE = 7
+"""Voxels a volume must have along each axis, for SSIM's window."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ def _check(reconstruction: Tensor, truth: Tensor) -> None:
             f"evaluate: a reconstruction of shape {tuple(reconstruction.shape)} and a truth of shape "
             f"{tuple(truth.shape)} were given, two volumes (z, y, x) of one shape are needed."
         )
-    if min(truth.shape) < _SMALLEST_SIDE:
+    if min(truth.shape) < SMALLEST_SIDE:
         raise CosliceError(
             f"evaluate: volumes of {' x '.join(map(str, truth.shape))} voxels (z, y, x) were given, every side must "
-            f"have at least {_SMALLEST_SIDE} for SSIM's window; measure more slices together."
+            f"have at least {SMALLEST_SIDE} for SSIM's window; measure more slices together."
         )
     for name, volume in (("reconstruction", reconstruction), ("truth", truth)):
         wrong = int((~torch.isfinite(volume)).sum())

@@ -7,7 +7,7 @@ import torch
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, standard_normal
-from coslice.renoising import DDIM, DiffPIR, Mix, PredictorCorrector, Share
+from coslice.renoising import DDIM, Cooled, DiffPIR, Mix, PredictorCorrector, Share
 from coslice.schedule import ddpm_alpha_bar
 
 LEVELS = ((5.0, 4.9), (5.0, 0.1), (0.3, 0.2), (0.02, 0.01), (0.7, 0.7))
@@ -105,3 +105,15 @@ def test_the_corrector_walks_to_the_noisy_prior():
     assert float(x.mean()) == pytest.approx(0.5, abs=3 * expected / math.sqrt(count))
     # A step of finite length adds snr^2 sigma^2 / expected^2 / 2 of the spread.
     assert float(x.std()) == pytest.approx(expected, rel=snr**2 + 3 / math.sqrt(2 * count))
+
+
+@pytest.mark.parametrize("rule", [Share(0.6), DDIM(1.0), DiffPIR(0.3), PredictorCorrector()])
+def test_cooling_shrinks_what_is_fresh_and_nothing_else(rule):
+    for levels in ((1.0, 0.4), (0.4, 0.4)):
+        mix, cooled = rule(*levels), Cooled(rule, 0.7)(*levels)
+        assert cooled == Mix(mix.kept, 0.7 * mix.fresh)
+        assert Cooled(rule)(*levels) == mix
+    assert Cooled(rule).origin == rule.origin
+    for temperature in (-0.1, 1.1, float("nan")):
+        with pytest.raises(CosliceError, match="temperature"):
+            Cooled(rule, temperature)

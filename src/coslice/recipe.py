@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from coslice.errors import CosliceError
 from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
 from coslice.noise import NOISES, Noise, Slerp
-from coslice.renoising import DDIM, DiffPIR, PredictorCorrector, Renoising, Share
+from coslice.renoising import DDIM, Cooled, DiffPIR, PredictorCorrector, Renoising, Share
 from coslice.schedule import geometric, with_correctors
 
 __all__ = ["RENOISING", "Recipe", "chosen_method", "noise_of", "sigmas_of"]
@@ -27,7 +27,7 @@ RENOISING: dict[str, Callable[[Method], Renoising]] = {
 """Re-noising rules by the name the command line gives them."""
 
 _SAMPLER = frozenset(
-    ("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "start_noise", "anchor_angle")
+    ("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "temperature", "start_noise", "anchor_angle")
 )  # settings of every diffusion method
 _READS: dict[str, frozenset[str]] = {
     "proximal-cg": frozenset({"cg_iterations", "gamma"}),
@@ -56,6 +56,7 @@ class Recipe:
         steps, sigma_max, sigma_min: of the geometric schedule.
         samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
         eta: share of fresh noise.
+        temperature: size of the fresh noise against the published, 0 to 1, see `coslice.renoising.Cooled`.
         cg_iterations: per data step.
         gamma: of DDS, for an A that counts lengths in voxels; None takes the early-stopped form.
         sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
@@ -75,6 +76,7 @@ class Recipe:
     sigma_max: float | None = None
     sigma_min: float | None = None
     eta: float | None = None
+    temperature: float | None = None
     cg_iterations: int | None = None
     gamma: float | None = None
     sirt_iterations: int | None = None
@@ -153,7 +155,7 @@ def _check_read(recipe: Recipe, method: Method) -> None:
 def _check_numbers(recipe: Recipe, method: Method) -> None:
     # Building the cheap parts is checking their numbers, before any file is read or made.
     sigmas_of(method)
-    Share(method.eta)
+    Cooled(Share(method.eta), method.temperature)
     for name in (recipe.noise, recipe.start_noise or recipe.noise):
         noise_of(recipe, name, "z")
     for name in ("samples", "cg_iterations", "sirt_iterations"):

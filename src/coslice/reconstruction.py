@@ -21,6 +21,7 @@ from coslice.methods import DIFFUSION, Method
 from coslice.metrics import Watcher
 from coslice.priors import Guided, SlicePrior
 from coslice.recipe import RENOISING, Recipe, chosen_method, noise_of, sigmas_of
+from coslice.renoising import Cooled
 from coslice.sample import Correction, Denoiser, Fidelity, Step, sample, start
 from coslice.tasks import Problem
 
@@ -100,7 +101,7 @@ def _sampled(problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior
         log.timed("fidelity", fidelity),
         noise_of(recipe, recipe.noise, prior.along),
         recipe.seed,
-        RENOISING[method.renoising](method),
+        Cooled(RENOISING[method.renoising](method), method.temperature),
         correction,
     )
     x, total = initial, method.samples * (len(sigmas) - 1)

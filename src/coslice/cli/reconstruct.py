@@ -105,6 +105,7 @@ def reconstruct(
     sigma_max: Annotated[float | None, _option("First noise level.  [the method's]", _SAMPLER)] = None,
     sigma_min: Annotated[float | None, _option("Last noise level.  [the method's]", _SAMPLER)] = None,
     eta: Annotated[float | None, _option("Share of fresh noise, 0 to 1.  [the method's]", _SAMPLER)] = None,
+    temperature: Annotated[float | None, _option("Size of the fresh noise, 0 to 1.  [1; zsr: 0.8]", _SAMPLER)] = None,
     seed: Annotated[int, _option("Same seed, same result; also of the measurement's noise.", _SAMPLER)] = 0,
     lpips: Annotated[
         bool, typer.Option("--lpips", help="Follow LPIPS over the steps.", rich_help_panel=_SAMPLER)
@@ -129,6 +130,7 @@ def reconstruct(
         sigma_max=sigma_max,
         sigma_min=sigma_min,
         eta=eta,
+        temperature=temperature,
         cg_iterations=cg_iterations,
         gamma=gamma,
         sirt_iterations=sirt_iterations,

@@ -36,10 +36,15 @@ def scan(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_prior(tmp_path_factory):
     """A prior file whose network puts out zeros: the best linear denoiser, voxel by voxel."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
+    return saved_prior(tmp_path_factory, "tiny", 0)
+
+
+def saved_prior(tmp_path_factory, name, seed, plane="yx", window="ct"):
+    torch.manual_seed(seed)
+    path = tmp_path_factory.mktemp("prior") / f"{name}.safetensors"
     network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
-    save_prior(path, SlicePrior(EDMDenoiser(network, 0.2, 0.2), network.stride, (0.002, 20.0), card={"name": "tiny"}))
+    denoiser = EDMDenoiser(network, 0.2, 0.2)
+    save_prior(path, SlicePrior(denoiser, network.stride, (0.002, 20.0), plane, window, card={"name": name}))
     return path
 
 
@@ -61,12 +66,7 @@ def head(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_coronal_prior(tmp_path_factory):
     """As `tiny_prior`, of coronal planes in an MR window."""
-    torch.manual_seed(1)
-    path = tmp_path_factory.mktemp("prior") / "coronal.safetensors"
-    network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
-    denoiser = EDMDenoiser(network, 0.2, 0.2)
-    save_prior(path, SlicePrior(denoiser, network.stride, (0.002, 20.0), "zx", "mr", card={"name": "coronal"}))
-    return path
+    return saved_prior(tmp_path_factory, "coronal", 1, "zx", "mr")
 
 
 @pytest.fixture

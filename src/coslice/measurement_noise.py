@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.noise import Key, standard_normal
+from coslice.noise import Key, generator, standard_normal
 from coslice.operators import Operator
 from coslice.volume import Window
 
@@ -176,7 +176,8 @@ class PhotonNoise(MeasurementNoise):
 
     def draw(self, p: np.ndarray, seed: int, view: int) -> np.ndarray:
         """-ln((Poisson(I0 exp(-p)) + N(0, electronic^2)) / I0), of at least one count."""
-        counts = _generator(seed, view).poisson(self._expected(p)).astype(np.float64)
+        # Under another name than the electronic noise, which is independent of the counts.
+        counts = generator(Key(seed, 0, "photons"), view).poisson(self._expected(p)).astype(np.float64)
         if self.electronic:
             counts += self.electronic * _normal(p, seed, view)
         return -np.log(np.maximum(counts, 1.0) / self.photons)
@@ -245,12 +246,6 @@ def _array(view: Tensor) -> np.ndarray:
 
 def _normal(like: np.ndarray, seed: int, view: int) -> np.ndarray:
     return standard_normal(Key(seed, 0, "measure"), view, like.shape).double().numpy()
-
-
-def _generator(seed: int, view: int) -> np.random.Generator:
-    # As `standard_normal`, under another name than its draws, so that electronic noise is independent of the counts.
-    words = np.array([seed % 2**64, int.from_bytes(b"photons", "little")], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=words, counter=np.array([0, 0, view, 0], dtype=np.uint64)))
 
 
 def _positive(who: str, what: str, value: float) -> None:

@@ -136,7 +136,6 @@ SIRT = Method(
     name="sirt",
     title="SIRT",
     source="Gilbert, J. Theor. Biol. 1972; 100 iterations with positivity as in Du et al.'s code",
-    iterations=100,
 )
 
 CGLS = Method(name="cgls", title="CGLS", source="Hestenes & Stiefel 1952, on the normal equations", iterations=20)

@@ -30,7 +30,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.sums import inner
 
-__all__ = ["NOISES", "Identical", "Independent", "Key", "Noise", "Slerp", "standard_normal"]
+__all__ = ["NOISES", "Identical", "Independent", "Key", "Noise", "Slerp", "generator", "standard_normal"]
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,17 @@ class Key:
     stream: str = "renoise"
 
 
+def generator(key: Key, index: int) -> np.random.Generator:
+    """Draws number `index` of `key`, whatever is drawn beside them."""
+    # Philox mixes a 128-bit key with a 256-bit counter; the draw itself advances the lowest counter word.
+    words = np.array([key.seed % 2**64, int.from_bytes(key.stream.encode()[:8], "little")], dtype=np.uint64)
+    counter = np.array([0, 0, index, key.step], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=words, counter=counter))
+
+
 def standard_normal(key: Key, index: int, shape: tuple[int, ...]) -> Tensor:
     """Plane number `index` of `key`: float32 standard Gaussian of `shape`, on the CPU."""
-    # Philox mixes a 128-bit key with a 256-bit counter; the draw itself advances the lowest counter word.
-    stream = int.from_bytes(key.stream.encode()[:8].ljust(8, b"\0"), "little")
-    words = np.array([key.seed % 2**64, stream], dtype=np.uint64)
-    counter = np.array([0, 0, index, key.step], dtype=np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=words, counter=counter))
-    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(generator(key, index).standard_normal(shape, dtype=np.float32))
 
 
 @dataclass(frozen=True)

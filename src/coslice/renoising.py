@@ -164,7 +164,7 @@ class Cooled:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("Cooled", "temperature", self.temperature)
+        _check("Cooled", "temperature", self.temperature, "temperature")
 
     @property
     def origin(self) -> Origin:
@@ -179,7 +179,6 @@ def _mix(share: float, sigma: float, sigma_next: float) -> Mix:
     return Mix(sigma_next / sigma * math.sqrt(1 - share**2), sigma_next * share)
 
 
-def _check(who: str, name: str, value: float) -> None:
+def _check(who: str, name: str, value: float, option: str = "eta") -> None:
     if not 0 <= value <= 1:
-        option = "temperature" if name == "temperature" else "eta"
         raise CosliceError(f"{who}: {name} {value} was given, 0 to 1 is needed; correct --{option}.")

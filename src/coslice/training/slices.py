@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coslice.errors import CosliceError
+from coslice.noise import Key, generator
 from coslice.training.pack import Pack
 
 __all__ = ["Augment", "SliceStream", "View", "default_views"]
@@ -117,7 +118,7 @@ class SliceStream:
 
     def view(self, step: int) -> View:
         """What step number `step` shows."""
-        draw = _generator(self.seed, b"views", step, 0).random()
+        draw = generator(Key(self.seed, step, "views"), 0).random()
         return self.views[min(int(np.searchsorted(self._shares, draw, side="right")), len(self.views) - 1)]
 
     def images(self, step: int, batch: int) -> int:
@@ -138,7 +139,7 @@ class SliceStream:
             )
         out = np.zeros((count, 1, view.side, view.side), dtype=np.float32)
         for i in range(count):
-            self._draw(out[i, 0], view, _generator(self.seed, b"slices", step, first + i))
+            self._draw(out[i, 0], view, generator(Key(self.seed, step, "slices"), first + i))
         return torch.from_numpy(out)
 
     def validation(self, names: Sequence[str], count: int, side: int) -> Tensor:
@@ -212,12 +213,6 @@ def default_views(pack: Pack) -> tuple[View, ...]:
 
 def _on_grid(side: float) -> int:
     return max(1, math.ceil(side / _GRID)) * _GRID
-
-
-def _generator(seed: int, stream: bytes, step: int, item: int) -> np.random.Generator:
-    words = np.array([seed % 2**64, int.from_bytes(stream.ljust(8, b"\0"), "little")], dtype=np.uint64)
-    counter = np.array([0, 0, item, step], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=words, counter=counter))
 
 
 def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[float], np.ndarray]:

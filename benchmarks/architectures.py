@@ -41,7 +41,7 @@ from coslice.training.pack import make_pack
 from coslice.training.recipe import Averages, Optimiser, Recipe, Schedule
 from coslice.training.scans import find_scans
 from coslice.training.slices import Augment, SliceStream, default_views
-from coslice.training.watch import validate
+from coslice.training.watch import Examples, validate
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0)
 
@@ -135,7 +135,8 @@ def measure(name: str, pack, options) -> dict:
     result = run(study.problem, Reconstruction(), prior)
     seconds = time.perf_counter() - began
     whole = prior.window_for(scan).to_unit(scan.data[options.slices[0] : options.slices[1] : 4])[:, None]
-    table = validate(denoiser, functional.avg_pool2d(whole, 2), SIGMAS)
+    halved = functional.avg_pool2d(whole, 2)
+    table = validate(denoiser, Examples(halved, torch.full((len(halved),), scan.spacing[0])), SIGMAS)
     metrics = evaluate(result.reconstruction, study.unit, lpips=False)
     told = {"rmse": {f"{sigma:g}": table[sigma] for sigma in SIGMAS}, "images": trainer.images, "seconds": seconds}
     planes = {plane: metrics[plane]["psnr"] for plane in ("axial", "coronal", "sagittal")}

@@ -4,7 +4,8 @@
         [--keep FILE.json]
 
 Without a scan, the embedded one. A method is a name of the command line, "+iscs" or "+identical" behind it, and
-settings behind a colon: dds+iscs:eta=0.5,seed=3. With --keep, finished rows are stored and not computed again.
+settings behind a colon: dds+iscs:eta=0.5,seed=3. --prior patches=FILE planes=FILE,FILE supervised=FILE names others
+than the embedded priors. With --keep, finished rows are stored and not computed again.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from coslice.data import embedded_scan
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.measurement_noise import GaussianNoise, PhotonNoise
-from coslice.methods import DIFFUSION
+from coslice.methods import METHODS
 from coslice.metrics import evaluate
+from coslice.parts import load_priors
 from coslice.preparation import Preparation
-from coslice.priors import load_prior
-from coslice.recipe import Recipe
+from coslice.recipe import Recipe, chosen_method
 from coslice.reconstruction import run
 from coslice.study import parse_slices, simulate, write_json
 from coslice.tasks import Acquisition
+from coslice.volume import scan_window
 
 CT = ["fdk", "sirt", "cgls", "admm-tv", "dds", "dds+identical", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
 ZSR = ["cubic", "admm-tv", "dds", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
@@ -39,7 +41,8 @@ ZSR = ["cubic", "admm-tv", "dds", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
 def recipe_of(name: str) -> tuple[str, Recipe]:
     """What the table calls it, and the recipe: "dds+iscs:eta=0.5" """
     text, _, tail = name.partition(":")
-    method, _, noise = text.partition("+")
+    # "diffusionblend++" is a name.
+    method, _, noise = (text, "", "") if text in METHODS else text.rpartition("+")
     settings: dict[str, Any] = {
         key: yaml.safe_load(value) for key, value in (s.split("=") for s in tail.split(",") if s)
     }
@@ -55,31 +58,40 @@ def main() -> None:
     parser.add_argument("scan", type=Path, nargs="?", help="NIfTI: CT in HU, or MR")
     parser.add_argument("--slices", help="FIRST:LAST")
     parser.add_argument("--task", default="svct")
+    parser.add_argument("--beam", help="cone or parallel [cone]")
     for name, kind in {"views": int, "angle": float, "factor": int, "fwhm": float, "measurement-noise": float}.items():
         parser.add_argument(f"--{name}", type=kind)
     parser.add_argument("--photons", type=float)
     for name, kind in {"thickness": float, "spacing": float, "size": int, "pad": int}.items():
         parser.add_argument(f"--{name}", type=kind)
-    parser.add_argument("--prior", help="[ct; zsr: mr]")
+    parser.add_argument("--prior", nargs="*", default=[], metavar="KIND=NAME", help="instead of the embedded one")
     parser.add_argument("--methods", nargs="+", metavar="NAME")
     parser.add_argument("--keep", type=Path, help="JSON file of finished rows")
     options = parser.parse_args()
+    options.prior = dict(pair.split("=") for pair in options.prior)
 
     noise = None if options.measurement_noise is None else GaussianNoise(options.measurement_noise)
     noise = noise if options.photons is None else PhotonNoise(options.photons)
-    acquisition = Acquisition(options.task, options.views, options.angle, options.factor, options.fwhm, noise)
+    acquisition = Acquisition(
+        options.task, options.views, options.angle, options.factor, options.fwhm, noise, beam=options.beam
+    )
     scan = read_nifti(options.scan) if options.scan else embedded_scan()
-    loaded = load_prior(options.prior or ("ct" if acquisition.is_ct else "mr"))
+    kind = "ct" if acquisition.is_ct else "zsr"
     cut = parse_slices(options.slices, scan.shape[0])
     preparation = Preparation(cut, options.thickness, options.spacing, options.size, options.pad)
-    study = simulate(scan, loaded.window_for, acquisition, preparation)
+    study = simulate(
+        scan, lambda volume: scan_window("ct" if acquisition.is_ct else "mr", volume.data), acquisition, preparation
+    )
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     names = options.methods or (CT if acquisition.is_ct else ZSR)
     for name in names:
         if name not in rows:
             title, recipe = recipe_of(name)
             began = time.perf_counter()
-            result = run(study.problem, recipe, loaded if recipe.method in DIFFUSION else None, study.unit)
+            method = chosen_method(recipe, kind)
+            asked = options.prior.get(method.prior, "").split(",")
+            prior, auxiliary = load_priors(method, kind, *[name or None for name in asked])
+            result = run(study.problem, recipe, prior, study.unit, auxiliary=auxiliary)
             seconds = time.perf_counter() - began
             metrics = evaluate(result.reconstruction, study.unit)
             rows[name] = {"title": title, "seconds": seconds, "phases": result.seconds, "metrics": metrics}

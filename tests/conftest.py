@@ -39,12 +39,13 @@ def tiny_prior(tmp_path_factory):
     return saved_prior(tmp_path_factory, "tiny", 0)
 
 
-def saved_prior(tmp_path_factory, name, seed, plane="yx", window="ct"):
+def saved_prior(tmp_path_factory, name, seed, plane="yx", window="ct", slices=1):
     torch.manual_seed(seed)
     path = tmp_path_factory.mktemp("prior") / f"{name}.safetensors"
-    network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
+    network = UNet(UNetConfig(slices, channels=16, multipliers=(1, 2), blocks=1, positions=slices > 1))
     denoiser = EDMDenoiser(network, 0.2, 0.2)
-    save_prior(path, SlicePrior(denoiser, network.stride, (0.002, 20.0), plane, window, card={"name": name}))
+    prior = SlicePrior(denoiser, network.stride, (0.002, 20.0), plane, window, slices, card={"name": name})
+    save_prior(path, prior)
     return path
 
 
@@ -67,6 +68,18 @@ def head(tmp_path_factory):
 def tiny_coronal_prior(tmp_path_factory):
     """As `tiny_prior`, of coronal planes in an MR window."""
     return saved_prior(tmp_path_factory, "coronal", 1, "zx", "mr")
+
+
+@pytest.fixture(scope="session")
+def saved_patch_prior(tmp_path_factory):
+    """As `tiny_prior`, of patches of three slices."""
+    return saved_prior(tmp_path_factory, "patches", 2, slices=3)
+
+
+@pytest.fixture(scope="session")
+def saved_second_prior(tmp_path_factory):
+    """As `tiny_prior`, of coronal planes."""
+    return saved_prior(tmp_path_factory, "second", 3, "zx")
 
 
 @pytest.fixture

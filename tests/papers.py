@@ -8,7 +8,7 @@ x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise; variance-exploding ones of sigm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,37 @@ def prediction(p: Gaussian, x: Tensor, abar: float) -> tuple[Tensor, Tensor]:
     return (x + (1 - abar) * score) / math.sqrt(abar), -math.sqrt(1 - abar) * score
 
 
+Predict = Callable[[Gaussian, Tensor, float], tuple[Tensor, Tensor]]
+"""(p, x_t, abar_t) -> x_{0|t}, eps."""
+
+
+def of_patches(patches: Sequence[Sequence[int]]) -> Predict:
+    """DiffusionBlend++ eq. 19: a patch by the score of its own marginal; where two overlap, the later counts."""
+
+    def predict(p: Gaussian, x: Tensor, abar: float) -> tuple[Tensor, Tensor]:
+        x0, eps = torch.full_like(x, math.nan), torch.full_like(x, math.nan)
+        for some in map(list, patches):
+            part = Gaussian(p.a[:, some], p.y, p.mean[some], p.covariance[some][:, some])
+            x0[some], eps[some] = prediction(part, x[some], abar)
+        return x0, eps
+
+    return predict
+
+
+def given_neighbours(p: Gaussian, x: Tensor, abar: float) -> tuple[Tensor, Tensor]:
+    """DiffusionBlend eq. 4 with j = 1: grad log p(x_t,i | its neighbours in x_t); at an end the two nearest."""
+    mean, covariance = math.sqrt(abar) * p.mean, abar * p.covariance + (1 - abar) * p.eye
+    scores = []
+    for i in range(len(x)):
+        first = min(max(i - 1, 0), len(x) - 3)
+        others = [k for k in range(first, first + 3) if k != i]
+        gain = torch.linalg.solve(covariance[others][:, others], covariance[others][:, [i]]).T
+        expected = mean[[i]] + gain @ (x[others] - mean[others])
+        scores.append(-(x[[i]] - expected) / (covariance[i, i] - gain @ covariance[others][:, [i]]))
+    score = torch.cat(scores)
+    return (x + (1 - abar) * score) / math.sqrt(abar), -math.sqrt(1 - abar) * score
+
+
 def ddim(p: Gaussian, x: Tensor, z: Tensor, abar: float, before: float, eta: float, data: Data = nothing) -> Tensor:
     """DDIM eq. 12 with sigma_t of eq. 16; with `data`, DDS Algorithm 1 (the ISCS paper's eqs. 6 to 8)."""
     x0, eps = prediction(p, x, abar)
@@ -65,9 +96,18 @@ def ddpm(p: Gaussian, x: Tensor, z: Tensor, abar: float, before: float, data: Da
     return mean + math.sqrt((1 - before) / (1 - abar) * beta) * z
 
 
-def shared(p: Gaussian, x: Tensor, z: Tensor, abar: float, before: float, eta: float, data: Data = nothing) -> Tensor:
-    """The re-noising of DDNM's, DDS's and the ISCS repository's code: eta of sqrt(1 - abar) is fresh."""
-    x0, eps = prediction(p, x, abar)
+def shared(
+    p: Gaussian,
+    x: Tensor,
+    z: Tensor,
+    abar: float,
+    before: float,
+    eta: float,
+    data: Data = nothing,
+    predict: Predict = prediction,
+) -> Tensor:
+    """The re-noising of the code of DDNM, DDS, DiffusionBlend and ISCS: eta of sqrt(1 - abar) is fresh."""
+    x0, eps = predict(p, x, abar)
     return math.sqrt(before) * data(x0, abar) + math.sqrt(1 - before) * (eta * z + math.sqrt(1 - eta**2) * eps)
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coslice.networks.guided_diffusion import GuidedUNetConfig
+from coslice.networks.guided_diffusion import GuidedUNet, GuidedUNetConfig
 from coslice.networks.ncsnpp import NCSNppConfig
 
 DATA = Path(__file__).parent / "data" / "checkpoints"
 SMALL_NCSNPP = NCSNppConfig(channels=8, multipliers=(1, 2), blocks=1)
 SMALL_GUIDED = GuidedUNetConfig(channels=32, multipliers=(1, 2), attention=(1,), head_channels=16, learn_sigma=False)
+
+SMALL_PATCHES = GuidedUNetConfig(3, channels=32, multipliers=(1, 2), attention=(1,), head_channels=64, classes=4)
 
 
 def filled(network, seed=0):
@@ -37,3 +39,10 @@ def published_layout(network, path):
 def reference(name):
     with np.load(DATA / name) as arrays:
         return {key: torch.from_numpy(arrays[key]) for key in arrays}
+
+
+def blend_checkpoint(path, config=SMALL_PATCHES):
+    """What DiffusionBlend's training loop saves, a guided-diffusion network of three slices with four classes."""
+    network = filled(GuidedUNet(config))
+    torch.save({"state_dict": network.state_dict(), "iterations": 7}, path)
+    return network

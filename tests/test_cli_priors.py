@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ import pytest
 import torch
 
 from coslice import load_prior
-from coslice.priors import read_card
+from coslice.errors import CosliceError
+from coslice.networks.guided_diffusion import GuidedUNet
+from coslice.priors import import_prior, read_card, save_prior
+from coslice.priors.blends import Blend
+from coslice.priors.partitions import RandomPartitions
+from laws import draw
+from published import SMALL_PATCHES, blend_checkpoint, filled
 
 FIXTURES = Path(__file__).parent / "data" / "checkpoints"
 
@@ -91,3 +98,94 @@ def test_imports_that_are_refused(coslice, tmp_path):
     assert code == 2 and "--overwrite" in complaint and written.read_bytes() == b"mine"
     code, _, complaint = coslice("priors", "import", FIXTURES / "adm_tiny.pt", "--out", tmp_path / "new.pt")
     assert code == 2 and ".safetensors" in complaint
+
+
+def asked(prior, step, volume, sigma=0.3):
+    return Blend(prior, len(volume), 1.0, RandomPartitions(3, 1)).at(step)(volume, sigma)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes"), [([], (1, 3)), (["--classes", "3,0"], (3, 0)), (["--classes", "2,2"], (2, 2))]
+)
+def test_a_checkpoint_of_three_slices_becomes_a_prior_of_patches(coslice, tmp_path, monkeypatch, options, classes):
+    """DiffusionBlend's: patches are told to its network by their class, as its released code does unless told."""
+    monkeypatch.setenv("COSLICE_PRIORS", str(tmp_path / "store"))
+    network = blend_checkpoint(tmp_path / "blend.pt")
+    code, said, error = coslice("priors", "import", tmp_path / "blend.pt", *options)
+    assert code == 0, error
+    told = f"Neighbouring slices are of class {classes[0]}, jumping ones of {classes[1]}, as"
+    assert told in " ".join(said.split())
+    prior = load_prior("blend")
+    assert (prior.channels, prior.classes) == (3, classes)
+    assert read_card("blend")["classes"] == list(classes)
+    # The first step is of jumping slices, the second of neighbours: eps of the published network at that class.
+    volume, sigma = draw((9, 8, 8)).mul(0.3).add(0.5), 0.3
+    for step, label in ((0, classes[1]), (1, classes[0])):
+        denoised = asked(prior, step, volume, sigma)
+        patch = RandomPartitions(3, 1)(step, 9).patches[1]
+        v_t = (2 * volume[list(patch.slices)][None] - 1) / (1 + 4 * sigma**2) ** 0.5
+        eps = network(v_t, prior.denoiser.step(torch.tensor([sigma])), torch.tensor([label]))[0, :3]
+        for place in patch.own:
+            i = patch.slices[place]
+            torch.testing.assert_close(denoised[i], volume[i] - sigma * eps[place], rtol=1e-4, atol=1e-4)
+    # The file as it is, is the same prior by the published classes.
+    direct = load_prior(tmp_path / "blend.pt")
+    assert direct.classes == (1, 3) and read_card(tmp_path / "blend.pt")["classes"] == [1, 3]
+    assert all(torch.equal(asked(direct, k, volume), asked(prior, k, volume)) == (classes == (1, 3)) for k in (0, 1))
+
+
+def test_a_published_prior_of_patches_reconstructs(coslice, refused, scan, tmp_path):
+    blend_checkpoint(tmp_path / "blend.pt")
+    volumes = {}
+    for name, options in (("a", []), ("b", []), ("c", ["--classes", "0,2"])):
+        imported, out = tmp_path / f"{name}.safetensors", tmp_path / name
+        assert coslice("priors", "import", tmp_path / "blend.pt", "--out", imported, *options)[0] == 0
+        arguments = ["reconstruct", scan, "--method", "diffusionblend++", "--prior", imported, "--steps", 2]
+        arguments += ["--views", 8, "--size", 8, "--slices", "3:13", "--sigma-min", 0.02]
+        code, _, error = coslice(*arguments, "--out", out)
+        assert code == 0, error
+        volumes[name] = (out / "reconstruction.nii.gz").read_bytes()
+    assert volumes["a"] == volumes["b"] != volumes["c"]
+    assert "patches of 3 slices" in refused(
+        "reconstruct", scan, "--prior", tmp_path / "blend.pt", "--out", tmp_path / "d"
+    )
+
+
+def test_classes_of_other_networks_stay_with_whoever_asks(tmp_path):
+    """One channel with classes, as before; three channels without; and two classes, of which nobody told the sense."""
+    for changes, notes in (({"image_channels": 1}, 0), ({"classes": 0}, 0), ({"classes": 2}, 1)):
+        config = replace(SMALL_PATCHES, **changes)
+        network = blend_checkpoint(tmp_path / "other.pt", config)
+        prior = load_prior(tmp_path / "other.pt")
+        assert prior.classes is None and prior.channels == config.image_channels
+        assert sum("jumping" in note for note in prior.card["notes"]) == notes
+        save_prior(tmp_path / "other.safetensors", prior)
+        again = load_prior(tmp_path / "other.safetensors")
+        assert again.classes is None and "classes" not in read_card(tmp_path / "other.safetensors")
+        x, label = draw((2, config.image_channels, 8, 8)), torch.tensor([1, 0]) if config.classes else None
+        assert torch.equal(again(x, 0.3, label), prior(x, 0.3, label))
+        labels = () if label is None else (label,)
+        v_t = (2 * x - 1) / (1 + 4 * 0.3**2) ** 0.5
+        eps = network(v_t, prior.denoiser.step(torch.tensor([0.3, 0.3])), *labels)[:, : config.image_channels]
+        torch.testing.assert_close(prior(x, 0.3, label), x - 0.3 * eps, rtol=1e-4, atol=1e-4)
+
+
+def test_classes_that_cannot_be_are_refused(coslice, tmp_path):
+    blend_checkpoint(tmp_path / "blend.pt")
+    torch.save(filled(GuidedUNet(replace(SMALL_PATCHES, classes=0))).state_dict(), tmp_path / "none.pt")
+    for name, classes, told in (
+        ("blend", "1", "two whole numbers"),
+        ("blend", "near,far", "two whole numbers"),
+        ("blend", "1,2,3", "two whole numbers"),
+        ("blend", "1,4", "two of 0 to 3"),
+        ("blend", "-1,3", "two of 0 to 3"),
+        ("none", "1,3", "no classes"),
+    ):
+        out = tmp_path / "new.safetensors"
+        code, _, complaint = coslice("priors", "import", tmp_path / f"{name}.pt", f"--classes={classes}", "--out", out)
+        assert code == 2 and told in complaint and len(complaint.strip().splitlines()) == 1, complaint
+        assert not out.exists()
+    prior = import_prior(tmp_path / "blend.pt")
+    save_prior(tmp_path / "wrong.safetensors", replace(prior, classes=(1, 9)))
+    with pytest.raises(CosliceError, match="two of 0 to 3"):
+        load_prior(tmp_path / "wrong.safetensors")

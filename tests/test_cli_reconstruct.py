@@ -191,8 +191,87 @@ def test_the_record_holds_what_was_chosen_and_what_was_left_to_the_method(coslic
     assert {"task": "zsr", "factor": 2, "fwhm_mm": 3.0, "size": 16, "noise_seed": 7}.items() <= run["study"].items()
     assert {"samples": 2, "steps": 3, "eta": None, "seed": 7}.items() <= run["recipes"]["reconstruction"].items()
     assert run["methods"]["reconstruction"]["eta"] is not None
-    assert run["prior"]["name"] == "coronal"
+    assert [prior["name"] for prior in run["priors"]] == ["coronal"]
     assert len(run["trajectory"]["reconstruction"]) == 3
+
+
+@pytest.fixture
+def options_for(tiny_prior, saved_patch_prior, saved_second_prior):
+    """The priors of a method, on the command line, of axial CT."""
+
+    def options(method):
+        if method.startswith("diffusionblend"):
+            return ["--method", method, "--prior", saved_patch_prior]
+        second = ["--auxiliary-prior", saved_second_prior] if method.startswith("tpdm") else []
+        return ["--method", method, "--prior", tiny_prior, *second]
+
+    return options
+
+
+@pytest.mark.parametrize(
+    ("method", "title", "own"),
+    [
+        ("dds-2d", "DDS 2D + ISCS", []),
+        ("dds-3d", "DDS 3D (TV) + ISCS", ["--tv-weight", 0.1, "--schedule", "karras"]),
+        ("diffusionblend", "DiffusionBlend + ISCS", ["--ends", "repeat"]),
+        (
+            "diffusionblend++",
+            "DiffusionBlend++",
+            ["--noise", "independent", "--cross-every", 0, "--partition", "fixed"],
+        ),
+        ("diffusionblend++", "DiffusionBlend++ + ISCS, mean of 2", ["--samples", 2, "--patch-noise", "slices"]),
+        ("tpdm", "TPDM + ISCS", ["--guidance", 0.3]),
+        ("tpdm-cg", "TPDM-CG + BCS", ["--noise", "identical", "--auxiliary-every", 3]),
+    ],
+)
+def test_methods_that_see_more_than_a_slice(coslice, scan, options_for, tmp_path, method, title, own):
+    arguments = ["reconstruct", scan, *options_for(method), "--steps", 3, "--views", 8, "--size", 16, *own]
+    record = finishes(coslice, [*arguments, "--slices", "2:13"], tmp_path / "out", title.split()[0])
+    assert title in (tmp_path / "out" / "report.html").read_text()
+    names = {"diffusionblend": ["patches"], "tpdm": ["tiny", "second"]}
+    expected = next((names[key] for key in names if method.startswith(key)), ["tiny"])
+    assert [prior["name"] for prior in record["priors"]] == expected
+    recipe, chosen = record["recipes"]["reconstruction"], record["methods"]["reconstruction"]
+    for option, value in zip(own[::2], own[1::2], strict=True):
+        name = option[2:].replace("-", "_")
+        assert recipe[name] == value and chosen.get(name, value) == value
+
+
+@pytest.mark.parametrize("method", ["diffusionblend++", "tpdm"])
+def test_same_seed_same_result_of_patches_and_of_planes(coslice, scan, options_for, tmp_path, method):
+    arguments = ["reconstruct", scan, *options_for(method), "--steps", 3, "--views", 8, "--size", 16]
+    volumes = {}
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        out = tmp_path / name
+        assert coslice(*arguments, "--slices", "2:12", "--seed", seed, "--out", out)[0] == 0
+        volumes[name] = read_nifti(out / "reconstruction.nii.gz").data
+    assert torch.equal(volumes["a"], volumes["b"]) and not torch.equal(volumes["a"], volumes["c"])
+
+
+def test_priors_that_do_not_fit_the_method_are_refused_in_one_sentence(
+    refused, scan, tiny_prior, saved_patch_prior, saved_second_prior, tiny_coronal_prior, tmp_path
+):
+    for method, prior, second, words in (
+        ("dds-2d", saved_patch_prior, None, "patches of 3 slices"),
+        ("diffusionblend", tiny_prior, None, "denoises single slices"),
+        ("diffusionblend++", tiny_prior, None, "coslice train SCANS --slices 3"),
+        ("diffusionblend++", saved_patch_prior, tiny_prior, "would not read it"),
+        ("dds", tiny_prior, saved_second_prior, "would not read it"),
+        ("fdk", tiny_prior, None, "would not read it"),
+        ("tpdm", tiny_prior, tiny_prior, "both of plane yx"),
+        ("tpdm-cg", tiny_prior, saved_patch_prior, "patches of 3 slices"),
+        ("tpdm", tiny_prior, tiny_coronal_prior, "of window ct and"),
+    ):
+        options = ["--method", method, "--prior", prior] + ([] if second is None else ["--auxiliary-prior", second])
+        said = refused("reconstruct", scan, *options, "--views", 8, "--out", tmp_path / "out")
+        assert words in said, said
+        assert not (tmp_path / "out").exists()
+
+
+def test_where_no_prior_comes_with_coslice_one_must_be_named(refused, head, tiny_coronal_prior, tmp_path):
+    zsr = ["reconstruct", head, "--task", "zsr", "--out", tmp_path / "out"]
+    assert "name one with --prior" in refused(*zsr, "--method", "diffusionblend++")
+    assert "name one with --auxiliary-prior" in refused(*zsr, "--method", "tpdm", "--prior", tiny_coronal_prior)
 
 
 REFUSED_OF_ANY_SCAN = [
@@ -200,7 +279,7 @@ REFUSED_OF_ANY_SCAN = [
     (["--method", "magic"], "methods are dds"),
     (["--noise", "pink"], "strategies are independent"),
     (["--start-noise", "pink"], "strategies are independent"),
-    (["--renoising", "magic"], "rules are share"),
+    (["--renoising", "magic"], "choices are share"),
     (["--start-from", "middle"], "initial"),
     (["--prior", "mr-of-mars"], "neither an embedded prior"),
     (["--device", "toaster"], "toaster"),
@@ -234,6 +313,11 @@ REFUSED_OF_ANY_SCAN = [
     (["--method", "dds-tv", "--tv-weight", -1], "from 0 up"),
     (["--method", "diffpir", "--data-weight", 0], "positive"),
     (["--method", "diffusion-mbir", "--renoising", "ddim"], "corrector"),
+    (["--schedule", "cosine"], "choices are geometric, vp, karras"),
+    (["--method", "diffusionblend++", "--partition", "odd"], "choices are random, fixed"),
+    (["--method", "diffusionblend++", "--cross-every", -1], "cross_every: -1"),
+    (["--method", "tpdm", "--auxiliary-every", 1], "auxiliary_every: 1"),
+    (["--ends", "repeat"], "would not read it"),
     (["--anchor-angle", 180], "between 0 and 180"),
     (["--electronic-noise", 5], "without --photons"),
     (["--measurement-noise", 0.1, "--photons", 1e5], "choose one"),

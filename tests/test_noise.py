@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from coslice.errors import CosliceError
-from coslice.noise import Identical, Independent, Key, Slerp, standard_normal
+from coslice.noise import Following, Identical, Independent, Key, Lanes, Reading, Slerp, standard_normal
 
 KEY = Key(seed=3, step=5)
 ALONGS = ["z", "y", "x"]
@@ -120,3 +120,103 @@ def test_bad_settings_are_refused():
     for angle in (0.0, math.pi):
         with pytest.raises(CosliceError, match="between 0 and 180"):
             Slerp(angle=angle)
+
+
+LANES = [Lanes(3), Lanes(3, offset=2), Lanes(3, width=3), Lanes(2, width=4, offset=1)]
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("along", ["z", "y"])
+def test_lanes_are_stacks_of_their_own(lanes, along):
+    """Nothing between lanes; within a lane the closed form in the places that slices have in the whole stack."""
+    count, shape = 12, [90, 90, 90]
+    shape["zyx".index(along)] = count
+    of = torch.tensor([(i - lanes.offset) // lanes.width % lanes.count for i in range(count)])
+    together = (of[:, None] == of[None, :]).double()
+    a = torch.linspace(0, 1, count, dtype=torch.float64)
+    expected = {
+        Independent: torch.eye(count, dtype=torch.float64),
+        Identical: together,
+        Slerp: together * torch.cos(math.pi / 2 * (a[:, None] - a[None, :])),
+    }
+    for strategy, matrix in expected.items():
+        noise = strategy(along, lanes)(tuple(shape), KEY)
+        assert (correlation(noise, along) - matrix).abs().max() < 5 / 90, strategy
+        slices = noise.movedim("zyx".index(along), 0).flatten(1).double()
+        assert (slices.mean(1).abs() < 5 / 90).all()
+        assert ((slices.square().mean(1) - 1).abs() < 5 * math.sqrt(2) / 90).all()
+
+
+def test_identical_lanes_repeat_as_many_planes_as_there_are_lanes():
+    noise = Identical(lanes=Lanes(3, offset=1))((8, 12, 12), KEY)
+    assert all(torch.equal(noise[i], noise[i + 3]) for i in range(5))
+    assert len({tuple(plane.flatten().tolist()) for plane in noise}) == 3
+
+
+def test_one_lane_is_the_stack_and_every_lane_of_slerp_is_equation_11():
+    shape = (9, 16, 16)
+    assert torch.equal(Slerp(lanes=Lanes(1, 4, 2))(shape, KEY), Slerp()(shape, KEY))
+    lanes = Lanes(3, offset=1)
+    noise = Slerp(lanes=lanes)(shape, KEY)
+    for i in range(9):
+        lane = (i - 1) % 3
+        z_1, z_s = (standard_normal(KEY, 2 * lane + end, shape[1:]).double() for end in (0, 1))
+        omega = float(torch.acos((z_1 * z_s).sum() / z_1.norm() / z_s.norm()))
+        expected = (math.sin((1 - i / 8) * omega) * z_1 + math.sin(i / 8 * omega) * z_s) / math.sin(omega)
+        torch.testing.assert_close(noise[i], expected.float(), rtol=0, atol=2e-6)
+    # Each lane has its own pair of anchors, so there are two directions to a lane and no more.
+    values = torch.linalg.svdvals(noise.flatten(1).double())
+    assert values[5] > 1e-3 * values[0] and values[6] < 1e-5 * values[0]
+
+
+def test_a_prescribed_angle_is_that_of_every_lane():
+    strategy = Slerp(angle=math.radians(50), lanes=Lanes(3))
+    for lane in range(3):
+        z_1, z_s, _ = strategy.anchors(KEY, (64, 64), lane)
+        assert math.degrees(math.acos(float((z_1 * z_s).sum() / z_1.norm() / z_s.norm()))) == pytest.approx(
+            50, abs=0.01
+        )
+
+
+@pytest.mark.parametrize("make", [Independent, Identical, Slerp])
+@pytest.mark.parametrize("lanes", LANES)
+def test_a_slab_of_a_stack_gets_the_stack_s_noise_whatever_the_lanes(make, lanes):
+    strategy = make("y", lanes)
+    whole = strategy((6, 12, 10), KEY)
+    slab = strategy.add_(torch.zeros(6, 4, 10), 1.0, KEY, first=5, count=12)
+    assert torch.equal(slab, whole[:, 5:9])
+
+
+@pytest.mark.parametrize("strategy", [Independent(), Identical("x"), Slerp(angle=1.0)])
+def test_noise_is_laid_out_for_whoever_reads_it_next(strategy):
+    """The start for step 0; what step k adds for step k + 1; and it is the strategy in all else."""
+    asked, shape = [], (6, 7, 8)
+
+    def reading(step):
+        asked.append(step)
+        return Reading("zyx"[step % 3], Lanes(2 + step % 2, 1, step))
+
+    following = Following(strategy, reading)
+    for key, step in ((Key(1, 0, "start"), 0), (Key(1, 0), 1), (Key(1, 4), 5), (Key(1, 7), 8)):
+        along, lanes = "zyx"[step % 3], Lanes(2 + step % 2, 1, step)
+        laid_out = {
+            Independent: Independent(along, lanes),
+            Identical: Identical(along, lanes),
+            Slerp: Slerp(along, lanes, 1.0),
+        }[type(strategy)]
+        assert torch.equal(following(shape, key), laid_out(shape, key))
+        assert asked[-1] == step
+    key = Key(1, 4)
+    slab = following.add_(torch.zeros(6, 7, 3), 2.0, key, first=5, count=8)
+    assert torch.equal(slab, 2.0 * following(shape, key)[:, :, 5:])
+
+
+def test_every_slice_is_standard_gaussian_whatever_the_reading():
+    following = Following(Slerp(), lambda step: Reading("zyx"[step % 3], Lanes(3, 1 + 2 * (step % 2), step)))
+    for step in range(4):
+        noise = following((60, 60, 60), Key(0, step)).double()
+        for axis in range(3):
+            slices = noise.movedim(axis, 0).flatten(1)
+            if axis == (step + 1) % 3:
+                assert (slices.mean(1).abs() < 5 / 60).all()
+                assert ((slices.square().mean(1) - 1).abs() < 5 * math.sqrt(2) / 60).all()

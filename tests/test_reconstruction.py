@@ -1,6 +1,7 @@
 """From a recipe to a reconstruction: equivalences between recipes, on small problems and a prior in closed form."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -22,19 +23,36 @@ from laws import relative
 
 SPACING = (2.0, 4.0, 4.0)
 QUICK = {"steps": 3, "sigma_max": 0.3, "sigma_min": 0.02}
+OF_PRIORS = {"cross_every": 3, "partition": "fixed", "ends": "repeat", "patch_noise": "slices", "auxiliary_every": 3}
 
 
 class Smoother(nn.Module):
-    """A posterior mean for images that differ little from their neighbourhoods': x shrunk towards its local mean."""
+    """A posterior mean for images that differ little from their neighbourhoods': x shrunk towards its local mean.
+
+    With `mixing`, of patches whose slices are alike: the local mean is that of all channels.
+    """
+
+    def __init__(self, mixing=False):
+        super().__init__()
+        self.mixing = mixing
 
     def forward(self, x, sigma):
         local = functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
+        if self.mixing:
+            local = local.mean(dim=1, keepdim=True)
         share = (0.1**2 / (0.1**2 + sigma**2))[:, None, None, None]
         return share * x + (1 - share) * local
 
 
-def prior(plane="yx"):
-    return SlicePrior(Smoother(), 2, (1e-3, 50.0), plane)
+def prior(plane="yx", channels=1, mixing=True):
+    return SlicePrior(Smoother(mixing), 2, (1e-3, 50.0), plane, channels=channels)
+
+
+def priors(method, plane):
+    """What a method needs: the prior, and that of a second plane or none."""
+    kind = METHODS[method].prior
+    auxiliary = prior("zx" if plane == "yx" else "yx") if kind == "planes" else None
+    return prior(plane, 3 if kind == "patches" else 1), auxiliary
 
 
 def scan(shape=(10, 12, 12)):
@@ -56,11 +74,12 @@ def zsr(factor=5):
 
 def reconstructed(problem, recipe, plane=None, **others):
     plane = plane or ("yx" if problem.kind == "ct" else "zx")
-    return run(problem, recipe, prior(plane), **others).reconstruction
+    first, auxiliary = priors(recipe.method, plane)
+    return run(problem, recipe, first, auxiliary=auxiliary, **others).reconstruction
 
 
 def quick(method="dds", **others):
-    own = {"ddnm": {"sirt_iterations": 3}, "dps": {}}.get(method, {"cg_iterations": 2})
+    own = {"ddnm": {"sirt_iterations": 3}, "dps": {}, "tpdm": {}}.get(method, {"cg_iterations": 2})
     return Recipe(method, **(QUICK | own | others))
 
 
@@ -147,7 +166,7 @@ def test_diffpir_knows_the_noise_of_the_measurement():
     assert not torch.equal(reconstructed(noisy, quick("diffpir", data_weight=1.0)), doubled)
 
 
-@pytest.mark.parametrize("method", ["dds", "dds-tv"])
+@pytest.mark.parametrize("method", ["dds", "dds-tv", "diffusionblend++"])
 def test_the_mean_of_samples_is_the_mean_of_runs_with_the_seeds_that_follow(method):
     problem, recipe = zsr(), quick(method, noise="independent", seed=7)
     singles = [reconstructed(problem, replace(recipe, seed=7 + i)) for i in range(3)]
@@ -175,7 +194,8 @@ def test_of_several_samples_the_first_is_watched_and_all_are_counted():
 
 def test_the_trajectory_ends_at_the_reconstruction_whatever_the_method():
     for method in DIFFUSION:
-        result = run(zsr(), quick(method), prior("zx"), scan())
+        first, auxiliary = priors(method, "zx")
+        result = run(zsr(), quick(method), first, scan(), auxiliary=auxiliary)
         error = float((result.reconstruction - scan()).square().mean())
         assert result.trajectory[-1]["psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
 
@@ -261,6 +281,52 @@ def test_the_prior_s_plane_is_obeyed():
     assert relative(coronal, axial.transpose(0, 1)) < 1e-5
 
 
+def run_with(method, first, auxiliary=None, problem=zsr, **settings):
+    return run(problem(), quick(method, **settings), first, auxiliary=auxiliary).reconstruction
+
+
+@pytest.mark.parametrize("noise", ["iscs", "identical", "independent"])
+def test_methods_are_each_other_where_what_sets_them_apart_is_taken_away(noise):
+    """DDS 2D is DDS by other numbers; TPDM without a turn of the second plane, DPS; patches of strangers, slices."""
+    single, coronal, strangers = prior("zx"), prior("yx"), prior("zx", 3, mixing=False)
+    same = {"noise": noise, "schedule": "vp", "eta": 0.85, "temperature": 1.0}
+    plain = run_with("dds-2d", single, **same)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ON_ZSR, "dds", {})
+        assert torch.equal(run_with("dds", single, **same), plain)
+    tv = {"noise": noise, "tv_weight": 0.1, "tv_penalty": 3.0, "schedule": "vp", "eta": 0.9, "temperature": 1.0}
+    assert torch.equal(run_with("dds-3d", single, **tv), run_with("dds-tv", single, **tv))
+    never = {"noise": noise, "auxiliary_every": QUICK["steps"] + 1}
+    guided = {"noise": noise, "guidance": 0.4}
+    assert torch.equal(run_with("tpdm", single, coronal, **never, guidance=0.4), run_with("dps", single, **guided))
+    assert torch.equal(run_with("tpdm-cg", single, coronal, **never), run_with("dds", single, noise=noise))
+    # Noise as for single slices, so that nothing but the network could tell.
+    as_slices = {} if noise == "independent" else {"patch_noise": "slices"}
+    for method in ("diffusionblend", "diffusionblend++"):
+        assert relative(run_with(method, strangers, **same, **as_slices), plain) < 1e-6
+
+
+def test_what_sets_them_apart_matters():
+    single, coronal, three = prior("zx"), prior("yx"), prior("zx", 3)
+    seen = [run_with("dds-2d", single), run_with("dds-3d", single), run_with("diffusionblend", three)]
+    for settings in ({}, {"cross_every": 0}, {"cross_every": 1}, {"cross_every": 0, "partition": "fixed"}):
+        seen.append(run_with("diffusionblend++", three, **settings))
+    for settings in ({"ends": "repeat"}, {"patch_noise": "slices"}, {"noise": "independent"}, {"noise": "identical"}):
+        seen.append(run_with("diffusionblend++", three, **settings))
+    seen += [run_with("tpdm-cg", single, coronal, auxiliary_every=every) for every in (2, 3, 4)]
+    assert all(not torch.equal(one, other) for i, one in enumerate(seen) for other in seen[:i])
+
+
+@pytest.mark.parametrize("method", ["dds-2d", "diffusionblend", "diffusionblend++", "tpdm-cg"])
+def test_ninety_nine_slices_of_any_side_agree_with_the_data(method):
+    """No number of slices, and no volume that is not a cube, is special (the issue's 99 slices)."""
+    truth = scan((99, 8, 10))
+    problem = simulated_thick_slices(truth, 3)
+    x = reconstructed(problem, quick(method, cg_iterations=1, sigma_max=0.05))
+    assert x.shape == truth.shape
+    assert relative(problem.operator.forward(x), problem.measurement) < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["ct", "zsr"])
 def test_a_recipe_s_numbers_come_before_the_published_ones(kind):
     for name, method in METHODS.items():
@@ -279,7 +345,7 @@ def test_a_recipe_s_numbers_come_before_the_published_ones(kind):
         ({"noise": "pink"}, "strategies are"),
         ({"start_noise": "pink"}, "strategies are"),
         ({"start_from": "middle"}, "start_from"),
-        ({"renoising": "magic"}, "rules are share"),
+        ({"renoising": "magic"}, "choices are share"),
         ({"method": "cubic"}, "not for this task"),
         ({"samples": 0}, "samples: 0"),
         ({"steps": 0}, "0 steps"),
@@ -304,6 +370,25 @@ def test_a_recipe_s_numbers_come_before_the_published_ones(kind):
         ({"sigma_max": math.nan}, "sigma"),
         ({"sigma_max": 0.001}, "sigma"),
         ({"method": "diffusion-mbir", "renoising": "share"}, "diffusion-mbir"),
+        ({"schedule": "cosine"}, "choices are geometric, vp, karras"),
+        ({"method": "fdk", "schedule": "vp"}, "would not read it"),
+        ({"method": "fbp-unet", "steps": 5}, "would not read it"),
+        ({"method": "dds-2d", "tv_weight": 0.1}, "would not read it"),
+        *(({name: value}, "would not read it") for name, value in OF_PRIORS.items()),
+        *(({"method": "tpdm", name: OF_PRIORS[name]}, "not read it") for name in OF_PRIORS if "aux" not in name),
+        *(
+            ({"method": "diffusionblend", name: OF_PRIORS[name]}, "not read it")
+            for name in ("cross_every", "partition")
+        ),
+        ({"method": "diffusionblend++", "auxiliary_every": 3}, "would not read it"),
+        ({"method": "diffusionblend++", "noise": "independent", "patch_noise": "lanes"}, "would not read it"),
+        ({"method": "tpdm", "cg_iterations": 3}, "would not read it"),
+        ({"method": "tpdm-cg", "guidance": 1.0}, "would not read it"),
+        ({"method": "diffusionblend++", "partition": "odd"}, "choices are random, fixed"),
+        ({"method": "diffusionblend++", "patch_noise": "odd"}, "choices are lanes, slices"),
+        ({"method": "diffusionblend", "ends": "odd"}, "choices are overlap, repeat"),
+        ({"method": "diffusionblend++", "cross_every": -1}, "cross_every: -1"),
+        ({"method": "tpdm-cg", "auxiliary_every": 1}, "auxiliary_every: 1"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused_before_there_is_a_problem(settings, words):
@@ -316,3 +401,10 @@ def test_a_diffusion_method_needs_a_prior_that_fits():
         run(zsr(), Recipe("dds"))
     with pytest.raises(CosliceError, match="trained for"):
         run(zsr(), Recipe("dds", sigma_max=100.0), prior("zx"))
+    for method in ("diffusionblend++", "tpdm", "fbp-unet"):
+        with pytest.raises(CosliceError, match=f"method {re.escape(method)}: no prior was given"):
+            run(ct(), Recipe(method))
+    with pytest.raises(CosliceError, match="no prior of a second plane"):
+        run(zsr(), Recipe("tpdm"), prior("zx"))
+    with pytest.raises(CosliceError, match="patches of 3 slices"):
+        run(zsr(), Recipe("dds"), prior("zx", 3))

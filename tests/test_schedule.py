@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from coslice.errors import CosliceError
-from coslice.schedule import ddpm_alpha_bar, falls, from_alpha_bar, geometric, karras, with_correctors
+from coslice.schedule import (
+    SCHEDULES,
+    ddpm_alpha_bar,
+    falls,
+    from_alpha_bar,
+    geometric,
+    karras,
+    variance_preserving,
+    with_correctors,
+)
 
 
 def test_geometric_has_equal_ratios_between_its_ends():
@@ -33,6 +42,45 @@ def test_ddpm_sigmas_satisfy_the_forward_process():
     assert falls(from_alpha_bar(alpha_bar, 20)) and from_alpha_bar(alpha_bar, 20)[0] == sigmas[0]
 
 
+def table() -> torch.Tensor:
+    """sigma_t of a DDPM in the unit window, half of what it is in [-1, 1]: t = 0, 1, ..., 999."""
+    alpha_bar = ddpm_alpha_bar()
+    return ((1 - alpha_bar) / alpha_bar).sqrt() / 2
+
+
+@pytest.mark.parametrize(("first", "last", "steps"), [(999, 0, 1000), (999, 0, 28), (700, 100, 61), (40, 10, 11)])
+def test_evenly_spaced_whole_timesteps_are_the_ddpm_s(first, last, steps):
+    sigmas = table()
+    chosen = torch.linspace(first, last, steps, dtype=torch.float64)
+    assert bool((chosen == chosen.round()).all())
+    found = variance_preserving(steps, float(sigmas[first]), float(sigmas[last]))
+    torch.testing.assert_close(torch.tensor(found[:-1], dtype=torch.float64), sigmas[chosen.long()], rtol=1e-9, atol=0)
+
+
+def test_between_timesteps_the_logarithm_is_linear():
+    """t = 500.5, 300.25, 100: each the geometric mean of its neighbours, weighted by how near they are."""
+    logs = table().log()
+
+    def at(t):
+        return float((1 - t % 1) * logs[int(t)] + t % 1 * logs[int(t) + 1])
+
+    found = variance_preserving(3, math.exp(at(500.5)), math.exp(at(100)))
+    assert found[1] == pytest.approx(math.exp(at(300.25)), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("ends", [(0.5, 0.01), (5.0, 0.01), (0.2, 0.02), (500.0, 1e-4), (0.004, 0.001), (1.0, 1.0)])
+@pytest.mark.parametrize("steps", [1, 2, 7, 100])
+def test_every_schedule_falls_from_its_first_level_to_its_last(name, ends, steps):
+    """Also where both ends lie beyond the table of a DDPM, 0.005 to 78.6."""
+    sigmas = SCHEDULES[name](steps, *ends)
+    assert falls(sigmas) and len(sigmas) == steps + 1
+    assert sigmas[0] == pytest.approx(ends[0], rel=1e-12)
+    assert steps == 1 or sigmas[-2] == pytest.approx(ends[1], rel=1e-12)
+    if name == "vp":
+        assert sigmas[0] == ends[0] and (steps == 1 or sigmas[-2] == ends[1])
+
+
 def test_correctors_repeat_every_level_but_the_last():
     assert with_correctors((5.0, 1.0, 0.0)) == (5.0, 5.0, 1.0, 1.0, 0.0)
     assert falls(with_correctors(karras(20))) and len(with_correctors(karras(20))) - 1 == 2 * 20
@@ -44,7 +92,7 @@ def test_a_schedule_never_rises_and_ends_in_its_only_zero():
         assert not falls(sigmas)
 
 
-@pytest.mark.parametrize("make", [geometric, karras])
+@pytest.mark.parametrize("make", SCHEDULES.values())
 @pytest.mark.parametrize("arguments", [(0, 5.0, 0.01), (10, 0.01, 5.0), (10, 5.0, 0.0), (10, math.inf, 1.0)])
 def test_bad_schedules_are_refused(make, arguments):
     with pytest.raises(CosliceError):

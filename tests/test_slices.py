@@ -110,6 +110,63 @@ def test_the_zoom_is_log_uniform_in_its_range(tmp_path, scale):
     assert abs(place.mean() - 0.5) < 0.06 and abs(place.std() - 12**-0.5) < 0.04
 
 
+def nearest(images, known):
+    """The largest distance of an image (n, ...) to the nearest of the `known` ones."""
+    exact = "donot_use_mm_for_euclid_dist"
+    return torch.cdist(images.flatten(1), known.flatten(1), compute_mode=exact).min(dim=1).values.max()
+
+
+def test_rows_are_stretched_on_top_of_the_zoom(noisy):
+    """By 2 at full resolution: 16 rows by 32 columns of stored pixels, the rows zoomed twice."""
+    stream = SliceStream(noisy, ("c",), (View(32, (1.0, 1.0), 1, 1, (2.0, 2.0)),), PLAIN, 3)
+    stored = torch.from_numpy(noisy.slices("c").astype(np.float32) / 65535)
+    windows = stored.unfold(1, 16, 1).unfold(2, 32, 1).reshape(-1, 1, 16, 32)
+    twice = functional.interpolate(windows, (32, 32), mode="bilinear", antialias=True)
+    assert nearest(stream.batch(0, 12), twice) < 1e-4
+    # Halved while the zoom doubles the whole: rows as they were.
+    rows = SliceStream(noisy, ("c",), (View(64, (2.0, 2.0), 1, 1, (0.5, 0.5)),), PLAIN, 3).batch(0, 4)
+    windows = stored.unfold(2, 32, 1).permute(0, 2, 1, 3).reshape(-1, 1, 64, 32)
+    wider = functional.interpolate(windows, (64, 64), mode="bilinear", antialias=True)
+    assert nearest(rows, wider) < 1e-4
+
+
+def test_the_stretch_is_log_uniform_and_leaves_columns_alone(tmp_path):
+    down, across = np.mgrid[:300, :300] / 1200
+    stack = np.stack([down, across]) + 0.25
+    view = (View(64, (1.0, 1.0), 1, 1, (0.5, 2.0)),)
+    images = SliceStream(pack_of(tmp_path, {"a": stack}), ("a",), view, PLAIN, 0).batch(0, 600)[:, 0]
+    falling = images[:, 16:48].std(dim=(1, 2)) > 2 * images[:, 32].std(dim=1)
+    columns = 1 / (1200 * (images[~falling, 32, 48] - images[~falling, 32, 16]) / 32)
+    assert (columns - 1).abs().max() < 1e-3
+    rows = 1 / (1200 * (images[falling, 48, 32] - images[falling, 16, 32]) / 32)
+    assert 0.49 < rows.min() < 0.53 and 1.9 < rows.max() < 2.05
+    place = (rows / 0.5).log() / np.log(4)
+    assert abs(place.mean() - 0.5) < 0.06 and abs(place.std() - 12**-0.5) < 0.04
+
+
+def test_a_view_that_does_not_stretch_draws_what_it_always_drew(noisy):
+    """Pixels of images, dequantised too, that were drawn before views could stretch and images have channels."""
+    images = SliceStream(noisy, ("a", "b"), MIXED, Augment(), seed=7).batch(3, 4)
+    drawn = [0.3885068, 0.2663278, 0.490584, 0.5465996]
+    assert images[:, 0, 9, 20].tolist() == pytest.approx(drawn, abs=1e-5)
+
+
+def test_validation_is_stretched_as_training_is_on_average(noisy):
+    stored = torch.from_numpy(noisy.slices("c").astype(np.float32) / 65535)[:, None]
+    views = (View(64, (1.0, 1.0), 1, 1, (1.0, 4.0)), View(32, (1.0, 1.0), 1, 1, (0.25, 1.0)))
+    stream = SliceStream(noisy, ("a",), views, Augment(), 0)
+    half, _ = stream.validation(("c",), 4, 64)
+    assert not half[..., :16].any() and not half[..., 48:].any()
+    thin = functional.interpolate(stored, (64, 32), mode="bilinear", antialias=True)
+    assert (half[..., 16:48] - thin).abs().max() < 1e-6
+    flat, _ = stream.validation(("c",), 4, 32)
+    wide = functional.interpolate(stored, (16, 32), mode="bilinear", antialias=True)
+    assert (flat[..., 8:24, :] - wide).abs().max() < 1e-6
+    # No view has this side: as the first.
+    large, _ = stream.validation(("c",), 4, 128)
+    assert (large[..., 32:96].amax(dim=(0, 1)) > 0).all() and not large[..., :32].any() and not large[..., 96:].any()
+
+
 def test_slices_smaller_than_the_window_are_surrounded_by_zeros(tmp_path):
     stream = SliceStream(pack_of(tmp_path, {"a": ramp(h=40, w=50)}), ("a",), (View(64, (1.0, 1.0), 1),), PLAIN, 0)
     places = set()
@@ -192,14 +249,20 @@ def test_images_stay_in_the_window(noisy):
 
 def test_validation_is_whole_slices_evenly_spaced(noisy):
     stream = SliceStream(noisy, ("a",), MIXED, Augment(), 0)
+
+    def shown(*what):
+        images, distances = stream.validation(*what)
+        assert torch.equal(distances, torch.ones(len(images)))
+        return images
+
     stored = torch.from_numpy(noisy.slices("c").astype(np.float32) / 65535)[:, None]
-    assert (stream.validation(("c",), 4, 64) - stored).abs().max() < 1e-6
+    assert (shown(("c",), 4, 64) - stored).abs().max() < 1e-6
     half = functional.interpolate(stored, (32, 32), mode="bilinear", antialias=True)
-    assert (stream.validation(("c",), 4, 32) - half).abs().max() < 1e-6
-    assert torch.equal(stream.validation(("c",), 2, 64), stream.validation(("c",), 4, 64)[[1, 3]])
-    assert torch.equal(stream.validation(("c", "a"), 99, 64)[:4], stream.validation(("c",), 99, 64))
+    assert (shown(("c",), 4, 32) - half).abs().max() < 1e-6
+    assert torch.equal(shown(("c",), 2, 64), shown(("c",), 4, 64)[[1, 3]])
+    assert torch.equal(shown(("c", "a"), 99, 64)[:4], shown(("c",), 99, 64))
     # Neither square nor as large: in the middle, at its own resolution.
-    padded = stream.validation(("b",), 1, 96)[0, 0]
+    padded = shown(("b",), 1, 96)[0, 0]
     assert not padded[:18].any() and not padded[-18:].any() and not padded[:, :12].any() and not padded[:, -12:].any()
     assert (padded[18:78, 12:84] - torch.from_numpy(noisy.slices("b")[1] / np.float32(65535))).abs().max() < 1e-6
 
@@ -223,6 +286,8 @@ def test_default_views_show_the_whole_slice_and_its_parts(tmp_path, side, sides)
         (lambda p: View(0, (1, 1), 1), "a side of at least 1"),
         (lambda p: View(8, (1, 0.5), 1), "smallest <= largest"),
         (lambda p: View(8, (1, 1), 0), "above 0"),
+        (lambda p: View(8, (1, 1), 1, 1, (0, 1)), "smallest <= largest"),
+        (lambda p: View(8, (1, 1), 1, 1, (2, 1)), "smallest <= largest"),
         (lambda p: Augment(gain=2), "between 0 and 1"),
         (lambda p: SliceStream(p, ("a",), (), PLAIN, 0), "no views"),
         (lambda p: SliceStream(p, (), MIXED, PLAIN, 0), "no scan was named"),

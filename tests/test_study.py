@@ -149,7 +149,7 @@ def test_the_files_of_a_study(tmp_path, measured):
     results = {"reconstruction": run(study.problem, recipes["reconstruction"], truth=study.unit)}
     metrics = measure(study, results)
     assert bool(metrics) == (not measured)
-    write(tmp_path, study, recipes, results, metrics, None)
+    write(tmp_path, study, recipes, results, metrics, [])
     files = {"comparison.png", "initial.nii.gz", "measurement.nii.gz", "reconstruction.nii.gz", "report.html"}
     files |= {"run.json"} | (set() if measured else {"truth.nii.gz", "metrics.json"})
     assert {path.name for path in tmp_path.iterdir()} == files

@@ -1,5 +1,6 @@
 """Tasks: the problem a measurement makes, in closed form, and the noise in it."""
 
+import json
 import math
 
 import numpy as np
@@ -8,10 +9,11 @@ import torch
 
 from coslice.classical import Sirt, cubic, fdk
 from coslice.errors import CosliceError
-from coslice.geometry import Grid
+from coslice.geometry import Grid, ParallelBeam, sparse_view
 from coslice.measurement_noise import WATER, GaussianNoise, PhotonNoise
-from coslice.methods import published_cone_beam
-from coslice.tasks import Acquisition, cone_beam_ct, simulated_thick_slices, thick_slices, view_angles
+from coslice.methods import published_cone_beam, published_parallel_beam
+from coslice.operators import Projector
+from coslice.tasks import BEAMS, Acquisition, simulated_thick_slices, thick_slices, view_angles
 from coslice.volume import CT_WINDOW, Window
 from laws import assert_operator, draw, relative
 
@@ -83,12 +85,134 @@ def test_view_angles_spread_over_the_turn_or_the_wedge():
     np.testing.assert_allclose(view_angles("lact", 10, 50.0), np.radians(5 * np.arange(10)), atol=1e-12)
 
 
+def test_a_parallel_beam_needs_half_the_turn():
+    np.testing.assert_allclose(view_angles("svct", beam="parallel"), np.pi * np.arange(8) / 8)
+    np.testing.assert_allclose(view_angles("svct", 4, beam="parallel"), np.radians([0, 45, 90, 135]))
+    np.testing.assert_allclose(view_angles("lact", beam="parallel"), np.radians(np.arange(90)), atol=1e-12)
+    assert len(view_angles("lact", angle=180.0, beam="parallel")) == 180
+
+
+ODD = Grid((7, 18, 22), (3.2, 1.3, 1.3))
+
+
+def parallel(angles, grid=ODD, backend="auto"):
+    return Projector(published_parallel_beam(angles, grid), grid, backend)
+
+
+def test_the_parallel_scanner_is_the_published_one():
+    """Section 4: images of 256 x 256, 512 detector pixels, of which 364 see the image; slice by slice."""
+    angles = view_angles("svct", beam="parallel")
+    whole = ParallelBeam(angles, (99, 512), (5.0, 1.0))
+    grid = Grid((99, 256, 256), (5.0, 1.0, 1.0))
+    scanner = published_parallel_beam(angles, grid)
+    assert scanner == whole.cropped(grid)
+    assert scanner.detector == (99, 364) and scanner.views == 8
+    # What was left out saw nothing, at any angle.
+    small = Grid((2, 16, 16))
+    for angles in (sparse_view(7, math.pi), (math.pi / 4,)):
+        all_of_it = Projector(ParallelBeam(angles, (2, 32), (1.0, 1.0)), small).forward(torch.ones(small.shape))
+        seen = parallel(angles, small).forward(torch.ones(small.shape))
+        out = (32 - seen.shape[2]) // 2
+        assert out > 0 and not all_of_it[..., :out].any() and not all_of_it[..., -out:].any()
+        assert relative(seen, all_of_it[..., out:-out]) < 1e-6
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("centre", [0.0, 11.7])
+def test_slices_of_a_parallel_scan_do_not_mix(backend, centre):
+    grid = Grid(ODD.shape, ODD.spacing, (centre, 0.0, 0.0))
+    angles = view_angles("svct", 6, beam="parallel")
+    operator = parallel(angles, grid, backend)
+    truth = uniform(grid.shape)
+    whole = operator.forward(truth)
+    alone = parallel(angles, Grid((1, *grid.shape[1:]), grid.spacing), backend)
+    for k in (0, 4):
+        single = torch.zeros_like(truth)
+        single[k] = truth[k]
+        y = operator.forward(single)
+        others = [j for j in range(len(truth)) if j != k]
+        assert float(y[:, others].abs().max()) <= (0 if backend == "numba" else 1e-5 * float(y.max()))
+        back = operator.adjoint(y)
+        assert float(back[others].abs().max()) <= (0 if backend == "numba" else 1e-5 * float(back.max()))
+        # The 2D scan of that slice, which knows of no other.
+        assert relative(whole[:, k : k + 1], alone.forward(truth[k : k + 1])) < 1e-5
+
+
+def test_a_parallel_view_along_the_lines_of_the_image_is_their_sum():
+    """At 0 the rays run along x and u along y; at 90 degrees along y, and u against x."""
+    truth = uniform((3, 16, 16))
+    y = parallel((0.0, math.pi / 2), Grid((3, 16, 16), (2.0, 1.5, 1.5))).forward(truth)
+    rim = (y.shape[2] - 16) // 2
+    assert relative(y[0, :, rim:-rim], 1.5 * truth.sum(2)) < 1e-6
+    assert relative(y[1, :, rim:-rim], 1.5 * truth.sum(1).flip(1)) < 1e-6
+
+
+def test_opposite_parallel_views_are_mirror_images():
+    angles = sparse_view(9, math.pi, 0.1)
+    truth = uniform(ODD.shape)
+    here, there = (parallel(tuple(a + turned for a in angles)).forward(truth) for turned in (0.0, math.pi))
+    assert relative(there, here.flip(2)) < 1e-5
+
+
+def blobs(grid, width):
+    """A Gaussian in each slice, at a place of its own: (x, y) in mm, the slices, and their line integrals."""
+    turned = np.arange(grid.shape[0])
+    places = 6.0 * np.cos(turned), 6.0 * np.sin(turned)
+    x, y = (torch.as_tensor(grid.axis(name)) for name in "xy")
+    square = [(x - px) ** 2 + (y[:, None] - py) ** 2 for px, py in zip(*places, strict=True)]
+    return places, torch.stack([torch.exp(-s / (2 * width**2)) for s in square]).float()
+
+
+def blob_integrals(scanner, places, width):
+    beta, u = np.array(scanner.angles)[:, None, None], scanner.u()
+    shadow = places[1][:, None] * np.cos(beta) - places[0][:, None] * np.sin(beta)
+    integrals = math.sqrt(2 * math.pi) * width * np.exp(-((u - shadow) ** 2) / (2 * width**2))
+    return torch.as_tensor(integrals, dtype=torch.float32)
+
+
+def test_a_parallel_scan_of_gaussians_has_its_closed_form_and_so_has_its_fbp():
+    """Gaussians of width s, voxels and pixels of h.
+
+    A line integral by Joseph's method is off by linear interpolation, h^2/8 max|f''| over the ray's planes, at most
+    sqrt(2 pi) s sqrt(2) h^2 / (8 s^2). FBP of the exact integrals is off by linear interpolation of the filtered view
+    q = ramp * p, whose q'' is 2 / (pi s^2) at most: pi h^2/8 max|q''| = h^2 / (4 s^2).
+    """
+    grid, width = Grid((4, 64, 64), (5.0, 1.0, 1.0)), 4.0
+    places, truth = blobs(grid, width)
+    operator = parallel(view_angles("svct", 120, beam="parallel"), grid)
+    exact = blob_integrals(operator.geometry, places, width)
+    bound = math.sqrt(2 * math.pi) * width * math.sqrt(2) / (8 * width**2)
+    assert float((operator.forward(truth) - exact).abs().max()) < bound
+    found = fdk(exact, operator.geometry, grid)
+    assert float((found - truth).abs().max()) < 1 / (4 * width**2)
+
+
+def test_a_parallel_scan_starts_at_fbp_and_is_the_same_in_any_unit_of_length():
+    truth = uniform((6, 16, 16))
+    scan = Acquisition("svct", beam="parallel")
+    problem, larger = (scan.problem(truth, mm, CT_WINDOW) for mm in (SPACING, (4.0, 8.0, 8.0)))
+    grid = Grid((6, 16, 16), SPACING)
+    geometry = published_parallel_beam(view_angles("svct", beam="parallel"), grid)
+    assert problem.description == repr(geometry) and problem.initial_title == "FBP"
+    assert torch.equal(problem.initial(), fdk(problem.measurement, geometry, grid))
+    assert problem.kind == "ct" and problem.unit == 4.0 and problem.noise == 0
+    assert_operator(problem.operator)
+    # Twice the mm: the same rays, twice as long.
+    assert larger.unit == 8.0
+    assert torch.equal(larger.measurement, 2 * problem.measurement)
+    assert relative(larger.initial(), problem.initial()) < 1e-6
+    inverses = (p.pseudo_inverse(3)(p.measurement) for p in (larger, problem))
+    assert relative(*inverses) < 1e-6
+    assert Acquisition("svct").problem(truth, SPACING, CT_WINDOW).initial_title == "FDK"
+
+
+@pytest.mark.parametrize("beam", BEAMS)
 @pytest.mark.parametrize("window", [CT_WINDOW, Window(-200.0, 800.0)])
-def test_gaussian_noise_of_line_integrals_arrives_in_y_with_its_deviation(window):
+def test_gaussian_noise_of_line_integrals_arrives_in_y_with_its_deviation(window, beam):
     """p = water (high - low)/1000 y + offset, so a deviation of sd in p is sd over that factor in y."""
-    truth, angles, sd = uniform((8, 24, 24)), view_angles("svct", 8), 0.02
-    clean = cone_beam_ct(truth, SPACING, angles, window=window)
-    noisy = cone_beam_ct(truth, SPACING, angles, GaussianNoise(sd), 1, window)
+    truth, angles, sd = uniform((8, 24, 24)), view_angles("svct", 8, beam=beam), 0.02
+    clean = BEAMS[beam].simulated(truth, SPACING, angles, window=window)
+    noisy = BEAMS[beam].simulated(truth, SPACING, angles, GaussianNoise(sd), 1, window)
     expected = sd / (WATER * (window.high - window.low) / 1000)
     assert noisy.noise == pytest.approx(expected)
     difference = (noisy.measurement - clean.measurement).double()
@@ -96,20 +220,23 @@ def test_gaussian_noise_of_line_integrals_arrives_in_y_with_its_deviation(window
     assert abs(float(difference.mean())) < 4 * expected / math.sqrt(difference.numel())
 
 
-def test_photon_noise_of_an_empty_scan_is_that_of_its_photons():
+@pytest.mark.parametrize("beam", BEAMS)
+def test_photon_noise_of_an_empty_scan_is_that_of_its_photons(beam):
     """Without a patient every pixel counts I0, so y has a variance of (1/I0 + e^2/I0^2) / scale^2."""
     photons, electronic = 1e4, 50.0
-    empty = cone_beam_ct(torch.zeros(8, 24, 24), SPACING, view_angles("svct", 8), PhotonNoise(photons, electronic), 3)
+    truth, noise = torch.zeros(8, 24, 24), PhotonNoise(photons, electronic)
+    empty = BEAMS[beam].simulated(truth, SPACING, view_angles("svct", 8), noise, 3)
     expected = math.sqrt(1 / photons + (electronic / photons) ** 2) / (WATER * 2.6)
     assert empty.noise == pytest.approx(expected)
     y = empty.measurement.double()
     assert float(y.std()) == pytest.approx(expected, rel=0.03)
 
 
-def test_photon_noise_grows_behind_a_patient():
-    truth, angles = uniform((8, 24, 24)), view_angles("svct", 8)
-    clean = cone_beam_ct(truth, SPACING, angles)
-    noisy = cone_beam_ct(truth, SPACING, angles, PhotonNoise(1e5), 3)
+@pytest.mark.parametrize("beam", BEAMS)
+def test_photon_noise_grows_behind_a_patient(beam):
+    truth, angles = uniform((8, 24, 24)), view_angles("svct", 8, beam=beam)
+    clean = BEAMS[beam].simulated(truth, SPACING, angles)
+    noisy = BEAMS[beam].simulated(truth, SPACING, angles, PhotonNoise(1e5), 3)
     difference = (noisy.measurement - clean.measurement).double()
     assert noisy.noise == pytest.approx(float(difference.square().mean().sqrt()), rel=0.05)
     dark = clean.measurement > clean.measurement.median()
@@ -143,6 +270,33 @@ def test_the_record_holds_the_numbers_that_were_left_to_the_task():
     assert (settings["factor"], settings["fwhm_mm"], settings["noise_seed"]) == (5, None, 3)
     assert "0.1" in settings["noise"]
     assert "30 cone-beam views" in str(Acquisition()) and "7 mm" in str(Acquisition("zsr", fwhm_mm=7.0))
+    assert Acquisition("svct").settings["beam"] == "cone" and "beam" not in settings
+    limited = Acquisition("lact", beam="parallel")
+    assert {"beam": "parallel", "views": 90, "angle": 90.0}.items() <= limited.settings.items()
+    assert "8 parallel-beam views" in str(Acquisition(beam="parallel"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({}, "svct-cone-30"),
+        ({"views": 8, "beam": "cone"}, "svct-cone-8"),
+        ({"beam": "parallel"}, "svct-parallel-8"),
+        ({"beam": "parallel", "views": 4, "noise": GaussianNoise(0.1), "seed": 5}, "svct-parallel-4"),
+        ({"task": "lact"}, "lact-cone-100"),
+        ({"task": "lact", "views": 100}, "lact-cone-100"),
+        ({"task": "lact", "views": 50}, "lact-cone-100-50"),
+        ({"task": "lact", "beam": "parallel"}, "lact-parallel-90"),
+        ({"task": "lact", "beam": "parallel", "angle": 62.5, "views": 4}, "lact-parallel-62.5-4"),
+    ],
+)
+def test_the_key_names_the_views_however_they_were_given(settings, key):
+    assert Acquisition(**settings).key == key
+
+
+def test_thick_slices_have_no_key():
+    with pytest.raises(CosliceError, match="zsr"):
+        _ = Acquisition("zsr").key
 
 
 @pytest.mark.parametrize(
@@ -160,6 +314,11 @@ def test_the_record_holds_the_numbers_that_were_left_to_the_task():
         ({"task": "svct", "views": 0}, "0 views"),
         ({"task": "lact", "angle": 361.0}, "361 degrees"),
         ({"task": "lact", "angle": math.nan}, "nan degrees"),
+        ({"task": "lact", "angle": 181.0, "beam": "parallel"}, "181 degrees.* at most 180"),
+        ({"task": "svct", "angle": 90.0, "beam": "parallel"}, "leave --angle out"),
+        ({"task": "svct", "views": 0, "beam": "parallel"}, "0 views"),
+        ({"task": "svct", "beam": "fan"}, "beams are cone, parallel"),
+        ({"task": "zsr", "beam": "parallel"}, "--beam parallel"),
     ],
 )
 def test_a_scan_that_cannot_be_is_refused_before_there_is_a_volume(settings, words):
@@ -173,3 +332,32 @@ def test_a_volume_that_is_too_small_is_refused():
     for fwhm in (1e9, math.inf):
         with pytest.raises(CosliceError, match="at most 10"):
             Acquisition("zsr", fwhm_mm=fwhm).problem(uniform((10, 8, 8)), SPACING, UNIT)
+
+
+def test_the_command_line_scans_with_either_beam(coslice, scan, tmp_path):
+    out = tmp_path / "out"
+    options = [
+        "--task",
+        "lact",
+        "--beam",
+        "parallel",
+        "--views",
+        15,
+        "--photons",
+        1e5,
+        "--size",
+        16,
+        "--method",
+        "sirt",
+    ]
+    code, said, error = coslice("reconstruct", scan, *options, "--out", out)
+    assert code == 0, error
+    assert "15 parallel-beam views" in said and "FBP" in said and "FDK" not in said
+    study = json.loads((out / "run.json").read_text())["study"]
+    assert {"task": "lact", "beam": "parallel", "views": 15, "angle": 90.0}.items() <= study.items()
+    assert study["geometry"].startswith("ParallelBeam") and study["noise_deviation"] > 0
+
+
+def test_the_command_line_refuses_a_beam_for_thick_slices(refused, scan, tmp_path):
+    said = refused("reconstruct", scan, "--task", "zsr", "--beam", "cone", "--out", tmp_path / "out")
+    assert "--beam cone" in said

@@ -21,7 +21,7 @@ from coslice.training.optimisers import Adam, Muon, clip_, orthogonal, relative_
 from coslice.training.ranks import Ranks
 from coslice.training.recipe import Optimiser, Recipe, Schedule, Sigmas, differences, overlay, read_tree
 from coslice.training.slices import View
-from coslice.training.watch import Journal, Meter, overall, picture, told, validate
+from coslice.training.watch import Examples, Journal, Meter, overall, picture, told, validate
 
 SMALL = UNetConfig(channels=16, multipliers=(1, 2), blocks=1)
 
@@ -50,6 +50,9 @@ class Blobs:
             coarse = torch.rand(1, 1, 4, 4, generator=generator)
             made[i] = nn.functional.interpolate(coarse, (side, side), mode="bilinear")[0]
         return made
+
+    def distances(self, step, first, count):
+        return torch.arange(first, first + count) + 10.0 * step
 
 
 def small(**changes):
@@ -85,6 +88,12 @@ def test_a_recipe_survives_its_file(tmp_path):
     recipe.save(tmp_path / "run.yaml")
     assert Recipe.load(tmp_path / "run.yaml") == recipe
     assert Recipe.from_dict({}) == Recipe()
+    stretched = small(views=(View(16, (1.0, 1.0), 1, 1, (1.0, 2.0)),))
+    stretched.save(tmp_path / "run.yaml")
+    assert Recipe.load(tmp_path / "run.yaml") == stretched
+    tree = recipe.to_dict()
+    del tree["views"][0]["stretch"], tree["patches"]  # as a file from before they were there
+    assert Recipe.from_dict(tree) == recipe
 
 
 def test_yaml_as_people_write_it(tmp_path):
@@ -129,7 +138,12 @@ def test_yaml_as_people_write_it(tmp_path):
         ({"views": [{"side": 64}]}, r"views\[0\] lacks one of scale, share"),
         ({"views": [{"side": 64, "scale": [1, 1], "share": 1, "zoom": 2}]}, r"key views\[0\]\.zoom is not known"),
         ({"views": [{"side": 0, "scale": [1, 1], "share": 1}]}, "side"),
+        ({"views": [{"side": 64, "scale": [1, 1], "share": 1, "stretch": [2]}]}, r"views\[0\]\.stretch is \[2\]"),
         ({"augment": {"flip_rows": 2}}, "flip"),
+        ({"patches": {"slices": 0}}, "at least 1 slice"),
+        ({"patches": {"jump": 2}}, "shares between 0 and 1"),
+        ({"patches": {"slices": 3}, "network": {}}, r"network\.image_channels is 1, but it must be patches\.slices, 3"),
+        ({"network": {"image_channels": 3}}, r"network\.image_channels is 3, but it must be patches\.slices, 1"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_the_key(tree, told):
@@ -303,7 +317,7 @@ def test_batches_drawn_ahead_are_those_drawn_alone():
         with feed.running():
             ahead = [feed[step] for step in (*range(6), 2)]
         for a, b in zip(ahead, [*alone, alone[2]], strict=True):
-            assert torch.equal(a.images, b.images) and torch.equal(a.sigma, b.sigma) and torch.equal(a.noise, b.noise)
+            assert all(torch.equal(one, other) for one, other in zip(a.tensors, b.tensors, strict=True))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
@@ -314,7 +328,7 @@ def test_ranks_share_a_step_without_gap_or_overlap(size):
         assert sum(n for _, n in shares) == count and max(n for _, n in shares) - min(n for _, n in shares) <= 1
     whole = Feed(Blobs(), 7, Sigmas(), seed=3)[4]
     parts = [Feed(Blobs(), 7, Sigmas(), 3, Ranks(rank, size))[4] for rank in range(size)]
-    for name in ("images", "sigma", "noise"):
+    for name in ("images", "sigma", "noise", "distance"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
 
 
@@ -368,7 +382,7 @@ def test_a_state_is_all_that_the_next_step_depends_on(tmp_path, optimiser):
 
 def test_training_learns_and_tells():
     trainer = Trainer(small(images=2000, optimiser=Optimiser("adam", 3e-3)), Blobs())
-    examples = Blobs().batch(10_000, 7)
+    examples = Examples(Blobs().batch(10_000, 7), torch.ones(7))
     untrained = overall({"16 px": validate(trainer.averaged(0), examples, (0.1, 0.5))})
     meter = Meter()
     with trainer.working():
@@ -390,7 +404,7 @@ def test_validation_of_a_silent_network_is_known():
     generator = torch.Generator().manual_seed(0)
     images = 0.5 + 0.05 * torch.randn(8, 1, 32, 32, generator=generator)
     silent = EDMDenoiser(UNet(SMALL), 0.5, 0.05)
-    for sigma, rmse in validate(silent, images, (0.02, 0.05, 0.2)).items():
+    for sigma, rmse in validate(silent, Examples(images, torch.ones(8)), (0.02, 0.05, 0.2)).items():
         assert rmse == pytest.approx(sigma * 0.05 / math.hypot(sigma, 0.05), rel=0.03)
 
 
@@ -443,11 +457,12 @@ def test_pictures_of_upward_rows_are_turned_tile_by_tile():
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
-        def forward(self, x, sigma):
+        def forward(self, x, sigma, distance):
             return x
 
     images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    down, up = (picture(Same(), images, 0.2, 1.0, upwards=upwards) for upwards in (False, True))
+    examples = Examples(images, torch.ones(2))
+    down, up = (picture(Same(), examples, 0.2, 1.0, upwards=upwards) for upwards in (False, True))
     assert down.shape == up.shape == (3 * 8, 7 * 8)
     tiles = [shown.reshape(3, 8, 7, 8) for shown in (down, up)]
     assert (tiles[0][:, ::-1] == tiles[1]).all() and (tiles[0] != tiles[1]).any()

@@ -239,7 +239,7 @@ def test_other_scans_than_before_are_refused(scans, tmp_path):
 def test_fine_tuning_starts_from_a_priors_weights_and_shape(pack, finished, tmp_path):
     prior = finished / "prior.safetensors"
     stored = load_file(prior)
-    started = load_initial(str(prior)).network.state_dict()
+    started = load_initial(str(prior), 1).network.state_dict()
     assert all(torch.equal(started[name], stored[name].float()) for name in stored)
     settings = {key: value for key, value in SMALL.items() if key != "network"}
     out = tmp_path / "tuned"

@@ -13,6 +13,13 @@ stays standard Gaussian.
 Slerp draws two planes whatever the number of slices, and holds nothing else: it adds itself to a volume
 slice by slice.
 
+**For patches.** A network that sees k slices at once was trained with noise that is independent within a patch; given
+slices with nearly the same noise it takes the noise for what they show. What it is to ISCS one image of a stack is the
+patch: the stack of patches, images of k channels, gets the slerp between two Gaussian images of k channels. For slices
+this means k interleaved stacks, `Lanes`, each with its own two planes. And where the prior reads the volume
+another way from step to step (random partitions, two planes in turn), noise is laid out for whoever reads it next:
+`Following`.
+
 Draws are counter-based (Philox): a plane is a function of (seed, step, stream, index) alone. So the same
 seed gives the same noise whatever the batch, the slab, the rank, or the device it is added on.
 """
@@ -21,7 +28,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,7 +38,20 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.sums import inner
 
-__all__ = ["NOISES", "Identical", "Independent", "Key", "Noise", "Slerp", "generator", "standard_normal"]
+__all__ = [
+    "NOISES",
+    "Following",
+    "Identical",
+    "Independent",
+    "Key",
+    "Lanes",
+    "Noise",
+    "Reading",
+    "Slerp",
+    "Strategy",
+    "generator",
+    "standard_normal",
+]
 
 
 @dataclass(frozen=True)
@@ -62,19 +83,39 @@ def standard_normal(key: Key, index: int, shape: tuple[int, ...]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Noise(ABC):
-    """A strategy; `along` is the axis ("z", "y" or "x") along which slices are stacked."""
+class Lanes:
+    """Interleaved stacks: slice i belongs to number ((i - offset) // width) mod count.
+
+    Attributes:
+        count: of the stacks; 1 is one stack.
+        width: so many neighbours belong to the same.
+        offset: slice at which the first begins.
+    """
+
+    count: int = 1
+    width: int = 1
+    offset: int = 0
+
+    def __getitem__(self, i: int) -> int:
+        return (i - self.offset) // self.width % self.count
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a prior reads a volume: slices stacked `along` an axis, alone or several at once, one from each lane."""
 
     along: str = "z"
+    lanes: Lanes = Lanes()
 
-    def __post_init__(self) -> None:
-        if self.along not in ("z", "y", "x"):
-            raise CosliceError(f'{type(self).__name__}: along="{self.along}" was given, "z", "y" or "x" is needed.')
+
+class Noise(ABC):
+    """What the sampler adds to a volume."""
 
     def __call__(self, shape: tuple[int, int, int], key: Key) -> Tensor:
         """The noise of a whole volume (z, y, x)."""
         return self.add_(torch.zeros(shape), 1.0, key)
 
+    @abstractmethod
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
         """volume += scale * eps, in place, and return volume.
 
@@ -84,6 +125,25 @@ class Noise(ABC):
             key: which noise.
             first, count: when `volume` is a slab of a taller stack, its first slice and the stack's height.
         """
+
+
+@dataclass(frozen=True)
+class Strategy(Noise):
+    """How the noise of a slice depends on that of the others.
+
+    Attributes:
+        along: the axis along which slices are stacked, "z", "y" or "x".
+        lanes: interleaved stacks, each with noise of its own; `Independent` needs none.
+    """
+
+    along: str = "z"
+    lanes: Lanes = Lanes()
+
+    def __post_init__(self) -> None:
+        if self.along not in ("z", "y", "x"):
+            raise CosliceError(f'{type(self).__name__}: along="{self.along}" was given, "z", "y" or "x" is needed.')
+
+    def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
         stack = volume.movedim("zyx".index(self.along), 0)
         self._add_(stack, scale, key, first, len(stack) if count is None else count)
         return volume
@@ -94,7 +154,7 @@ class Noise(ABC):
 
 
 @dataclass(frozen=True)
-class Independent(Noise):
+class Independent(Strategy):
     """Every slice its own noise: the conventional sampler."""
 
     def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
@@ -103,15 +163,17 @@ class Independent(Noise):
 
 
 @dataclass(frozen=True)
-class Identical(Noise):
+class Identical(Strategy):
     """Every slice the same noise: batch-consistent sampling."""
 
     def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        stack.add_(standard_normal(key, 0, tuple(stack.shape[1:])).to(stack), alpha=scale)
+        planes = [standard_normal(key, lane, tuple(stack.shape[1:])).to(stack) for lane in range(self.lanes.count)]
+        for i, plane in enumerate(stack):
+            plane.add_(planes[self.lanes[first + i]], alpha=scale)
 
 
 @dataclass(frozen=True)
-class Slerp(Noise):
+class Slerp(Strategy):
     """Inter-slice consistent stochasticity: spherical interpolation between two planes (eq. 11).
 
     Attributes:
@@ -129,9 +191,9 @@ class Slerp(Noise):
                 "but it must lie strictly between 0 and 180 degrees."
             )
 
-    def anchors(self, key: Key, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, float]:
-        """z_1, z_S and the angle Omega between them."""
-        z_1, z_s = standard_normal(key, 0, shape), standard_normal(key, 1, shape)
+    def anchors(self, key: Key, shape: tuple[int, ...], lane: int = 0) -> tuple[Tensor, Tensor, float]:
+        """z_1, z_S and the angle Omega between them, of a lane."""
+        z_1, z_s = standard_normal(key, 2 * lane, shape), standard_normal(key, 2 * lane + 1, shape)
         if self.angle is None:
             cosine = inner(z_1, z_s) / (_norm(z_1) * _norm(z_s))
             return z_1, z_s, math.acos(min(1.0, max(-1.0, cosine)))
@@ -142,9 +204,10 @@ class Slerp(Noise):
         return z_1, _norm(z_s) * turned, self.angle
 
     def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        z_1, z_s, omega = self.anchors(key, tuple(stack.shape[1:]))
-        z_1, z_s = z_1.to(stack), z_s.to(stack)
+        lanes = [self.anchors(key, tuple(stack.shape[1:]), lane) for lane in range(self.lanes.count)]
+        lanes = [(z_1.to(stack), z_s.to(stack), omega) for z_1, z_s, omega in lanes]
         for i, plane in enumerate(stack):
+            z_1, z_s, omega = lanes[self.lanes[first + i]]
             a = (first + i) / (count - 1) if count > 1 else 0.0
             plane.add_(z_1, alpha=scale * math.sin((1 - a) * omega) / math.sin(omega))
             plane.add_(z_s, alpha=scale * math.sin(a * omega) / math.sin(omega))
@@ -154,5 +217,23 @@ def _norm(z: Tensor) -> float:
     return math.sqrt(inner(z, z))
 
 
-NOISES: dict[str, type[Noise]] = {"independent": Independent, "identical": Identical, "iscs": Slerp}
+@dataclass(frozen=True)
+class Following(Noise):
+    """A strategy laid out for the prior that reads it: what step k adds for that of step k + 1, the start for step 0.
+
+    Attributes:
+        strategy: whatever its own axis and lanes.
+        reading: of the prior, by step.
+    """
+
+    strategy: Strategy
+    reading: Callable[[int], Reading]
+
+    def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
+        read = self.reading(0 if key.stream == "start" else key.step + 1)
+        laid_out = replace(self.strategy, along=read.along, lanes=read.lanes)
+        return laid_out.add_(volume, scale, key, first, count)
+
+
+NOISES: dict[str, type[Strategy]] = {"independent": Independent, "identical": Identical, "iscs": Slerp}
 """Strategies by the name the command line gives them."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields, replace
 
 from coslice.errors import CosliceError
 from coslice.methods import DIFFUSION, METHODS, ON_ZSR, Method
-from coslice.noise import NOISES, Noise, Slerp
+from coslice.noise import NOISES, Slerp, Strategy
+from coslice.priors.partitions import ENDS, RandomPartitions
 from coslice.renoising import DDIM, Cooled, DiffPIR, PredictorCorrector, Renoising, Share
-from coslice.schedule import geometric, with_correctors
+from coslice.schedule import SCHEDULES, with_correctors
 
-__all__ = ["RENOISING", "Recipe", "chosen_method", "noise_of", "sigmas_of"]
+__all__ = ["RENOISING", "Recipe", "chosen_method", "sigmas_of", "strategy_of"]
 
 RENOISING: dict[str, Callable[[Method], Renoising]] = {
     "share": lambda method: Share(method.eta),
@@ -27,7 +28,8 @@ RENOISING: dict[str, Callable[[Method], Renoising]] = {
 """Re-noising rules by the name the command line gives them."""
 
 _SAMPLER = frozenset(
-    ("steps", "samples", "sigma_max", "sigma_min", "renoising", "eta", "temperature", "start_noise", "anchor_angle")
+    ("steps", "samples", "schedule", "sigma_max", "sigma_min", "renoising", "eta", "temperature", "start_noise")
+    + ("anchor_angle",)
 )  # settings of every diffusion method
 _READS: dict[str, frozenset[str]] = {
     "proximal-cg": frozenset({"cg_iterations", "gamma"}),
@@ -40,6 +42,13 @@ _READS: dict[str, frozenset[str]] = {
     "admm-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
 }
 """Settings beside the sampler's, by fidelity or by the name of a classical method."""
+_READS_OF_PRIOR: dict[str, frozenset[str]] = {
+    "partitions": frozenset({"cross_every", "partition", "ends", "patch_noise"}),
+    "windows": frozenset({"ends", "patch_noise"}),
+    "planes": frozenset({"auxiliary_every"}),
+}
+"""Settings of priors that are more than one of single slices, by blend or by kind of prior."""
+PATCH_NOISE = ("lanes", "slices")
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class Recipe:
         start_from: "initial", the analytic reconstruction plus noise, as published, or "noise" alone.
         anchor_angle: of ISCS, in degrees (the paper's Table 8); None leaves it as drawn.
         renoising: a name in `RENOISING`.
-        steps, sigma_max, sigma_min: of the geometric schedule.
+        schedule: a name in `coslice.schedule.SCHEDULES`.
+        steps, sigma_max, sigma_min: its length and its ends.
         samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
         eta: share of fresh noise.
         temperature: size of the fresh noise against the published, 0 to 1, see `coslice.renoising.Cooled`.
@@ -61,6 +71,9 @@ class Recipe:
         gamma: of DDS, for an A that counts lengths in voxels; None takes the early-stopped form.
         sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
         tv_weight, tv_penalty, data_weight, guidance: see `coslice.methods.Method`.
+        cross_every, partition, ends, auxiliary_every: likewise.
+        patch_noise: what ISCS and BCS tie together where a prior sees patches: "lanes", the default, leaves the slices
+            of a patch independent (`coslice.noise.Lanes`); "slices" treats all alike, as with a prior of single ones.
         lpips: whether the trajectory holds LPIPS too.
         seed: of all randomness.
     """
@@ -71,6 +84,7 @@ class Recipe:
     start_from: str = "initial"
     anchor_angle: float | None = None
     renoising: str | None = None
+    schedule: str | None = None
     steps: int | None = None
     samples: int | None = None
     sigma_max: float | None = None
@@ -84,6 +98,11 @@ class Recipe:
     tv_penalty: float | None = None
     data_weight: float | None = None
     guidance: float | None = None
+    cross_every: int | None = None
+    partition: str | None = None
+    ends: str | None = None
+    patch_noise: str | None = None
+    auxiliary_every: int | None = None
     lpips: bool = False
     seed: int = 0
 
@@ -125,8 +144,11 @@ def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:
             raise CosliceError(f'noise: "{name}" was given, but the strategies are {", ".join(NOISES)}.')
     if recipe.start_from not in ("initial", "noise"):
         raise CosliceError(f'start_from: "{recipe.start_from}" was given, "initial" or "noise" is needed.')
-    if recipe.renoising is not None and recipe.renoising not in RENOISING:
-        raise CosliceError(f'renoising: "{recipe.renoising}" was given, but the rules are {", ".join(RENOISING)}.')
+    names = {"renoising": RENOISING, "schedule": SCHEDULES, "partition": ("random", "fixed"), "ends": ENDS}
+    for name, known in (names | {"patch_noise": PATCH_NOISE}).items():
+        given = getattr(recipe, name)
+        if given is not None and given not in known:
+            raise CosliceError(f'{name}: "{given}" was given, but the choices are {", ".join(known)}.')
     _check_read(recipe, method)
     given = {name: value for name in _OF_METHOD if (value := getattr(recipe, name)) is not None}
     method = replace(method, **((ON_ZSR.get(method.name, {}) if kind == "zsr" else {}) | given))
@@ -137,12 +159,15 @@ def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:
 def _check_read(recipe: Recipe, method: Method) -> None:
     """Refuse settings that would change nothing."""
     reads = _READS.get(method.fidelity or method.name, frozenset())
+    reads |= _READS_OF_PRIOR.get(method.blend or method.prior, frozenset())
     if method.name in DIFFUSION:
         reads |= _SAMPLER
     if (recipe.renoising or method.renoising) == "predictor-corrector":
         reads -= {"eta"}
     if "iscs" not in (recipe.noise, recipe.start_noise):
         reads -= {"anchor_angle"}
+    if {recipe.noise, recipe.start_noise or recipe.noise} == {"independent"}:
+        reads -= {"patch_noise"}
     for name in _OPTIONAL:
         value = getattr(recipe, name)
         if value is not None and name not in reads:
@@ -157,7 +182,10 @@ def _check_numbers(recipe: Recipe, method: Method) -> None:
     sigmas_of(method)
     Cooled(Share(method.eta), method.temperature)
     for name in (recipe.noise, recipe.start_noise or recipe.noise):
-        noise_of(recipe, name, "z")
+        strategy_of(recipe, name, "z")
+    RandomPartitions(2, recipe.seed, method.cross_every)
+    if method.auxiliary_every < 2:
+        raise CosliceError(f"auxiliary_every: {method.auxiliary_every} was given, at least 2 is needed.")
     for name in ("samples", "cg_iterations", "sirt_iterations"):
         if getattr(method, name) < 1:
             raise CosliceError(f"{name}: {getattr(method, name)} was given, at least 1 is needed.")
@@ -183,14 +211,15 @@ def _unknown(name: str) -> CosliceError:
 
 def sigmas_of(method: Method) -> tuple[float, ...]:
     """The schedule of a method, as many levels as it evaluates the network, then 0."""
+    schedule = SCHEDULES[method.schedule]
     if method.renoising != "predictor-corrector":
-        return geometric(method.steps, method.sigma_max, method.sigma_min)
+        return schedule(method.steps, method.sigma_max, method.sigma_min)
     # Every level is visited twice.
-    return with_correctors(geometric((method.steps + 1) // 2, method.sigma_max, method.sigma_min))
+    return with_correctors(schedule((method.steps + 1) // 2, method.sigma_max, method.sigma_min))
 
 
-def noise_of(recipe: Recipe, name: str, along: str) -> Noise:
+def strategy_of(recipe: Recipe, name: str, along: str) -> Strategy:
     """The strategy called `name`, with the recipe's angle if it is ISCS, for slices stacked along an axis."""
     if name == "iscs" and recipe.anchor_angle is not None:
-        return Slerp(along, math.radians(recipe.anchor_angle))
+        return Slerp(along, angle=math.radians(recipe.anchor_angle))
     return NOISES[name](along)

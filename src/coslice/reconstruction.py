@@ -1,7 +1,7 @@
-"""From a recipe to a reconstruction: the parts are chosen here and nowhere else.
+"""From a recipe to a reconstruction.
 
-`run(problem, recipe, ...)` builds prior, fidelity, schedule and noise from the recipe's names and drives the
-sampling loop, or calls a classical method. It knows no file, no terminal and no modality.
+`run(problem, recipe, ...)` has prior, fidelity, schedule and noise built from the recipe's names (`coslice.parts`) and
+drives the sampling loop, or calls a classical method. It knows no file, no terminal and no modality.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from coslice.classical import admm_tv, cgls, mean_diagonal, sirt
+from coslice.classical import admm_tv, cgls, sirt
 from coslice.errors import CosliceError
-from coslice.fidelity import AfterCorrector, DiffPIRWeight, NullSpace, ProximalCG, ProximalTV, unchanged
 from coslice.methods import DIFFUSION, Method
 from coslice.metrics import Watcher
-from coslice.priors import Guided, SlicePrior
-from coslice.recipe import RENOISING, Recipe, chosen_method, noise_of, sigmas_of
+from coslice.parts import data_parts, noise_for, prior_for
+from coslice.priors import SlicePrior
+from coslice.priors.supervised import check_supervised, fbp_unet
+from coslice.recipe import RENOISING, Recipe, chosen_method, sigmas_of
 from coslice.renoising import Cooled
-from coslice.sample import Correction, Denoiser, Fidelity, Step, sample, start
+from coslice.sample import Changing, Step, each, sample, start
 from coslice.tasks import Problem
 
-__all__ = ["Progress", "Result", "run"]
+__all__ = ["Progress", "Result", "check_prior", "run"]
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
-
-_FLOOR = 0.001
-"""Noise that DiffPIR assumes at the least, for an A that counts lengths in voxels (Zhu et al.'s code)."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,17 @@ def run(
     prior: SlicePrior | None = None,
     truth: Tensor | None = None,
     progress: Progress = lambda phase, done, total: None,
+    auxiliary: SlicePrior | None = None,
 ) -> Result:
     """Reconstruct.
 
     Args:
         problem: what was measured.
         recipe: how to reconstruct it.
-        prior: for a diffusion method; its window is the problem's.
+        prior: for a method that needs one; its window is the problem's.
         truth: (z, y, x), only to measure the estimates along the way.
         progress: told of every step.
+        auxiliary: the prior of the second plane, for TPDM.
 
     Raises:
         CosliceError: a recipe that names something unknown, or a prior that is missing or does not fit.
@@ -75,31 +75,59 @@ def run(
     log = _Log(Watcher(truth, recipe.lpips), progress)
     with log.phase("initial"):
         initial = problem.initial()
+    check_prior(problem, recipe, prior, auxiliary)
     if method.name in DIFFUSION:
-        if prior is None:
-            raise CosliceError(f"method {method.name}: no prior was given, a diffusion method needs one.")
-        prior.check(tuple(initial.shape), method.sigma_max, method.sigma_min)
+        assert prior is not None
         reconstruction = torch.zeros_like(initial, memory_format=torch.contiguous_format)
         for one in range(method.samples):
-            sampled = _sampled(problem, replace(recipe, seed=recipe.seed + one), method, prior, initial, log)
+            seeded = replace(recipe, seed=recipe.seed + one)
+            asked = prior_for(problem, seeded, method, prior, auxiliary)
+            sampled = _sampled(problem, seeded, method, asked, prior.along, initial, log)
             reconstruction.add_(sampled, alpha=1 / method.samples)
     else:
         with log.phase("reconstruction"):
-            reconstruction = _classical(problem, method, initial, log)
+            if method.prior == "supervised" and prior is not None:
+                reconstruction = fbp_unet(prior, initial, problem.key)
+            else:
+                reconstruction = _classical(problem, method, initial, log)
     return Result(reconstruction.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds)
 
 
-def _sampled(problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior, initial: Tensor, log: _Log) -> Tensor:
+def check_prior(problem: Problem, recipe: Recipe, prior: SlicePrior | None, auxiliary: SlicePrior | None) -> None:
+    """Refuse priors that `run` could not use, before any work.
+
+    Raises:
+        CosliceError: a prior that is missing, of another kind than the method needs, or that does not fit.
+    """
+    method = chosen_method(recipe, problem.kind)
+    if method.prior and prior is None:
+        raise CosliceError(f"method {method.name}: no prior was given, but it needs one.")
+    if prior is not None and method.name in DIFFUSION:
+        prior_for(problem, recipe, method, prior, auxiliary)
+    if prior is not None and method.prior == "supervised":
+        check_supervised(prior, problem.key)
+
+
+def _sampled(
+    problem: Problem,
+    recipe: Recipe,
+    method: Method,
+    prior: SlicePrior | Changing,
+    along: str,
+    initial: Tensor,
+    log: _Log,
+) -> Tensor:
     with log.phase("preparation"):
-        denoiser, fidelity, correction = _parts(problem, recipe, method, prior)
+        denoiser, fidelity, correction = data_parts(problem, recipe, method, prior, along)
     sigmas = sigmas_of(method)
     first = initial if recipe.start_from == "initial" else torch.zeros_like(initial)
+
     steps = sample(
-        start(first, sigmas[0], noise_of(recipe, recipe.start_noise or recipe.noise, prior.along), recipe.seed),
+        start(first, sigmas[0], noise_for(recipe, recipe.start_noise or recipe.noise, prior), recipe.seed),
         sigmas,
-        log.timed("prior", denoiser),
+        each(denoiser, lambda one: log.timed("prior", one)),
         log.timed("fidelity", fidelity),
-        noise_of(recipe, recipe.noise, prior.along),
+        noise_for(recipe, recipe.noise, prior),
         recipe.seed,
         Cooled(RENOISING[method.renoising](method), method.temperature),
         correction,
@@ -116,29 +144,6 @@ def _sampled(problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior
             for _ in range(method.rounds):
                 x = fidelity(x.clamp(0, 1), sigmas[-2])
     return x
-
-
-def _parts(
-    problem: Problem, recipe: Recipe, method: Method, prior: SlicePrior
-) -> tuple[Denoiser, Fidelity, Correction | None]:
-    """Prior, fidelity and correction of one run; those with a memory are made anew for each."""
-    operator, y, unit = problem.operator, problem.measurement, problem.unit
-    if method.fidelity == "guidance":
-        return Guided(prior, prior.pull_back, operator, y, method.guidance / unit), unchanged, None
-    if method.fidelity in ("proximal-tv", "tv-after-corrector"):
-        scale = mean_diagonal(operator, y.device)
-        weight, penalty = method.tv_weight * scale, method.tv_penalty * scale
-        total_variation = ProximalTV(operator, y, weight, penalty, prior.along, cg_iterations=method.cg_iterations)
-        if method.fidelity == "proximal-tv":
-            return prior, total_variation, None
-        return prior, unchanged, AfterCorrector(total_variation)
-    if method.fidelity == "null-space":
-        return prior, NullSpace(operator, y, problem.pseudo_inverse(method.sirt_iterations)), None
-    if method.fidelity == "weighted-cg":
-        assumed = max(problem.noise, _FLOOR * unit)
-        return prior, ProximalCG(operator, y, method.cg_iterations, DiffPIRWeight(method.data_weight, assumed)), None
-    gamma = None if recipe.gamma is None else recipe.gamma / unit**2
-    return prior, ProximalCG(operator, y, method.cg_iterations, gamma), None
 
 
 def _classical(problem: Problem, method: Method, initial: Tensor, log: _Log) -> Tensor:

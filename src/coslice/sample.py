@@ -5,8 +5,9 @@
     x         = estimate + kept (x - origin) + fresh noise                      (3) eqs. 8, 12
 
 with kept and fresh = renoising(sigma, sigma_next), see `coslice.renoising`. origin is denoised: the noise the prior saw
-is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is
-no noise where sigma_next = 0. A method that also acts on the noisy volume itself (DiffusionMBIR) adds
+is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is no
+noise where sigma_next = 0. A prior that looks at the volume another way at every step is `Changing`. A method that also
+acts on the noisy volume itself (DiffusionMBIR) adds
 
     x         = correction(x, sigma, sigma_next)                                (4)
 
@@ -17,22 +18,54 @@ The loop is a generator: progress, trajectories, pictures and early stops are th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.noise import Key, Noise
+from coslice.noise import Key, Noise, Reading
 from coslice.renoising import Renoising, Share
 from coslice.schedule import falls
 
-__all__ = ["Correction", "Denoiser", "Fidelity", "Step", "sample", "start"]
+__all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "each", "sample", "start"]
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """A prior: (x, sigma) -> E[x_0 | x], volumes (z, y, x) in the unit window."""
+
+
+class Changing(ABC):
+    """A prior that is another denoiser at every step: patches cut anew, two planes in turn."""
+
+    @abstractmethod
+    def at(self, step: int) -> Denoiser:
+        """The denoiser of step number `step`."""
+
+    @abstractmethod
+    def reading(self, step: int) -> Reading:
+        """How it reads the volume, for the noise that is added before it does."""
+
+
+def each(prior: Denoiser | Changing, change: Callable[[Any], Denoiser]) -> Denoiser | Changing:
+    """`prior` with something done to it, or to the denoiser of every step."""
+    return _Changed(prior, change) if isinstance(prior, Changing) else change(prior)
+
+
+@dataclass(frozen=True)
+class _Changed(Changing):
+    prior: Changing
+    change: Callable[[Any], Denoiser]
+
+    def at(self, step: int) -> Denoiser:
+        return self.change(self.prior.at(step))
+
+    def reading(self, step: int) -> Reading:
+        return self.prior.reading(step)
+
 
 Fidelity = Callable[[Tensor, float], Tensor]
 """(denoised, sigma) -> estimate that agrees with the measurement."""
@@ -70,7 +103,7 @@ def start(initial: Tensor, sigma: float, noise: Noise, seed: int) -> Tensor:
 def sample(
     x: Tensor,
     sigmas: Sequence[float],
-    prior: Denoiser,
+    prior: Denoiser | Changing,
     fidelity: Fidelity,
     noise: Noise,
     seed: int,
@@ -91,7 +124,8 @@ def sample(
     if not falls(sigmas):
         raise CosliceError(f"sample: sigmas {tuple(sigmas)} were given, a falling sequence that ends in 0 is needed.")
     for index, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        denoised = prior(x, sigma)
+        denoiser = prior.at(index) if isinstance(prior, Changing) else prior
+        denoised = denoiser(x, sigma)
         estimate = fidelity(denoised, sigma)
         x = _renoise(x, denoised, estimate, sigma, sigma_next, renoising, noise, Key(seed, index))
         if correction is not None:

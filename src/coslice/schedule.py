@@ -14,12 +14,22 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
 
-__all__ = ["ddpm_alpha_bar", "falls", "from_alpha_bar", "geometric", "karras", "with_correctors"]
+__all__ = [
+    "SCHEDULES",
+    "ddpm_alpha_bar",
+    "falls",
+    "from_alpha_bar",
+    "geometric",
+    "karras",
+    "variance_preserving",
+    "with_correctors",
+]
 
 
 def geometric(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01) -> tuple[float, ...]:
@@ -53,6 +63,22 @@ def from_alpha_bar(alpha_bar: Tensor, steps: int) -> tuple[float, ...]:
     return (*((1 - chosen) / chosen).sqrt().tolist(), 0.0)
 
 
+def variance_preserving(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01) -> tuple[float, ...]:
+    """`steps` sigmas at evenly spaced timesteps of a DDPM with 1000 linear betas, then 0: DDS's and DiffusionBlend's.
+
+    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / 2: half of what it is in [-1, 1], a window twice as wide.
+    Between whole t, t is linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
+    """
+    _check(steps, sigma_max, sigma_min)
+    alpha_bar = ddpm_alpha_bar().numpy()
+    logs, table = np.log(((1 - alpha_bar) / alpha_bar) ** 0.5 / 2), np.arange(len(alpha_bar))
+    first, last = (float(np.interp(math.log(sigma), logs, table)) for sigma in (sigma_max, sigma_min))
+    middle = np.exp(np.interp(np.linspace(first, last, steps), table, logs)).clip(sigma_min, sigma_max).tolist()
+    # The ends as they were given, also beyond the table.
+    middle[-1], middle[0] = sigma_min, sigma_max
+    return (*middle, 0.0)
+
+
 def with_correctors(sigmas: Sequence[float]) -> tuple[float, ...]:
     """A schedule for `coslice.renoising.PredictorCorrector`: every level twice, but the final 0.
 
@@ -72,6 +98,10 @@ def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
             f"schedule: sigma from {sigma_max:g} to {sigma_min:g} was given, "
             "0 < sigma_min <= sigma_max is needed; swap or correct them."
         )
+
+
+SCHEDULES = {"geometric": geometric, "vp": variance_preserving, "karras": karras}
+"""Schedules by the name the command line gives them."""
 
 
 def falls(sigmas: Sequence[float]) -> bool:

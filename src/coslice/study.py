@@ -19,7 +19,7 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,7 +69,9 @@ class Study:
 
     def titled(self, stem: str, recipes: Mapping[str, Recipe]) -> str:
         """What a table calls the volume of a file: the initial one by the problem's name, others by their recipe."""
-        return recipes[stem].title if stem in recipes else self.problem.initial_title
+        if stem in recipes and recipes[stem].method != "fdk":
+            return recipes[stem].title
+        return self.problem.initial_title
 
 
 def parse_slices(text: str | None, count: int) -> tuple[int, int]:
@@ -169,7 +171,7 @@ def from_measurement(
     window = window(scan) if callable(window) else window
     unit = window.to_unit(scan.data).to(device)
     fwhm = None if fwhm_mm is None else fwhm_mm / (dz / factor)
-    problem = thick_slices(unit, factor, fwhm)
+    problem = replace(thick_slices(unit, factor, fwhm), spacing=(dz / factor, dy, dx))
     grid = scan.with_thin_slices(scan.data.repeat_interleave(factor, 0), factor)
     chosen = {"task": "zsr", "factor": factor, "fwhm_mm": fwhm_mm, "measured": True}
     settings = chosen | preparation.settings | _record(grid, window, problem)
@@ -210,7 +212,7 @@ def write(
     recipes: Mapping[str, Recipe],
     results: Mapping[str, Result],
     metrics: Mapping[str, Mapping[str, Any]],
-    prior: Mapping[str, Any] | None,
+    priors: Sequence[Mapping[str, Any]],
 ) -> None:
     """Fill `folder`, each file atomically.
 
@@ -219,7 +221,7 @@ def write(
         study: what was measured.
         recipes, results: by file stem.
         metrics: as `measure` gives them.
-        prior: the card of the prior, or None.
+        priors: the cards of the priors that were used.
     """
     volumes = {"initial": next(iter(results.values())).initial.cpu()}
     volumes |= {stem: result.reconstruction.cpu() for stem, result in results.items()}
@@ -230,7 +232,7 @@ def write(
             write_nifti(volume, folder / f"{stem}.nii.gz")
     if metrics:
         write_json(folder / "metrics.json", metrics)
-    run = _run(study, recipes, results, prior)
+    run = _run(study, recipes, results, priors)
     write_json(folder / "run.json", run)
 
     def titled(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +258,7 @@ def write(
 
 
 def _run(
-    study: Study, recipes: Mapping[str, Recipe], results: Mapping[str, Result], prior: Mapping[str, Any] | None
+    study: Study, recipes: Mapping[str, Recipe], results: Mapping[str, Result], priors: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """All that is needed to run it again, and what it took."""
     versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
@@ -265,7 +267,7 @@ def _run(
         "study": study.settings,
         "recipes": {stem: asdict(recipe) for stem, recipe in recipes.items()},
         "methods": {stem: asdict(chosen_method(recipe, study.problem.kind)) for stem, recipe in recipes.items()},
-        "prior": prior,
+        "priors": list(priors),
         "seconds": {stem: result.seconds for stem, result in results.items()},
         "peak_memory_mb": peak_memory_mb(),
         "device": str(study.problem.measurement.device),

@@ -52,6 +52,9 @@ def import_(
     window: Annotated[str, typer.Option(help="What its 0 and 1 mean: ct, mr or LOW:HIGH.")] = "ct",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "not stated",
     source: Annotated[str, typer.Option(help="Where the weights are from, for the card.")] = "not stated",
+    classes: Annotated[
+        str | None, typer.Option(help="Of patches: its class of neighbouring slices, of jumping ones: A,B.  [1,3]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:
     """Turn a published checkpoint into a prior: every weight checked, nothing executed."""
@@ -60,9 +63,22 @@ def import_(
         raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
     if target.exists() and not overwrite:
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
-    prior = import_prior(checkpoint, format, config, plane, window, licence, source)
+    prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes))
     if out is None:
         target.parent.mkdir(parents=True, exist_ok=True)
     save_prior(target, prior)
     show_card(target.stem, prior.card)
     say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")
+
+
+def _parsed(classes: str | None) -> tuple[int, int] | None:
+    if classes is None:
+        return None
+    try:
+        near, far = map(int, classes.split(","))
+    except ValueError:
+        raise CosliceError(
+            f'--classes: "{classes}" was given, but two whole numbers are needed, as in 1,3: the class of neighbouring '
+            "slices and that of jumping ones."
+        ) from None
+    return near, far

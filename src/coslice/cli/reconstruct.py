@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +16,18 @@ from coslice.errors import CosliceError
 from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
 from coslice.measurement_noise import GaussianNoise, MeasurementNoise, PhotonNoise
-from coslice.methods import CLASSICAL, METHODS
+from coslice.methods import METHODS
 from coslice.noise import NOISES
 from coslice.operators import ThickSlices
+from coslice.parts import load_priors
 from coslice.preparation import Preparation
 from coslice.priors import SlicePrior, load_prior
+from coslice.priors.partitions import ENDS
 from coslice.recipe import RENOISING, Recipe, chosen_method
-from coslice.reconstruction import Result, run
+from coslice.reconstruction import Result, check_prior, run
+from coslice.schedule import SCHEDULES
 from coslice.study import Study, from_measurement, measure, parse_slices, simulate, write
-from coslice.tasks import TASKS, Acquisition
+from coslice.tasks import BEAMS, TASKS, Acquisition
 from coslice.volume import Volume, Window, scan_window
 
 __all__ = ["demo", "reconstruct"]
@@ -61,7 +64,9 @@ def demo(
     with output_folder(out, overwrite) as folder:
         say(SCAN_CREDIT)
         study = simulate(scan, prior.window_for, preparation=Preparation(slices=DEMO_SLICES), device=place)
-        _work(study, {"dds-independent": replace(recipe, noise="independent"), "dds-iscs": recipe}, prior, folder)
+        _work(
+            study, {"dds-independent": replace(recipe, noise="independent"), "dds-iscs": recipe}, (prior, None), folder
+        )
 
 
 def reconstruct(
@@ -72,8 +77,11 @@ def reconstruct(
         bool,
         typer.Option("--from-measurement", help="zsr: SCAN has thick slices itself; no truth.", rich_help_panel=_SCAN),
     ] = False,
-    views: Annotated[int | None, _option("Number of views.  [svct: 30; lact: one per degree]", _SCAN)] = None,
-    angle: Annotated[float | None, _option("Wedge of lact in degrees.  [100]", _SCAN)] = None,
+    beam: Annotated[str | None, _option("Of svct and lact: " + " or ".join(BEAMS) + ".  [cone]", _SCAN)] = None,
+    views: Annotated[
+        int | None, _option("Number of views.  [svct: 30, parallel beam 8; lact: one per degree]", _SCAN)
+    ] = None,
+    angle: Annotated[float | None, _option("Wedge of lact in degrees.  [100, parallel beam 90]", _SCAN)] = None,
     factor: Annotated[int | None, _option("zsr: thin slices per thick one.  [5; measured: to cubes]", _SCAN)] = None,
     fwhm: Annotated[float | None, _option("zsr: Gaussian slice profile, mm.  [box]", _SCAN)] = None,
     measurement_noise: Annotated[
@@ -87,7 +95,16 @@ def reconstruct(
     size: Annotated[int | None, _option("First resize slices to SIZE x SIZE.", _SCAN)] = None,
     pad: Annotated[int | None, _option("First pad to a cube of so many voxels.", _SCAN)] = None,
     method: Annotated[str, _option(", ".join(METHODS), _METHOD)] = "dds",
-    prior: Annotated[str | None, _option("Name of a prior, or a file.  [CT: ct; zsr: mr]", _METHOD)] = None,
+    prior: Annotated[
+        str | None, _option("Name of a prior, or a file.  [CT: ct, of patches ct3; MR: mr]", _METHOD)
+    ] = None,
+    auxiliary_prior: Annotated[str | None, _option("tpdm: prior of a second plane.  [CT: ct-coronal]", _METHOD)] = None,
+    auxiliary_every: Annotated[int | None, _option("tpdm: it takes one step of so many.  [2]", _METHOD)] = None,
+    partition: Annotated[str | None, _option("diffusionblend++: random or fixed.  [random]", _METHOD)] = None,
+    cross_every: Annotated[
+        int | None, _option("diffusionblend++: jumping slices at one step of so many, 0 never.  [2]", _METHOD)
+    ] = None,
+    ends: Annotated[str | None, _option("Patches at the ends: " + " or ".join(ENDS) + ".  [overlap]", _METHOD)] = None,
     cg_iterations: Annotated[int | None, _option("CG iterations per data step.  [dds: 10; zsr: 1]", _METHOD)] = None,
     gamma: Annotated[float | None, _option("Weight of the data in dds.  [early-stopped CG]", _METHOD)] = None,
     sirt_iterations: Annotated[int | None, _option("Iterations of sirt, also in ddnm.  [100]", _METHOD)] = None,
@@ -96,12 +113,17 @@ def reconstruct(
     data_weight: Annotated[float | None, _option("lambda of diffpir.  [7]", _METHOD)] = None,
     guidance: Annotated[float | None, _option("Step of dps.", _METHOD)] = None,
     noise: Annotated[str, _option(", ".join(NOISES), _SAMPLER)] = "iscs",
+    patch_noise: Annotated[
+        str | None,
+        _option("With patches, ISCS ties slices in lanes, one to each of a patch, or all.  [lanes]", _SAMPLER),
+    ] = None,
     start_noise: Annotated[str | None, _option("Noise of the start, when not the same.", _SAMPLER)] = None,
     start_from: Annotated[str, _option("initial (with noise) or noise (alone).", _SAMPLER)] = "initial",
     anchor_angle: Annotated[float | None, _option("Angle of ISCS's anchors in degrees.  [as drawn]", _SAMPLER)] = None,
     renoising: Annotated[str | None, _option(", ".join(RENOISING) + ".  [the method's]", _SAMPLER)] = None,
     steps: Annotated[int | None, _option("Network evaluations per sample.  [the method's]", _SAMPLER)] = None,
     samples: Annotated[int | None, _option("Samples whose mean is the result.  [1]", _SAMPLER)] = None,
+    schedule: Annotated[str | None, _option(", ".join(SCHEDULES) + ".  [the method's]", _SAMPLER)] = None,
     sigma_max: Annotated[float | None, _option("First noise level.  [the method's]", _SAMPLER)] = None,
     sigma_min: Annotated[float | None, _option("Last noise level.  [the method's]", _SAMPLER)] = None,
     eta: Annotated[float | None, _option("Share of fresh noise, 0 to 1.  [the method's]", _SAMPLER)] = None,
@@ -114,42 +136,25 @@ def reconstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure SCAN as the task says, reconstruct it from that, and compare; or reconstruct a SCAN of thick slices."""
+    options = dict(locals())
     place = str(chosen_device(device))
     acquisition = Acquisition(
-        task, views, angle, factor, fwhm, _noise(measurement_noise, photons, electronic_noise), seed
+        task, views, angle, factor, fwhm, _noise(measurement_noise, photons, electronic_noise), seed, beam
     )
-    recipe = Recipe(
-        method=method,
-        noise=noise,
-        start_noise=start_noise,
-        start_from=start_from,
-        anchor_angle=anchor_angle,
-        renoising=renoising,
-        steps=steps,
-        samples=samples,
-        sigma_max=sigma_max,
-        sigma_min=sigma_min,
-        eta=eta,
-        temperature=temperature,
-        cg_iterations=cg_iterations,
-        gamma=gamma,
-        sirt_iterations=sirt_iterations,
-        tv_weight=tv_weight,
-        tv_penalty=tv_penalty,
-        data_weight=data_weight,
-        guidance=guidance,
-        lpips=lpips,
-        seed=seed,
-    )
+    recipe = Recipe(**{field.name: options[field.name] for field in fields(Recipe)})
     preparation = Preparation(None, thickness, spacing, size, pad)
     _check_measured(from_real, acquisition)
     # Names and numbers are checked before any file is read.
-    chosen = chosen_method(recipe, "ct" if acquisition.is_ct else "zsr")
-    usual = "ct" if acquisition.is_ct else "mr"
-    loaded = None if method in CLASSICAL else load_prior(prior or usual, place)
+    kind = "ct" if acquisition.is_ct else "zsr"
+    chosen = chosen_method(recipe, kind)
+    loaded, auxiliary = load_priors(chosen, kind, prior, auxiliary_prior, place)
 
     def window(volume: Volume) -> Window:
-        return scan_window(usual, volume.data) if loaded is None else loaded.window_for(volume)
+        return (
+            scan_window("ct" if acquisition.is_ct else "mr", volume.data)
+            if loaded is None
+            else loaded.window_for(volume)
+        )
 
     whole = read_nifti(scan)
     preparation = replace(preparation, slices=None if slices is None else parse_slices(slices, whole.shape[0]))
@@ -157,10 +162,9 @@ def reconstruct(
         study = from_measurement(whole, window, factor, fwhm, preparation, place)
     else:
         study = simulate(whole, window, acquisition, preparation, place)
-    if loaded is not None:
-        loaded.check(study.grid.shape, chosen.sigma_max, chosen.sigma_min)
+    check_prior(study.problem, recipe, loaded, auxiliary)
     with output_folder(out, overwrite) as folder:
-        _work(study, {"reconstruction": recipe}, loaded, folder)
+        _work(study, {"reconstruction": recipe}, (loaded, auxiliary), folder)
 
 
 def _noise(gaussian: float | None, photons: float | None, electronic: float) -> MeasurementNoise | None:
@@ -189,7 +193,9 @@ def _check_measured(measured: bool, acquisition: Acquisition) -> None:
         )
 
 
-def _work(study: Study, recipes: dict[str, Recipe], prior: SlicePrior | None, folder: Path) -> None:
+def _work(
+    study: Study, recipes: dict[str, Recipe], priors: tuple[SlicePrior | None, SlicePrior | None], folder: Path
+) -> None:
     """Run the recipes, by file stem, measure them, and fill the folder."""
     say(f"{study.grid!r}\n{study.title}")
     _say_reflected(study)
@@ -197,10 +203,10 @@ def _work(study: Study, recipes: dict[str, Recipe], prior: SlicePrior | None, fo
     with Watch() as watch:
         for stem, recipe in recipes.items():
             with watch.task(recipe.title) as progress:
-                results[stem] = run(study.problem, recipe, prior, study.unit, progress)
+                results[stem] = run(study.problem, recipe, priors[0], study.unit, progress, priors[1])
         with watch.task("metrics") as progress:
             metrics = measure(study, results, lambda done, total: progress("planes", done, total))
-    write(folder, study, recipes, results, metrics, prior and prior.card)
+    write(folder, study, recipes, results, metrics, [prior.card for prior in priors if prior])
     if metrics:
         show_table({study.titled(stem, recipes): values for stem, values in metrics.items()})
     say(f"Report: {folder / 'report.html'}")

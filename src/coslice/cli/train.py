@@ -32,6 +32,13 @@ def train(
     plane: Annotated[str | None, typer.Option(help="Rows and columns of the images: yx, zx or zy; default yx.")] = None,
     window: Annotated[str | None, typer.Option(help="What becomes 0 and 1: ct, mr or LOW:HIGH; default ct.")] = None,
     size: Annotated[int | None, typer.Option(help="Resample slices to SIZE x SIZE; as they are by default.")] = None,
+    slices: Annotated[
+        int | None, typer.Option(help="Slices to an image: 3 makes a prior of patches for DiffusionBlend; default 1.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Train an FBP-UNet for svct-parallel-8, lact-cone-100, ...; may be repeated."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML of a run; options given beside it come first.")] = None,
     images: Annotated[int | None, typer.Option(help="Length of the run in images; default 300000.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step; default 16.")] = None,
@@ -70,6 +77,8 @@ def train(
             "licence": licence,
             "credit": credit,
         },
+        "patches": {"slices": slices},
+        "supervised": {"tasks": task, "sizes": [size] if size else None} if task else {},
         "optimiser": {"name": optimiser, "learning_rate": learning_rate},
         "schedule": {"name": schedule},
     }
@@ -111,6 +120,12 @@ class _Bars(Listener):
     def packing(self, done: int, total: int, name: str) -> None:
         shown = f"{done} of {total} scans {name}"
         self._progress.update(self._bar, description="packing", completed=done, total=total, done=shown, visible=True)
+
+    def simulating(self, done: int, total: int, name: str) -> None:
+        shown = f"{done} of {total} {name}"
+        self._progress.update(
+            self._bar, description="simulating", completed=done, total=total, done=shown, visible=True
+        )
 
     def training(self, images: int, total: int, speed: float, loss: float | None) -> None:
         if self._progress.tasks[0].description != "training":

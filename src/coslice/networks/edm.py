@@ -7,6 +7,9 @@
 
 with m and s the mean and standard deviation of the data, so that F sees and predicts images of unit
 variance at every sigma (Karras et al., NeurIPS 2022, table 1; the mean is ours, since air is 0 here).
+
+A network of patches of slices is told ln(d)/2 besides, with d the mm between neighbouring slices of a patch: what
+DiffusionBlend (Song et al., NeurIPS 2024, section 3) encodes as 1 or k slices, in a unit that all scans share.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from coslice.errors import CosliceError
 
 __all__ = ["EDMDenoiser"]
 
@@ -30,7 +35,8 @@ class EDMDenoiser(nn.Module):
     """D(x, sigma) = E[x0 | x0 + sigma n = x] from a network of unit-variance images.
 
     Args:
-        network: F(image, label) -> image; image (b, c, h, w), label (b,).
+        network: F(image, label) -> image; image (b, c, h, w), label (b,). With `positions` in its config,
+            F(image, label, position), position (b,).
         data_mean, data_std: of the training images, in the unit window.
     """
 
@@ -39,22 +45,41 @@ class EDMDenoiser(nn.Module):
         self.network = network
         self.data_mean, self.data_std = data_mean, data_std
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise x (b, c, h, w), each image at its own sigma (b,)."""
+    def forward(self, x: Tensor, sigma: Tensor, distance: Tensor | None = None) -> Tensor:
+        """Denoise x (b, c, h, w), each image at its own sigma (b,).
+
+        `distance` (b,), mm between a patch's neighbouring slices, is for networks with positions; others overlook it.
+
+        Raises:
+            CosliceError: no distance for a network with positions.
+        """
         c = self._coefficients(sigma.to(torch.float32)[:, None, None, None])
         centred = x - self.data_mean
-        output = self.network((c.inner * centred).to(self.dtype), sigma.to(torch.float32).log() / 4)
+        labels = [sigma.to(torch.float32).log() / 4]
+        if self.positions:
+            if distance is None:
+                raise CosliceError(
+                    "EDMDenoiser: no distance was given, but a network of patches needs the mm between their slices; "
+                    "give one for each image."
+                )
+            labels.append(distance.to(torch.float32).log() / 2)
+        output = self.network((c.inner * centred).to(self.dtype), *labels)
         return self.data_mean + c.skip * centred + c.out * output.to(x.dtype)
 
-    def loss(self, images: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, images: Tensor, sigma: Tensor, noise: Tensor, distance: Tensor | None = None) -> Tensor:
         """Per-image denoising loss in units of F's target variance: |D(x0 + sigma n) - x0|^2 / c_out^2."""
         c = self._coefficients(sigma[:, None, None, None])
-        error = self(images + sigma[:, None, None, None] * noise, sigma) - images
+        error = self(images + sigma[:, None, None, None] * noise, sigma, distance) - images
         return (error / c.out).square().mean(dim=(1, 2, 3))
 
     def _coefficients(self, sigma: Tensor) -> _Coefficients:
         total = (sigma**2 + self.data_std**2).sqrt()
         return _Coefficients(self.data_std**2 / total**2, sigma * self.data_std / total, 1 / total)
+
+    @property
+    def positions(self) -> bool:
+        """Whether the network is told how far apart slices are."""
+        return getattr(getattr(self.network, "config", None), "positions", False)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,22 +1,26 @@
-"""A compact convolutional U-Net for slices, with a noise label.
+"""A compact convolutional U-Net for slices, or for patches of slices as channels, with a noise label.
 
 The network sees an image at half resolution: `pixel_unshuffle` folds each 2x2 block of pixels into
 channels first and unfolds it last, which quarters the cost of every layer and loses nothing. It has
 no attention and no fixed size, so one set of weights serves any image whose sides are multiples of
 `UNet.stride`.
 
-The noise label enters every block as a scale and a shift of its second normalisation (FiLM).
+The noise label enters every block as a scale and a shift of its second normalisation (FiLM). So does, for patches, the
+distance between their slices: DiffusionBlend's relative position encoding, embedded by waves and dense layers like
+the noise and added to it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["UNet", "UNetConfig"]
+from coslice.errors import CosliceError
+
+__all__ = ["UNet", "UNetConfig", "for_patches"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class UNetConfig:
         multipliers: width of each level, in units of `channels`; the resolution halves between levels.
         blocks: residual blocks per level, on the way down and on the way up.
         fold: side of the pixel block folded into channels before the first layer.
+        positions: whether the network is told how far apart the slices of a patch are.
     """
 
     image_channels: int = 1
@@ -36,6 +41,7 @@ class UNetConfig:
     multipliers: tuple[int, ...] = (1, 2, 3, 3)
     blocks: int = 2
     fold: int = 2
+    positions: bool = False
 
     @property
     def stride(self) -> int:
@@ -51,9 +57,9 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """F(x, c): image (b, image_channels, h, w) and noise label (b,) -> image of the same shape.
+    """F(x, c, d): image (b, image_channels, h, w) and noise label (b,) -> image of the same shape.
 
-    h and w are multiples of `stride`.
+    h and w are multiples of `stride`. d (b,), where the network has `positions`, is the label of the distance.
     """
 
     def __init__(self, config: UNetConfig = UNetConfig()):
@@ -64,6 +70,10 @@ class UNet(nn.Module):
         folded = config.image_channels * config.fold**2
 
         self.label = Label(config.channels, label_width)
+        if config.positions:
+            self.position = Label(config.channels, label_width)
+            # A network that starts from a prior of single slices starts with its answers.
+            _silence(self.position.dense2)
         self.first = nn.Conv2d(folded, widths[0], 3, padding=1)
 
         self.down = nn.ModuleList()
@@ -96,8 +106,10 @@ class UNet(nn.Module):
     def stride(self) -> int:
         return self.config.stride
 
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+    def forward(self, image: Tensor, label: Tensor, position: Tensor | None = None) -> Tensor:
         embedded = self.label(label.float())
+        if position is not None:
+            embedded = embedded + self.position(position.float())
         x = self.first(F.pixel_unshuffle(image, self.config.fold))
         skips = [x]
         for layer in self.down:
@@ -154,7 +166,7 @@ class Upsample(nn.Conv2d):
 
 
 class Label(nn.Module):
-    """Embeds the noise label: cosines and sines of geometric frequencies, then two dense layers.
+    """Embeds a label: cosines and sines of geometric frequencies, then two dense layers.
 
     (b,) float32 -> (b, width) in the weights' own type: the phase would not survive bfloat16.
     """
@@ -172,7 +184,35 @@ class Label(nn.Module):
         return F.silu(self.dense2(F.silu(self.dense1(waves))))
 
 
-def _silence(layer: nn.Conv2d) -> None:
+@torch.no_grad()
+def for_patches(network: UNet, slices: int) -> UNet:
+    """The network of single slices `network` as one of patches, whose every slice gets its answer to their mean.
+
+    Where a patch's slices are equal, the answer is that of `network`, whatever their distance; so training on patches
+    starts with what was learned on slices. The result is in float32, and always the same.
+
+    Raises:
+        CosliceError: a network of patches, or fewer than 2 slices.
+    """
+    if network.config.image_channels != 1 or slices < 2:
+        raise CosliceError(
+            f"for_patches: a network of {network.config.image_channels} slices to an image was to be one of {slices}, "
+            "but one of single slices is needed, for at least 2."
+        )
+    config = replace(network.config, image_channels=slices, positions=True)
+    # What stays untrained, the position's first layer, is the same in every run and on every rank.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        patches = UNet(config)
+    weights = {name: weight.float() for name, weight in network.state_dict().items()}
+    weights["first.weight"] = weights["first.weight"].repeat(1, slices, 1, 1) / slices
+    for name in ("last.weight", "last.bias"):
+        weights[name] = weights[name].repeat(slices, *[1] * (weights[name].ndim - 1))
+    patches.load_state_dict({**patches.state_dict(), **weights})
+    return patches
+
+
+def _silence(layer: nn.Conv2d | nn.Linear) -> None:
     """Make a layer put out zeros until it has learned something."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

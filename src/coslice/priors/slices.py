@@ -1,13 +1,17 @@
-"""A 2D prior: a denoiser of images, applied to a volume slice by slice (the ISCS paper's eq. 9).
+"""A 2D prior: a denoiser of images, applied to a volume slice by slice (the ISCS paper's eq. 9), or patch by patch.
 
 Axes have names: the prior's images are planes of the volume, rows and columns given by `plane`, stacked
 `along` the axis that is left. The CT prior has plane "yx" along "z"; the published MR prior is coronal,
 plane "zx" along "y".
+
+A prior of patches has k channels, slices of one volume (DiffusionBlend++, Song et al., NeurIPS 2024). Which slices it
+sees together is not its business (`coslice.priors.partitions`), but how it is told their distance is: in mm, by a
+prior that coslice trained; as a class, by a published one; or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.errors import CosliceError
+from coslice.priors.partitions import Patch
 from coslice.threads import one_each
 from coslice.volume import Volume, Window, scan_window
 
@@ -32,7 +37,8 @@ class SlicePrior:
         sigma_range: noise levels the denoiser was trained for.
         plane: rows and columns of an image, two of "z", "y", "x".
         window: name of the intensities that are 0 and 1, see `coslice.volume.scan_window`.
-        channels: of an image; a volume is denoised slice by slice only where it is 1.
+        channels: of an image; 1, or the k slices of a patch.
+        classes: what a network with classes is told of patches: the class of neighbours, and that of jumping slices.
         batch: slices at a time on an accelerator; a CPU takes one per thread.
         name: for messages.
         card: name, data, licences, training, losses: for people.
@@ -44,6 +50,7 @@ class SlicePrior:
     plane: str = "yx"
     window: str = "ct"
     channels: int = 1
+    classes: tuple[int, int] | None = None
     batch: int = 4
     name: str = "prior"
     card: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +73,22 @@ class SlicePrior:
         """Refuse a volume (z, y, x) whose slices the network cannot take, and noise levels it was not trained for."""
         self._check_sides(tuple(shape["zyx".index(axis)] for axis in self.plane))
         self._check_sigmas(*sigmas)
+
+    def check_single(self) -> None:
+        """Refuse a prior of patches where one of single slices is needed."""
+        if self.channels != 1:
+            raise CosliceError(
+                f"prior {self.name}: it denoises patches of {self.channels} slices, but single slices are needed; give "
+                "it to diffusionblend or diffusionblend++, or choose another prior."
+            )
+
+    def check_patches(self) -> None:
+        """Refuse a prior of single slices where one of patches is needed."""
+        if self.channels < 2:
+            raise CosliceError(
+                f"prior {self.name}: it denoises single slices, but a prior of patches is needed, such as ct3; "
+                "train one with: coslice train SCANS --slices 3."
+            )
 
     def _check_sides(self, sides: tuple[int, ...]) -> None:
         if min(sides) < self.stride:
@@ -91,7 +114,7 @@ class SlicePrior:
         Args:
             x: a volume (z, y, x), or images (b, c, h, w) of the prior's plane.
             sigma: noise level in the unit window; for images also one each, (b,).
-            label: (b,), for images and a network that is conditioned on a class.
+            label: (b,), for images: the class of a network that asks for one, or the mm between slices of patches.
 
         Raises:
             CosliceError: slices smaller than the stride, sigma outside what the network was trained for, a volume
@@ -101,11 +124,59 @@ class SlicePrior:
             return self._denoised_images(x, sigma, label)
         sigma = self._checked_volume(x, sigma)
 
-        @torch.no_grad()  # again: the switch is per thread
+        @torch.no_grad()  # the switch is per thread
         def denoise(out: Tensor, some: Tensor) -> None:
             out.copy_(self._denoised(some[:, None], sigma)[:, 0])
 
         return self._slice_by_slice(denoise, x)
+
+    @torch.no_grad()
+    def patches(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float) -> Tensor:
+        """Denoise x patch by patch, every slice by the one patch that answers for it.
+
+        Args:
+            x: a volume (z, y, x).
+            sigma: noise level in the unit window.
+            patches: which slices are seen together, as many as there are channels.
+            spacing: mm between neighbouring slices.
+
+        Raises:
+            CosliceError: as when denoising; patches of another number of slices.
+        """
+        if x.ndim != 3 or any(len(patch.slices) != self.channels for patch in patches):
+            raise CosliceError(
+                f"prior {self.name}: x of shape {tuple(x.shape)} and patches of {len(patches[0].slices)} slices were "
+                f"given, a volume (z, y, x) and patches of {self.channels} are needed."
+            )
+        self.check(tuple(x.shape), sigma)
+        order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
+        stack = x.permute(order)
+        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+        size = 1 if x.device.type == "cpu" else self.batch
+
+        @torch.no_grad()  # again: the switch is per thread
+        def denoise(some: Sequence[Patch]) -> None:
+            images = stack[torch.tensor([patch.slices for patch in some], device=x.device)]
+            denoised = self._denoised(images, sigma, self._position(some, spacing, x.device))
+            for patch, slices in zip(some, denoised, strict=True):
+                for place in patch.own:
+                    result[patch.slices[place]] = slices[place]
+
+        groups = [patches[i : i + size] for i in range(0, len(patches), size)]
+        if x.device.type == "cpu":
+            with one_each() as workers:
+                list(workers.map(denoise, groups))
+        else:
+            list(map(denoise, groups))
+        return result.permute([order.index(axis) for axis in range(3)])
+
+    def _position(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
+        if self.classes is not None:
+            told = [self.classes[patch.gap > 1] for patch in patches]
+            return torch.tensor(told, device=device)
+        if getattr(self.denoiser, "positions", False):
+            return torch.tensor([patch.gap * spacing for patch in patches], device=device)
+        return None
 
     def pull_back(self, x: Tensor, sigma: float, cotangent: Tensor) -> Tensor:
         """J^T cotangent with J = dD/dx at (x, sigma): how <cotangent, D(x, sigma)> changes with x.
@@ -140,7 +211,8 @@ class SlicePrior:
         if x.ndim != 3 or self.channels != 1 or (isinstance(sigma, Tensor) and sigma.ndim > 0):
             raise CosliceError(
                 f"prior {self.name}: x of shape {tuple(x.shape)} was given to a prior of {self.channels}-channel "
-                "images, which takes a volume (z, y, x) at one sigma if it has one channel, or images (b, c, h, w)."
+                "images, which takes a volume (z, y, x) at one sigma if it has one channel, or images (b, c, h, w); "
+                "a prior of patches is for diffusionblend and diffusionblend++."
             )
         self.check(tuple(x.shape), float(sigma))
         return float(sigma)

@@ -8,6 +8,7 @@ The metadata entry "coslice" is a JSON object:
     window                 the intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH"
     plane                  rows and columns of the images
     sigma_range            noise levels trained for
+    classes                of neighbouring slices and of jumping ones, of a prior of patches that has classes; or absent
     card                   name, data, licences, training, validation losses: for people
 
 A network is stored in the type it is to be computed in: those that coslice trains in bfloat16, imported ones in
@@ -38,6 +39,9 @@ from coslice.priors.slices import SlicePrior
 from coslice.volume import check_window
 
 __all__ = ["import_prior", "load_prior", "read_card", "save_prior"]
+
+_PUBLISHED_CLASSES = (1, 3)
+"""Of neighbouring and of jumping slices, in DiffusionBlend's released sampling code; its networks have 4."""
 
 
 def load_prior(name: str | Path, device: torch.device | str = "cpu") -> SlicePrior:
@@ -71,22 +75,29 @@ def import_prior(
     window: str = "ct",
     licence: str = "not stated",
     source: str = "not stated",
+    classes: tuple[int, int] | None = None,
 ) -> SlicePrior:
     """A published checkpoint as a prior, see `coslice.priors.published`.
+
+    One of several channels is a prior of patches. If it has classes, they stand for the distance between slices; which
+    is which, the weights do not tell.
 
     Args:
         path, format, config: as `read_published` takes them.
         plane, window: what the images were; the weights do not tell.
         licence, source: for the card.
+        classes: of neighbouring slices, and of jumping ones; None is 1 and 3, as DiffusionBlend's released code has it.
 
     Raises:
-        CosliceError: as `read_published`; a plane or window that is none.
+        CosliceError: as `read_published`; a plane or window that is none; classes that the network does not know.
     """
     check_window(window)
     if sorted(plane) not in (["x", "y"], ["x", "z"], ["y", "z"]):
         raise CosliceError(f'import: plane "{plane}" was given, two different axes of z, y, x are needed, as in yx.')
     published = read_published(path, format, config)
     denoiser = published.denoiser()
+    known, channels = _classes_known(denoiser), published.config.image_channels
+    told, noted = _classes_of_patches(classes, known, channels)
     card = {
         "name": Path(path).stem,
         "title": f"{published.family}, imported from {Path(path).name}",
@@ -94,7 +105,7 @@ def import_prior(
         "licence": licence,
         "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
         "image_size": published.image_size or "not stated",
-        "notes": list(published.notes),
+        "notes": [*published.notes, *noted],
     }
     return SlicePrior(
         denoiser=denoiser,
@@ -102,10 +113,42 @@ def import_prior(
         sigma_range=denoiser.sigma_range,
         plane=plane,
         window=window,
-        channels=published.config.image_channels,
+        channels=channels,
+        classes=told,
         name=Path(path).stem,
         card=card,
     )
+
+
+def _classes_known(denoiser: nn.Module) -> int:
+    return denoiser.classes if isinstance(denoiser, VPDenoiser) else 0
+
+
+def _classes_of_patches(
+    chosen: tuple[int, int] | None, known: int, channels: int
+) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """The classes of neighbouring and of jumping slices, and a note on where they are from."""
+    if chosen is not None:
+        _check_classes(chosen, known, channels)
+        return chosen, (f"Neighbouring slices are of class {chosen[0]}, jumping ones of {chosen[1]}, as was chosen.",)
+    if not known or channels < 2:
+        return None, ()
+    if known <= max(_PUBLISHED_CLASSES):
+        return None, (f"Which of its {known} classes neighbouring and jumping slices have, was not told.",)
+    near, far = _PUBLISHED_CLASSES
+    published = f"Neighbouring slices are of class {near}, jumping ones of {far}, as in DiffusionBlend's released code."
+    return _PUBLISHED_CLASSES, (published,)
+
+
+def _check_classes(classes: tuple[int, int], known: int, channels: int) -> None:
+    if not known or channels < 2:
+        lacking = "no classes" if not known else "images of one channel"
+        raise CosliceError(f"import: classes {classes} were given, but the network has {lacking}; leave them out.")
+    if len(classes) != 2 or not all(isinstance(one, int) and 0 <= one < known for one in classes):
+        raise CosliceError(
+            f"import: classes {classes} were given, but two of 0 to {known - 1} are needed: that of neighbouring "
+            "slices and that of jumping ones."
+        )
 
 
 def save_prior(path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.float32) -> None:
@@ -126,7 +169,7 @@ def save_prior(path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.f
         "plane": prior.plane,
         "sigma_range": list(prior.sigma_range),
         "card": prior.card,
-    }
+    } | ({} if prior.classes is None else {"classes": list(prior.classes)})
     weights = {
         key: (value.to(dtype) if value.is_floating_point() else value).detach().contiguous()
         for key, value in network.state_dict().items()
@@ -149,10 +192,11 @@ def read_card(name: str | Path) -> dict[str, Any]:
         prior = import_prior(path)
         network: Any = prior.network
         told = {"network": type(network).__name__, "window": prior.window, "plane": prior.plane}
+        told |= {} if prior.classes is None else {"classes": list(prior.classes)}
         return {**prior.card, **told, "sigma_range": list(prior.sigma_range), "config": network.config.to_dict()}
     card = described["card"]
-    keys = ("network", "window", "plane", "sigma_range", "config")
-    return {"name": path.stem, **card, **{key: described[key] for key in keys}}
+    keys = ("network", "window", "plane", "sigma_range", "config", "classes")
+    return {"name": path.stem, **card, **{key: described[key] for key in keys if key in described}}
 
 
 def _description(path: Path) -> dict[str, Any] | None:
@@ -184,6 +228,9 @@ def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePr
         network: Any = network_class(config)
         network.load_state_dict(weights)
         denoiser = _denoiser(network, described["denoiser"], tuple(described["sigma_range"]))
+        classes = tuple(described["classes"]) if "classes" in described else None
+        if classes is not None:
+            _check_classes(classes, _classes_known(denoiser), config.image_channels)
         prior = SlicePrior(
             denoiser=denoiser,
             stride=config.stride,
@@ -191,6 +238,7 @@ def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePr
             plane=described["plane"],
             window=described["window"],
             channels=config.image_channels,
+            classes=classes,
             name=name,
             card=described["card"],
         )

@@ -27,6 +27,8 @@ class Problem:
         unit: what published operators call 1, in units of A: the width of a voxel in mm for CT, where they count
             lengths in voxels and A in mm.
         noise: standard deviation of the noise in y, in units of y; 0 where there is none or it is not known.
+        spacing: (dz, dy, dx) of the voxels in mm.
+        key: the task's, for networks that know certain tasks only, see `Acquisition.key`; "" where it has none.
     """
 
     kind: str
@@ -38,3 +40,5 @@ class Problem:
     description: str
     unit: float = 1.0
     noise: float = 0.0
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    key: str = ""

@@ -13,10 +13,10 @@ from coslice.training.ranks import Ranks
 from coslice.training.recipe import Recipe
 from coslice.volume import CT_WINDOW
 
-__all__ = ["card", "card_page", "hardware"]
+__all__ = ["Table", "card", "card_page", "hardware"]
 
-Table = dict[str, dict[float, float]]
-"""{"128 px": {sigma: RMSE in units of the window}}."""
+Table = dict[str, dict[str, float]]
+"""{"128 px": {sigma or task: RMSE in units of the window}}."""
 
 
 def hardware(device: torch.device, ranks: Ranks) -> str:
@@ -50,10 +50,11 @@ def card(
         table: validation RMSE.
         width: of the averaged weights.
     """
-    rows = {size: {f"{sigma:g}": round(rmse, 6) for sigma, rmse in row.items()} for size, row in table.items()}
+    rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
     told: dict[str, Any] = {
         "name": name,
-        "title": f"{pack.scans[0].modality}, plane {pack.plane}",
+        "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(recipe.patches.slices)}"
+        + (", FBP-UNet" if recipe.supervised else ""),
         "data": pack.summary(),
         "licence": recipe.data.licence,
         "credit": recipe.data.credit or pack.credits,
@@ -74,11 +75,11 @@ def card_page(told: dict[str, Any]) -> str:
     """The card as Markdown."""
     data, recipe = told["data"], told["recipe"]
     facts = {
-        "what": f"a denoiser D(x, sigma) of single slices, plane {data['plane']}, window {data['window']} as [0, 1]",
+        "what": f"{_kind(told)}, plane {data['plane']}, window {data['window']} as [0, 1]",
         "pixels": f"{_range(data['pixel_mm'])} mm as stored, slices {_range(data['slice_mm'])} mm apart; "
         f"trained on images of {', '.join(sorted({str(view['side']) for view in recipe['views']}, key=int))} pixels "
-        f"at zooms {min(v['scale'][0] for v in recipe['views']):g} to {max(v['scale'][1] for v in recipe['views']):g}",
-        "sigma": f"{recipe['sigma']['lowest']:g} to {recipe['sigma']['highest']:g}",
+        + ("of whole slices" if "tasks" in told else f"at zooms {_zooms(recipe['views'])}"),
+        **_conditions(told),
         "data": f"{data['slices']:,} slices of {data['scans']} scans ({data['modality']})",
         "licence of the data": told["licence"] or "not stated",
         "credit": told["credit"] or "not stated",
@@ -93,16 +94,55 @@ def card_page(told: dict[str, Any]) -> str:
         rows, unit = told["validation_rmse_hu"], "HU"
     count = len(told["validated_on"])
     where = f"{count} scan{'s' * (count > 1)} held out" if count else "training scans, since none was held out"
-    sigmas = list(next(iter(rows.values()), {}))
-    lines += ["", f"**Denoising error** on slices of {where}, root mean square in {unit}:", ""]
-    lines += [f"| sigma | {' | '.join(sigmas)} |", "|---" * (len(sigmas) + 1) + "|"]
-    lines += [f"| {size} | {' | '.join(f'{row[s]:.4g}' for s in sigmas)} |" for size, row in rows.items()]
+    keys, what, first = list(next(iter(rows.values()), {})), "Denoising error", "sigma"
+    if "tasks" in told:
+        what, first = "Error", "task"
+        span = CT_WINDOW.high - CT_WINDOW.low if unit == "HU" else 1.0
+        for size, row in told["validation_rmse_analytic"].items():
+            rows = {**rows, f"{size}, analytic": {key: rmse * span for key, rmse in row.items()}}
+    lines += ["", f"**{what}** on slices of {where}, root mean square in {unit}:", ""]
+    lines += [f"| {first} | {' | '.join(keys)} |", "|---" * (len(keys) + 1) + "|"]
+    lines += [f"| {size} | {' | '.join(f'{row[key]:.4g}' for key in keys)} |" for size, row in rows.items()]
     lines += [
         "",
         "The recipe is in the metadata of the weights. Not for diagnosis: a prior fills in what a measurement",
     ]
     lines += ["leaves open, and may fill in wrongly what was not among its training data.", ""]
     return "\n".join(lines)
+
+
+def _as_patches(slices: int) -> str:
+    return f", patches of {slices}" if slices > 1 else ""
+
+
+def _kind(told: dict[str, Any]) -> str:
+    """What the denoiser takes; of patches, with the distances its slices had in training."""
+    if "tasks" in told:
+        return "an FBP-UNet D(b, s): what is behind an analytic reconstruction b of a task, slice by slice"
+    patches, (low, high) = told["recipe"]["patches"], told["data"]["slice_mm"]
+    slices, jump = patches["slices"], patches["jump"]
+    if slices == 1:
+        return "a denoiser D(x, sigma) of single slices"
+    apart = _range([low * (slices if jump == 1 else 1), high * (slices if jump > 0 else 1)])
+    sort = "neighbours" if jump == 0 else f"{slices} apart" if jump == 1 else f"neighbours or {slices} apart"
+    return f"a denoiser D(x, sigma, d) of patches of {slices} slices ({sort}), d = {apart} mm from one to the next"
+
+
+def _conditions(told: dict[str, Any]) -> dict[str, str]:
+    """What D's label says."""
+    if "tasks" in told:
+        levels = ", ".join(f"{task} ({level:g})" for task, level in told["tasks"].items())
+        return {"tasks, and s": f"{levels}; s is the root mean square error of b in training"}
+    sigma = told["recipe"]["sigma"]
+    return {"sigma": f"{sigma['lowest']:g} to {sigma['highest']:g}"}
+
+
+def _zooms(views: list[dict[str, Any]]) -> str:
+    def ends(key: str) -> list[float]:
+        return [min(view[key][0] for view in views), max(view[key][1] for view in views)]
+
+    zooms, stretches = (" to ".join(f"{end:g}" for end in ends(key)) for key in ("scale", "stretch"))
+    return zooms if ends("stretch") == [1, 1] else f"{zooms}, rows stretched by {stretches} besides"
 
 
 def _range(ends: list[float]) -> str:

@@ -2,8 +2,8 @@
 
     ln sigma_i = ln median + spread * s_i, clamped,     s_i and the noise n_i from counter-based draws
 
-so a rank can draw its share of a step, a resumed run its next step, and a thread a step ahead of time, and all get
-what an uninterrupted run in one process gets.
+(but for a stream that has its own corruption), so a rank can draw its share of a step, a resumed run its next step, and
+a thread a step ahead of time, and all get what an uninterrupted run in one process gets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from coslice.noise import Key, standard_normal
 from coslice.training.ranks import ALONE, Ranks
 from coslice.training.recipe import Sigmas
 
-__all__ = ["Batch", "Feed", "Stream"]
+__all__ = ["Batch", "Corrupting", "Feed", "Stream"]
 
 
 class Stream(Protocol):
@@ -33,6 +33,15 @@ class Stream(Protocol):
 
     def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor: ...
 
+    def distances(self, step: int, first: int, count: int) -> Tensor: ...
+
+
+@runtime_checkable
+class Corrupting(Protocol):
+    """A stream that says itself what its images are corrupted by; `coslice.training.supervised.PairStream` is one."""
+
+    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor]: ...
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -40,19 +49,24 @@ class Batch:
 
     Attributes:
         total: images of the step, over all ranks.
-        images: (n, 1, side, side), in the unit window.
+        images: (n, slices, side, side), in the unit window.
         sigma: (n,), noise levels.
-        noise: standard normal, like `images`.
+        noise: standard normal, or as the stream has it, like `images`.
+        distance: (n,), mm between the slices of an image.
     """
 
     total: int
     images: Tensor
     sigma: Tensor
     noise: Tensor
+    distance: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.images, self.sigma, self.noise, self.distance
 
     def to(self, device: torch.device) -> Batch:
-        moved = (part.to(device, non_blocking=True) for part in (self.images, self.sigma, self.noise))
-        return Batch(self.total, *moved)
+        return Batch(self.total, *(part.to(device, non_blocking=True) for part in self.tensors))
 
 
 class Feed:
@@ -106,19 +120,22 @@ class Feed:
         pieces = [piece.result() for piece in self._ahead.pop(step)]
         if len(pieces) == 1:
             return pieces[0]
-        parts = (torch.cat([getattr(piece, name) for piece in pieces]) for name in ("images", "sigma", "noise"))
+        parts = (torch.cat(parts) for parts in zip(*(piece.tensors for piece in pieces), strict=True))
         return Batch(pieces[0].total, *(part.pin_memory() if self._pinned else part for part in parts))
 
     def draw(self, step: int, first: int, count: int) -> Batch:
         """Items first..first+count-1 of step number `step`."""
         total = self.stream.images(step, self.batch)
         images = self.stream.batch(step, self.batch, first, count)
+        distance = self.stream.distances(step, first, count)
+        if isinstance(self.stream, Corrupting):
+            return Batch(total, images, *self.stream.corruption(step, first, images), distance)
         normal = standard_normal(Key(self.seed, step, "sigma"), 0, (total,))[first : first + count]
         sigma = (math.log(self.sigmas.median) + self.sigmas.spread * normal).exp()
         noise = torch.empty_like(images)
         for i, plane in enumerate(noise):
             plane.copy_(standard_normal(Key(self.seed, step, "train"), first + i, tuple(plane.shape)))
-        return Batch(total, images, sigma.clamp(self.sigmas.lowest, self.sigmas.highest), noise)
+        return Batch(total, images, sigma.clamp(self.sigmas.lowest, self.sigmas.highest), noise, distance)
 
     def _ordered(self, workers: ThreadPoolExecutor, step: int) -> list[Future[Batch]]:
         first, count = self.ranks.share(self.stream.images(step, self.batch))

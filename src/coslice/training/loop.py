@@ -35,7 +35,7 @@ from coslice.training.average import Average
 from coslice.training.feed import Batch, Feed, Stream
 from coslice.training.optimisers import Each, clip_, relative_rate, steps_of
 from coslice.training.ranks import ALONE, Ranks
-from coslice.training.recipe import NETWORK, Recipe
+from coslice.training.recipe import Recipe, shape
 
 __all__ = ["BANDS", "Trainer", "Turn"]
 
@@ -189,7 +189,7 @@ class Trainer:
             return [torch.zeros_like(parameter) for parameter in self.parameters], batch.sigma
         # Views of fewer, larger images are cut into as many parts as the others.
         size = max(1, round(self._micro * batch.total / self.recipe.batch))
-        parts = [Batch(batch.total, *part) for part in zip(*(x.split(size) for x in _tensors(batch)), strict=True)]
+        parts = [Batch(batch.total, *part) for part in zip(*(x.split(size) for x in batch.tensors), strict=True)]
         gradients, losses = None, []
         for gradient, loss in self.each(self._gradient, parts):
             losses.append(loss)
@@ -206,7 +206,7 @@ class Trainer:
         images = part.images.contiguous(memory_format=torch.channels_last)
         low = self.dtype == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
-            losses = denoiser.loss(images, part.sigma, part.noise)
+            losses = denoiser.loss(images, part.sigma, part.noise, part.distance)
         return list(torch.autograd.grad(losses.sum() / part.total, self.parameters)), losses.detach()
 
 
@@ -214,7 +214,7 @@ def fresh(recipe: Recipe) -> UNet:
     """The untrained network of `recipe`, the same for the same seed, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return UNet(recipe.network or NETWORK)
+        return UNet(recipe.network or shape(recipe.patches.slices))
 
 
 def common_side(recipe: Recipe) -> int:
@@ -233,7 +233,3 @@ def measured(stream: Stream, batch: int, steps: int = 16) -> tuple[float, float]
         total, squares, count = total + float(images.sum()), squares + float((images**2).sum()), count + images.numel()
     mean = total / count
     return round(mean, 3), max(round(math.sqrt(max(squares / count - mean**2, 0.0)), 3), 0.001)
-
-
-def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    return batch.images, batch.sigma, batch.noise

@@ -11,18 +11,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
-from coslice.networks.unet import UNet
+from coslice.networks.unet import UNet, for_patches
 from coslice.training.checkpoint import has_checkpoint
 from coslice.training.loop import measured
 from coslice.training.pack import Pack, check_scans, is_pack, known_scans, make_pack, open_pack
+from coslice.training.pairs import check_pairs, make_pairs
 from coslice.training.ranks import Ranks
-from coslice.training.recipe import MAY_CHANGE, NETWORK, Recipe, differences, overlay
-from coslice.training.slices import SliceStream, default_views
+from coslice.training.recipe import MAY_CHANGE, Recipe, differences, overlay, shape
+from coslice.training.slices import SliceStream, View, default_views
+from coslice.training.supervised import PairStream, views_of
 from coslice.training.watch import Listener
 
-__all__ = ["claim", "fingerprint", "load_initial", "packed", "resolved", "settle", "stored_recipe"]
+__all__ = ["claim", "fed", "fingerprint", "load_initial", "packed", "resolved", "settle", "stored_recipe"]
 
 
 def settle(out: Path, places: Sequence[Path], explicit: Mapping[str, Any]) -> Recipe:
@@ -45,25 +49,29 @@ def settle(out: Path, places: Sequence[Path], explicit: Mapping[str, Any]) -> Re
     return recipe
 
 
-def load_initial(name: str) -> EDMDenoiser:
-    """The denoiser of a prior that a run can start from.
+def load_initial(name: str, slices: int) -> EDMDenoiser:
+    """The denoiser of a prior that a run can start from; of single slices, made one of patches where these are wanted.
 
     Raises:
-        CosliceError: no such prior, or one that is not of this training's kind.
+        CosliceError: no such prior, one that is not of this training's kind, or one of other patches.
     """
     from coslice.priors import load_prior
 
     denoiser = load_prior(name).denoiser
     if not isinstance(denoiser, EDMDenoiser) or not isinstance(denoiser.network, UNet):
         raise CosliceError(f'train: --init "{name}" is no U-Net that coslice trained; give one that is.')
-    denoiser.network.float().requires_grad_(True)
-    return denoiser
+    had = denoiser.network.config.image_channels
+    if had not in (1, slices):
+        raise CosliceError(
+            f'train: --init "{name}" is of {had} slices to an image, but {slices} were asked for; '
+            "give it one slice or as many."
+        )
+    network = denoiser.network if had == slices else for_patches(denoiser.network, slices)
+    return EDMDenoiser(network.float().requires_grad_(True), denoiser.data_mean, denoiser.data_std)
 
 
-def resolved(
-    recipe: Recipe, pack: Pack, names: tuple[str, ...], initial: EDMDenoiser | None
-) -> tuple[Recipe, SliceStream]:
-    """The recipe with what was left to be found out, and its stream."""
+def resolved(recipe: Recipe, pack: Pack, initial: EDMDenoiser | None) -> Recipe:
+    """The recipe with its network and views, where these were left to be found out; checked against the pack."""
     if (recipe.data.plane, recipe.data.window) != (pack.plane, pack.window):
         raise CosliceError(
             f"train: plane {recipe.data.plane} and window {recipe.data.window} were asked for, but the pack in "
@@ -77,19 +85,60 @@ def resolved(
                 "leave out network, or start without --init."
             )
         recipe = replace(recipe, network=initial.network.config, data_mean=initial.data_mean, data_std=initial.data_std)
-    network = recipe.network or NETWORK
-    views = recipe.views or default_views(pack)
+    network = recipe.network or shape(recipe.patches.slices)
+    views = _views(recipe, pack)
     for view in views:
         if view.side % network.stride:
             raise CosliceError(
                 f"train: a view of {view.side} pixels was asked for, but sides must be multiples of the network's "
                 f"stride {network.stride}; change views.side or network."
             )
-    stream = SliceStream(pack, names, views, recipe.augment, recipe.seed)
+    return replace(recipe, network=network, views=views)
+
+
+def _views(recipe: Recipe, pack: Pack) -> tuple[View, ...]:
+    if not recipe.supervised:
+        return recipe.views or default_views(pack)
+    check_pairs(pack, recipe.supervised.tasks)
+    sizes = recipe.supervised.sizes or sorted({view.side for view in recipe.views or default_views(pack)})
+    views = recipe.views or views_of(sizes)
+    if {view.side for view in views} != set(sizes):
+        raise CosliceError(
+            f"train: supervised.sizes {', '.join(map(str, sizes))} were asked for, but views of other sides; "
+            "leave out the one or the other."
+        )
+    return views
+
+
+def fed(
+    recipe: Recipe,
+    pack: Pack,
+    names: tuple[str, ...],
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    listener: Listener,
+) -> tuple[Recipe, SliceStream | PairStream]:
+    """A resolved recipe with mean and deviation of its images, and their stream; pairs are simulated before."""
+    assert recipe.views
+    stream: SliceStream | PairStream
+    if recipe.supervised:
+        sizes = sorted({view.side for view in recipe.views})
+        if not ranks.writes:
+            ranks.wait()  # What the first has made, the others find.
+        elif not has_checkpoint(out):
+            # Written before the hours of simulating, so that the folder is known to be a run's.
+            recipe.save(out / "run.yaml")
+        pairs = make_pairs(pack, recipe.supervised.tasks, sizes, out / "pairs", device, listener.simulating)
+        if ranks.writes:
+            ranks.wait()
+        stream = PairStream(pairs, names, recipe.views, recipe.seed)
+    else:
+        stream = SliceStream(pack, names, recipe.views, recipe.augment, recipe.seed, recipe.patches)
     if recipe.data_mean is None or recipe.data_std is None:
         mean, std = measured(stream, recipe.batch)
         recipe = replace(recipe, data_mean=mean, data_std=std)
-    return replace(recipe, network=network, views=tuple(views)), stream
+    return recipe, stream
 
 
 def packed(recipe: Recipe, places: Sequence[Path], out: Path, ranks: Ranks, listener: Listener) -> Pack:
@@ -130,7 +179,11 @@ def _opened(place: Path, out: Path) -> Pack:
 def claim(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise CosliceError(f"{out} is a file, but a folder is needed for the run; choose another name.")
-    if out.is_dir() and not (out / "run.yaml").is_file() and {path.name for path in out.iterdir()} - {"slices"}:
+    if (
+        out.is_dir()
+        and not (out / "run.yaml").is_file()
+        and {path.name for path in out.iterdir()} - {"slices", "pairs"}
+    ):
         raise CosliceError(f"The folder {out} holds something that is no training run; choose another one for --out.")
 
 

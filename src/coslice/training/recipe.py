@@ -17,7 +17,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ import yaml
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
-from coslice.training.slices import Augment, View
+from coslice.training.slices import Augment, Patches, View
 
 __all__ = [
     "MAY_CHANGE",
@@ -37,12 +37,20 @@ __all__ = [
     "Recipe",
     "Schedule",
     "Sigmas",
+    "Supervised",
     "differences",
     "overlay",
+    "shape",
 ]
 
 NETWORK = UNetConfig(blocks=1)
 """The shape of a network when nothing else is asked for."""
+
+
+def shape(slices: int) -> UNetConfig:
+    """The shape of a network of images of so many slices, when nothing else is asked for."""
+    return replace(NETWORK, image_channels=slices, positions=slices > 1)
+
 
 MAY_CHANGE = ("images", "data.licence", "data.credit", "data.strict")
 """What a resumed run may be given anew: its length, and what nothing is computed from."""
@@ -163,6 +171,26 @@ class Sigmas:
 
 
 @dataclass(frozen=True)
+class Supervised:
+    """Training on pairs of analytic reconstructions and the truth, instead of on noise: FBP-UNet.
+
+    Attributes:
+        tasks: keys, see `coslice.tasks.keys.acquisition_of`.
+        sizes: sides of the slices, in pixels; None: as the views of the pack have them.
+    """
+
+    tasks: tuple[str, ...]
+    sizes: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        good = bool(self.tasks) and len(set(self.tasks)) == len(self.tasks)
+        _need(good, "supervised.tasks", self.tasks, "one or more different tasks, as svct-parallel-8")
+        sizes = self.sizes
+        good = sizes is None or (len(set(sizes)) == len(sizes) > 0 and min(sizes) >= 32)
+        _need(good, "supervised.sizes", sizes, "one or more different sides of at least 32 pixels")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything a training run is made of, besides its scans and its machine.
 
@@ -175,7 +203,10 @@ class Recipe:
         init: prior whose weights the run starts from; its architecture is taken too.
         data_mean, data_std: of the training images in the unit window; None: measured from the first batches.
         network: its shape; None: that of `init`, or `NETWORK`.
-        views: kinds of batches; None: by the size of the slices (`coslice.training.slices.default_views`).
+        patches: slices to an image; more than one makes a prior of patches, as DiffusionBlend needs it.
+        supervised: the tasks of an FBP-UNet; None: a diffusion prior. `sigma` and `augment` have no say in it.
+        views: kinds of batches; None: by the size of the slices (`coslice.training.slices.default_views`), or of
+            `supervised.sizes`.
     """
 
     images: int = 300_000
@@ -190,6 +221,8 @@ class Recipe:
     network: UNetConfig | None = None
     views: tuple[View, ...] | None = None
     augment: Augment = field(default_factory=Augment)
+    patches: Patches = field(default_factory=Patches)
+    supervised: Supervised | None = None
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     averages: Averages = field(default_factory=Averages)
@@ -202,7 +235,10 @@ class Recipe:
         _need(self.precision in ("auto", "bf16", "f32"), "precision", self.precision, "auto, bf16 or f32")
         _need(0 <= self.seed < 2**63, "seed", self.seed, "at least 0")
         _need(self.data_std is None or self.data_std > 0, "data_std", self.data_std, "above 0")
+        slices = self.network.image_channels if self.network else self.patches.slices
+        _need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         _need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
+        _need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
 
     def to_dict(self) -> dict[str, Any]:
         """As `from_dict` reads it, of dicts, lists and plain values only."""

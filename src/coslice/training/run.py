@@ -2,6 +2,7 @@
 
     DIR/run.yaml          the recipe
     DIR/slices/           the scans as a pack (`coslice.training.pack`), unless a pack was given
+    DIR/pairs/            of a supervised run, the simulated reconstructions (`coslice.training.pairs`)
     DIR/checkpoint.pt     the state, and checkpoint.previous.pt the one before
     DIR/log.jsonl         a line per record; tensorboard/ the same as curves
     DIR/samples/          pictures of what the averaged weights can do
@@ -23,21 +24,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import atomic, output_folder
 from coslice.networks.edm import EDMDenoiser
-from coslice.training.card import card, card_page, hardware
+from coslice.training.card import Table, card, card_page, hardware
 from coslice.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from coslice.training.loop import Trainer, common_side
 from coslice.training.pack import Pack, split
-from coslice.training.preparation import claim, fingerprint, load_initial, packed, resolved, stored_recipe
+from coslice.training.preparation import claim, fed, fingerprint, load_initial, packed, resolved, stored_recipe
 from coslice.training.ranks import Ranks, joined
 from coslice.training.recipe import Recipe
-from coslice.training.watch import SIGMAS, Journal, Listener, Meter, overall, picture, save_picture, validate
+from coslice.training.slices import SliceStream
+from coslice.training.supervised import PairStream, analytic_errors, errors, panel
+from coslice.training.watch import SIGMAS, Examples, Journal, Listener, Meter, overall, picture, save_picture, validate
 
 __all__ = ["Outcome", "Pace", "train"]
 
@@ -110,14 +113,15 @@ def train(
     claim(out)
     if has_checkpoint(out):
         recipe = stored_recipe(out, recipe.to_dict())
-    initial = load_initial(recipe.init) if recipe.init and not has_checkpoint(out) else None
+    initial = load_initial(recipe.init, recipe.patches.slices) if recipe.init and not has_checkpoint(out) else None
     with joined() as ranks:
         listener = listener if listener and ranks.writes else Listener()
         if where.type != "cpu" and ranks.size > 1:
             where = torch.device(where.type, ranks.local)
         with output_folder(out, overwrite=True) if ranks.writes else nullcontext():
             slices = packed(recipe, places, out, ranks, listener)
-            run = _Run(recipe, slices, out, ranks, pace, listener, initial, where, compiled)
+            kind = _SupervisedRun if recipe.supervised else _Run
+            run = kind(recipe, slices, out, ranks, pace, listener, initial, where, compiled)
             return run.go(began + 60 * minutes if minutes is not None else float("inf"))
 
 
@@ -141,20 +145,20 @@ class _Run:
         stored, notice = load_checkpoint(out)
         if notice:
             listener.note(notice)
-        self.recipe, self.stream = resolved(recipe, pack, names, initial)
+        self.scans = fingerprint(pack)
+        if stored and stored["scans"] != self.scans:
+            raise CosliceError(
+                f"{out} was begun on other scans than those given now; give the same, "
+                f"or start a new run from what it has learned, with --init {out / 'prior.safetensors'}."
+            )
+        self.recipe, self.stream = fed(resolved(recipe, pack, initial), pack, names, out, device, ranks, listener)
         self.held_out, self.names = held_out, names
         network = initial.network if initial else None
         self.trainer = Trainer(self.recipe, self.stream, device, ranks, compiled, network)
-        self.scans = fingerprint(pack)
         self.machine = hardware(device, ranks)
         self.seconds = 0.0
         self.meter = Meter()
         if stored:
-            if stored["scans"] != self.scans:
-                raise CosliceError(
-                    f"{out} was begun on other scans than those given now; give the same, "
-                    f"or start a new run from what it has learned, with --init {out / 'prior.safetensors'}."
-                )
             self.trainer.load(stored)
             self.seconds, self.meter = stored["seconds"], Meter(stored["meter"])
         ranks.agree(f"{self.trainer.images} {self.scans} {self.recipe}", "the checkpoint, recipe or pack")
@@ -178,9 +182,11 @@ class _Run:
                 prior = None
                 if self.ranks.writes and reason in ("finished", "minutes"):
                     best, table = self._validate(journal)
+                    examples = self.examples
                     if reason == "finished":
-                        table = self._measured(best, self._examples(4 * self.pace.examples))
-                    prior = self._export(best, table)
+                        examples = self._examples(4 * self.pace.examples)
+                        table = self._measured(best, examples)
+                    prior = self._export(best, table, self._more(examples))
             finally:
                 if journal:
                     journal.close()
@@ -223,7 +229,7 @@ class _Run:
         more = {"recipe": self.recipe.to_dict(), "scans": self.scans, "seconds": self.seconds}
         save_checkpoint(self.out, {**self.trainer.state(), **more, "meter": self.meter.state()})
 
-    def _validate(self, journal: Journal | None) -> tuple[int, dict[str, dict[float, float]]]:
+    def _validate(self, journal: Journal | None) -> tuple[int, Table]:
         """Measure the averages, log them with a picture of the best, and return its number and its table."""
         trainer = self.trainer
         tables = [self._measured(i, self.examples) for i in range(len(trainer.averages))]
@@ -231,38 +237,54 @@ class _Run:
         widths = [f"{average.width:g}" for average in trainer.averages]
         record: dict[str, Any] = {"images": trainer.images, "best": widths[best], "validation": {}}
         for width, table in zip(widths, tables, strict=True):
-            rows = {size: {f"{s:g}": round(rmse, 6) for s, rmse in row.items()} for size, row in table.items()}
+            rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
             record["validation"][width] = {"overall": round(overall(table), 6), **rows}
+        record |= self._more(self.examples)
         if journal:
-            examples = self.examples[f"{common_side(self.recipe)} px"]
-            chosen = examples[torch.linspace(0, len(examples) - 1, min(3, len(examples))).long()]
-            highest = min(self.recipe.sigma.highest, 5.0)
-            denoiser = trainer.averaged(best)
-            upwards = self.pack.plane.startswith("z")  # people expect heads up
-            grey = picture(denoiser, chosen, denoiser.data_mean, highest, trainer.each, trainer.dtype, upwards)
+            grey = self._picture(trainer.averaged(best))
             save_picture(self.out / "samples" / f"{trainer.images:09d}.png", grey)
             journal.show("samples", grey, trainer.images)
             journal.write(record)
         self.listener.record(record)
         return best, tables[best]
 
-    def _measured(self, index: int, examples: dict[str, Tensor]) -> dict[str, dict[float, float]]:
-        """Validation errors of average number `index`, by size of image and sigma."""
-        trainer, denoiser = self.trainer, self.trainer.averaged(index)
-        sigmas = [sigma for sigma in SIGMAS if self.recipe.sigma.lowest <= sigma <= self.recipe.sigma.highest]
-        return {size: validate(denoiser, x, sigmas, trainer.each, trainer.dtype) for size, x in examples.items()}
+    def _picture(self, denoiser: EDMDenoiser) -> np.ndarray:
+        trainer, examples = self.trainer, self.examples[f"{common_side(self.recipe)} px"]
+        chosen = _spread(len(examples.images))
+        highest = min(self.recipe.sigma.highest, 5.0)
+        upwards = self.pack.plane.startswith("z")  # people expect heads up
+        shown = Examples(examples.images[chosen], examples.distances[chosen])
+        return picture(denoiser, shown, denoiser.data_mean, highest, trainer.each, trainer.dtype, upwards)
 
-    def _examples(self, count: int) -> dict[str, Tensor]:
+    def _measured(self, index: int, examples: dict[str, Any]) -> Table:
+        """Validation errors of average number `index`, by size of image and sigma."""
+        trainer, denoiser, low, high = self.trainer, self.trainer.averaged(index), *self._sigma_range()
+        sigmas = [sigma for sigma in SIGMAS if low <= sigma <= high]
+        tables = {size: validate(denoiser, x, sigmas, trainer.each, trainer.dtype) for size, x in examples.items()}
+        return {size: {f"{sigma:g}": rmse for sigma, rmse in row.items()} for size, row in tables.items()}
+
+    def _counts(self, count: int) -> dict[int, int]:
         """`count` slices to validate on of the smallest size of image, and of larger ones as many as cost the same."""
         sides = sorted({view.side for view in self.stream.views})
-        counts = [max(2, round(count * (sides[0] / side) ** 2)) for side in sides]
-        names = self.held_out or self.names
-        return {f"{s} px": self.stream.validation(names, n, s) for s, n in zip(sides, counts, strict=True)}
+        return {side: max(2, round(count * (sides[0] / side) ** 2)) for side in sides}
 
-    def _export(self, best: int, table: dict[str, dict[float, float]]) -> Path:
+    def _examples(self, count: int) -> dict[str, Any]:
+        """By size, what to validate on; `count` slices of the smallest."""
+        assert isinstance(self.stream, SliceStream)
+        names, counts = self.held_out or self.names, self._counts(count)
+        return {f"{side} px": Examples(*self.stream.validation(names, n, side)) for side, n in counts.items()}
+
+    def _more(self, examples: dict[str, Any]) -> dict[str, Any]:
+        """What log and card say besides."""
+        return {}
+
+    def _sigma_range(self) -> tuple[float, float]:
+        return self.recipe.sigma.lowest, self.recipe.sigma.highest
+
+    def _export(self, best: int, table: Table, more: dict[str, Any]) -> Path:
         from coslice.priors import SlicePrior, save_prior
 
-        trainer, sigma = self.trainer, self.recipe.sigma
+        trainer = self.trainer
         progress = {
             "images": trainer.images,
             "steps": trainer.steps,
@@ -270,14 +292,15 @@ class _Run:
             "hardware": self.machine,
         }
         width = trainer.averages[best].width
-        told = card(self.out.resolve().name, self.recipe, self.pack, self.held_out, progress, table, width)
+        told = card(self.out.resolve().name, self.recipe, self.pack, self.held_out, progress, table, width) | more
         path = self.out / "prior.safetensors"
         prior = SlicePrior(
             denoiser=trainer.averaged(best),
             stride=self.recipe.network.stride if self.recipe.network else 1,
-            sigma_range=(sigma.lowest, sigma.highest),
+            sigma_range=self._sigma_range(),
             plane=self.pack.plane,
             window=self.pack.window,
+            channels=self.recipe.patches.slices,
             name=told["name"],
             card=told,
         )
@@ -289,9 +312,11 @@ class _Run:
     def _say_hello(self) -> None:
         summary, trainer = self.pack.summary(), self.trainer
         count = sum(parameter.numel() for parameter in trainer.parameters)
+        patches = self.recipe.patches.slices
+        as_patches = f", as patches of {patches}" if patches > 1 else ""
         self.listener.note(
             f"{len(self.stream):,} slices of {len(self.names)} scans to train on, "
-            f"{len(self.held_out)} scans held out; plane {summary['plane']}, window {summary['window']}"
+            f"{len(self.held_out)} scans held out; plane {summary['plane']}, window {summary['window']}{as_patches}"
         )
         if not self.held_out:
             self.listener.note("There is only one scan, so validation is on the scan trained on.")
@@ -300,8 +325,42 @@ class _Run:
             f"{type(trainer.network).__name__} of {count / 1e6:.1f} M parameters, {self.recipe.optimiser.name}, "
             f"{words}, on {self.machine}"
         )
+        for task, level in self._more({}).get("tasks", {}).items():
+            self.listener.note(f"{task}: analytic reconstructions to learn from, wrong by {level:g} (root mean square)")
         if trainer.images:
             self.listener.note(f"Going on at {trainer.images:,} of {self.recipe.images:,} images.")
+
+
+class _SupervisedRun(_Run):
+    """A run on pairs: what is measured and shown is what it makes of analytic reconstructions."""
+
+    def _picture(self, denoiser: EDMDenoiser) -> np.ndarray:
+        trainer, examples = self.trainer, self.examples[f"{common_side(self.recipe)} px"]
+        chosen = _spread(len(next(iter(examples.values())).truth))
+        return panel(denoiser, {task: x.only(chosen) for task, x in examples.items()}, trainer.each, trainer.dtype)
+
+    def _measured(self, index: int, examples: dict[str, Any]) -> Table:
+        """Validation errors of average number `index`, by size of image and task."""
+        return errors(self.trainer.averaged(index), examples, self.trainer.each, self.trainer.dtype)
+
+    def _examples(self, count: int) -> dict[str, Any]:
+        assert isinstance(self.stream, PairStream)
+        names, counts = self.held_out or self.names, self._counts(count)
+        return {f"{side} px": self.stream.examples(names, n, side) for side, n in counts.items()}
+
+    def _more(self, examples: dict[str, Any]) -> dict[str, Any]:
+        """The tasks with their levels, and the validation errors of the analytic reconstructions."""
+        assert isinstance(self.stream, PairStream)
+        return {"tasks": self.stream.levels, "validation_rmse_analytic": analytic_errors(examples)}
+
+    def _sigma_range(self) -> tuple[float, float]:
+        assert isinstance(self.stream, PairStream)
+        return min(self.stream.levels.values()), max(self.stream.levels.values())
+
+
+def _spread(count: int) -> torch.Tensor:
+    """Up to three numbers below `count`, evenly spaced."""
+    return torch.linspace(0, count - 1, min(3, count)).long()
 
 
 def _closing(outcome: Outcome, total: int) -> str:

@@ -5,11 +5,19 @@ A prior should know a body in coarse pixels and in fine ones, whole and in part.
 slice zoomed by s, ln s uniform in the view's range:
 
     e = side / s                                stored pixels under the window; cut there, at random
+    e_rows = side / (s s')                      where a view stretches: ln s' uniform in its range
     u = a (antialiased bilinear) e -> side      the zoom
     u' = clip(g u + o),  u > 0                  scanners differ in gain g and offset o; air stays 0
 
 Stored values are steps of a staircase q wide. A network that sees the staircase learns it, so each value
 is moved to a random place on its own step, u + q (r - 1/2) with r uniform, before anything else.
+
+Planes across slices have pixels that are no squares (coronal CT: 1.5 mm by the slices' 3 mm). Stretching shows a
+prior of such planes many aspect ratios, so that it serves scans of other thickness.
+
+A patch is k slices of one scan as channels of one image: neighbours, or slices k apart (DiffusionBlend's cross
+partition), under one window. Its network is told how many mm apart they are, so it learns from thin slices and
+thick ones. A slice d mm thick is drawn as often as 1/d, or the few scans of thin slices would hardly be seen.
 
 Image number `item` of step `step` depends on (seed, step, item) alone (a Philox counter, as in
 `coslice.noise`), never on the size of the batch, on threads, ranks or the images before: a run that is
@@ -31,7 +39,7 @@ from coslice.errors import CosliceError
 from coslice.noise import Key, generator
 from coslice.training.pack import Pack
 
-__all__ = ["Augment", "SliceStream", "View", "default_views"]
+__all__ = ["Augment", "Patches", "SliceStream", "View", "default_views"]
 
 _GRID = 32
 """Sides are multiples of this, so that every network can halve them as often as it likes."""
@@ -46,6 +54,8 @@ class View:
         scale: smallest and largest zoom of the stored slice; 0.5 shows it at half its resolution.
         share: how often a step shows this view, relative to the other views.
         images: images in a step, relative to the nominal batch.
+        stretch: smallest and largest further zoom of the rows, for planes whose pixels are no squares; 2 shows the
+            rows twice as far apart.
 
     Raises:
         CosliceError: a side below 1, zooms that are not 0 < smallest <= largest, a share or count not above 0.
@@ -55,13 +65,14 @@ class View:
     scale: tuple[float, float]
     share: float
     images: float = 1.0
+    stretch: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
-        low, high = self.scale
-        if self.side < 1 or not 0 < low <= high < math.inf or not (self.share > 0 and self.images > 0):
+        ordered = all(0 < low <= high < math.inf for low, high in (self.scale, self.stretch))
+        if self.side < 1 or not ordered or not (self.share > 0 and self.images > 0):
             raise CosliceError(
-                f"{self} was given, but a view needs a side of at least 1 pixel, zooms 0 < smallest <= largest, "
-                "and a share and a number of images above 0."
+                f"{self} was given, but a view needs a side of at least 1 pixel, zooms and stretches "
+                "0 < smallest <= largest, and a share and a number of images above 0."
             )
 
 
@@ -91,25 +102,81 @@ class Augment:
             raise CosliceError(f"{self} was given, but flips, gain and offset must lie between 0 and 1.")
 
 
+@dataclass(frozen=True)
+class Patches:
+    """What the channels of an image are.
+
+    Attributes:
+        slices: of one scan in an image; 1 is no patch.
+        jump: share of patches whose slices are `slices` apart, where the scan has so many; the others are neighbours.
+        flip: probability that their order is reversed.
+
+    Raises:
+        CosliceError: fewer than one slice, a share outside 0..1.
+    """
+
+    slices: int = 1
+    jump: float = 0.5
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.slices < 1 or not (0 <= self.jump <= 1 and 0 <= self.flip <= 1):
+            raise CosliceError(f"{self} was given, but at least 1 slice and shares between 0 and 1 are needed.")
+
+    def rows(self, middle: int, jumping: bool, count: int) -> tuple[list[int], int]:
+        """Of a scan of `count` slices: those of a patch about `middle`, moved inside, and how many apart they are.
+
+        Where there are too few for a patch, the last is repeated.
+        """
+        gap = self.slices if jumping and (self.slices - 1) * self.slices < count else 1
+        last = (self.slices - 1) * gap
+        first = min(max(0, middle - last // 2), max(0, count - 1 - last))
+        return [min(first + gap * i, count - 1) for i in range(self.slices)], gap
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What an image is to show: rows of the scan number `stack`, `gap` apart, and seven numbers in [0, 1)."""
+
+    stack: int
+    rows: list[int]
+    gap: int
+    numbers: tuple[float, ...]
+
+
 class SliceStream:
     """An endless, numbered supply of images of some scans of a pack.
 
     Args:
         pack: the slices.
-        names: the scans to draw from; every slice is equally likely.
+        names: the scans to draw from; every slice is equally likely, of patches in proportion to 1/(its mm).
         views: the kinds of batches.
         augment: how images are varied.
         seed: the user's.
+        patches: what the channels of an image are.
 
     Raises:
         CosliceError: no names, a name the pack does not have, no views.
     """
 
-    def __init__(self, pack: Pack, names: Sequence[str], views: Sequence[View], augment: Augment, seed: int):
+    def __init__(
+        self,
+        pack: Pack,
+        names: Sequence[str],
+        views: Sequence[View],
+        augment: Augment,
+        seed: int,
+        patches: Patches = Patches(),
+    ):
         if not views:
             raise CosliceError("SliceStream: no views were given, at least one is needed; see default_views.")
         self.pack, self.names, self.views, self.augment, self.seed = pack, tuple(names), tuple(views), augment, seed
+        self.patches = patches
         self._stacks, self._steps, self._ends = _opened(pack, names)
+        self._spacing = [pack.scan(name).spacing[0] for name in names]
+        lengths = [len(stack) for stack in self._stacks]
+        self._thick = self._spacing if patches.slices > 1 else [1.0] * len(lengths)
+        self._weights = np.cumsum([length / mm for length, mm in zip(lengths, self._thick, strict=True)])
         self._shares = np.cumsum([view.share for view in self.views]) / sum(view.share for view in self.views)
 
     def __len__(self) -> int:
@@ -126,7 +193,7 @@ class SliceStream:
         return max(1, round(batch * self.view(step).images))
 
     def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor:
-        """Images first..first+count-1 of step `step` (all of them by default), (count, 1, side, side) in [0, 1].
+        """Images first..first+count-1 of step `step` (all of them by default), (count, slices, side, side) in [0, 1].
 
         Raises:
             CosliceError: the step does not have these images.
@@ -137,16 +204,26 @@ class SliceStream:
             raise CosliceError(
                 f"SliceStream.batch: images {first} to {first + count} were asked for, but step {step} has {total}."
             )
-        out = np.zeros((count, 1, view.side, view.side), dtype=np.float32)
+        out = np.zeros((count, self.patches.slices, view.side, view.side), dtype=np.float32)
         for i in range(count):
-            self._draw(out[i, 0], view, generator(Key(self.seed, step, "slices"), first + i))
+            self._draw(out[i], view, generator(Key(self.seed, step, "slices"), first + i))
         return torch.from_numpy(out)
 
-    def validation(self, names: Sequence[str], count: int, side: int) -> Tensor:
-        """`count` whole slices (fewer, if there are fewer) of the scans `names`, (n, 1, side, side), never varied.
+    def distances(self, step: int, first: int, count: int) -> Tensor:
+        """mm between the slices of images first..first+count-1 of step `step`: (count,)."""
+        chosen = [self._choose(generator(Key(self.seed, step, "slices"), first + i)) for i in range(count)]
+        return torch.tensor([choice.gap * self._spacing[choice.stack] for choice in chosen], dtype=torch.float32)
+
+    def validation(self, names: Sequence[str], count: int, side: int) -> tuple[Tensor, Tensor]:
+        """`count` whole images (fewer, if there are fewer slices) of the scans `names`, never varied.
+
+        Returns:
+            (n, slices, side, side), and mm between the slices (n,); as many patches jump as in training.
 
         They are evenly spaced through the scans put end to end. Each is shrunk to fit (not enlarged), which is half
-        resolution where `side` is half of a slice's, put in the middle, and surrounded by zeros.
+        resolution where `side` is half of a slice's, put in the middle, and surrounded by zeros. Its rows are first
+        stretched as images are in training: by the geometric mean of the range of the first view of that side (or of
+        the first of all).
 
         Raises:
             CosliceError: no names, or one the pack does not have; a count or side below 1.
@@ -157,21 +234,45 @@ class SliceStream:
             )
         stacks, _, ends = _opened(self.pack, names)
         count = min(count, int(ends[-1]))
-        out = np.zeros((count, 1, side, side), dtype=np.float32)
+        out = np.zeros((count, self.patches.slices, side, side), dtype=np.float32)
+        distances = torch.zeros(count)
+        stretch = math.sqrt(math.prod(next((v for v in self.views if v.side == side), self.views[0]).stretch))
         for i, index in enumerate((np.arange(count) + 0.5) * ends[-1] / count):
-            stack, row = _locate(ends, int(index))
-            raw = stacks[stack][row]
-            scale = min(1.0, side / max(raw.shape))
-            image = _zoomed(_unit(raw), round(raw.shape[0] * scale), round(raw.shape[1] * scale))
-            _place(out[i, 0], image, 0.5, 0.5)
-        return torch.from_numpy(out)
+            stack, middle = _locate(ends, int(index))
+            jumping = int((i + 1) * self.patches.jump) > int(i * self.patches.jump)
+            rows, gap = self.patches.rows(middle, jumping, len(stacks[stack]))
+            raw = stacks[stack][rows]
+            height, width = raw.shape[1] * stretch, raw.shape[2]
+            scale = min(1.0, side / max(height, width))
+            image = _zoomed(_unit(raw), max(1, round(height * scale)), max(1, round(width * scale)))
+            _place(out[i], image, 0.5, 0.5)
+            distances[i] = gap * self.pack.scan(names[stack]).spacing[0]
+        return torch.from_numpy(out), distances
+
+    def _choose(self, generator: np.random.Generator) -> _Choice:
+        pick, *numbers = generator.random(8)
+        place = pick * self._weights[-1]
+        stack = int(np.searchsorted(self._weights, place, side="right"))
+        before = self._weights[stack - 1] if stack else 0.0
+        count = len(self._stacks[stack])
+        middle = min(int((place - before) * self._thick[stack]), count - 1)
+        if self.patches.slices == 1:
+            return _Choice(stack, [middle], 1, tuple(numbers))
+        jump, flip = generator.random(2)
+        rows, gap = self.patches.rows(middle, jump < self.patches.jump, count)
+        return _Choice(stack, rows[::-1] if flip < self.patches.flip else rows, gap, tuple(numbers))
 
     def _draw(self, out: np.ndarray, view: View, generator: np.random.Generator) -> None:
-        """Fill `out` (side, side), which is zero, with one image."""
-        pick, zoom, down, across, rows, columns, gain, offset = generator.random(8)
-        stack, row = _locate(self._ends, int(pick * len(self)))
+        """Fill `out` (slices, side, side), which is zero, with one image."""
+        choice = self._choose(generator)
+        stack, (zoom, down, across, rows, columns, gain, offset) = choice.stack, choice.numbers
         low, high = view.scale
-        raw, (height, width) = _window(self._stacks[stack][row], view.side, low * (high / low) ** zoom, down, across)
+        scale, taller = low * (high / low) ** zoom, 1.0
+        if view.stretch != (1, 1):
+            low, high = view.stretch
+            taller = low * (high / low) ** generator.random()
+        under, (height, width) = _window(self._stacks[stack], view.side, (scale * taller, scale), down, across)
+        raw = under[choice.rows]
         image = _unit(raw)
         if self.augment.dequantise:
             noise = generator.random(raw.shape, dtype=np.float32)
@@ -184,9 +285,9 @@ class SliceStream:
         image = _zoomed(image, height, width)
         image = _jitter(image, 1 + self.augment.gain * (2 * gain - 1), self.augment.offset * (2 * offset - 1))
         if rows < self.augment.flip_rows:
-            image = image[::-1]
-        if columns < self.augment.flip_columns:
             image = image[:, ::-1]
+        if columns < self.augment.flip_columns:
+            image = image[:, :, ::-1]
         _place(out, image, down, across)
 
 
@@ -230,17 +331,20 @@ def _locate(ends: np.ndarray, index: int) -> tuple[int, int]:
 
 
 def _window(
-    stored: np.ndarray, side: int, scale: float, down: float, across: float
+    stored: np.ndarray, side: int, scales: tuple[float, float], down: float, across: float
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """The part of a slice under a window at relative place (down, across), and its size in pixels once zoomed."""
-    extent = round(side / scale)
+    """What of slices (n, h, w) is under a window at relative place (down, across), and its (h, w) once zoomed.
+
+    `scales` are the zooms of rows and of columns.
+    """
     bounds, sizes = [], []
-    for length, where in zip(stored.shape, (down, across), strict=True):
+    for length, scale, where in zip(stored.shape[1:], scales, (down, across), strict=True):
+        extent = max(1, round(side / scale))
         shown = min(extent, length)
         start = int(where * (length - shown + 1))
         bounds.append(slice(start, start + shown))
         sizes.append(side if shown == extent else max(1, min(side, round(length * side / extent))))
-    return stored[bounds[0], bounds[1]], (sizes[0], sizes[1])
+    return stored[:, bounds[0], bounds[1]], (sizes[0], sizes[1])
 
 
 def _unit(raw: np.ndarray) -> np.ndarray:
@@ -248,11 +352,11 @@ def _unit(raw: np.ndarray) -> np.ndarray:
 
 
 def _zoomed(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape == (height, width):
+    if image.shape[1:] == (height, width):
         return image
-    tensor = torch.from_numpy(image)[None, None]
+    tensor = torch.from_numpy(image)[None]
     zoomed = functional.interpolate(tensor, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return zoomed[0, 0].numpy()
+    return zoomed[0].numpy()
 
 
 def _jitter(image: np.ndarray, gain: float, offset: float) -> np.ndarray:
@@ -264,6 +368,6 @@ def _jitter(image: np.ndarray, gain: float, offset: float) -> np.ndarray:
 
 def _place(out: np.ndarray, image: np.ndarray, down: float, across: float) -> None:
     """Copy `image` into the larger `out`, at relative place (down, across) of the room there is."""
-    (height, width), (rows, columns) = image.shape, out.shape
+    (height, width), (rows, columns) = image.shape[1:], out.shape[1:]
     top, left = int(down * (rows - height + 1)), int(across * (columns - width + 1))
-    out[top : top + height, left : left + width] = image
+    out[:, top : top + height, left : left + width] = image

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,34 @@ from coslice.schedule import karras
 from coslice.training.loop import BANDS, Turn
 from coslice.training.optimisers import Each
 
-__all__ = ["SIGMAS", "Journal", "Listener", "Meter", "overall", "picture", "save_picture", "told", "validate"]
+__all__ = [
+    "SIGMAS",
+    "Examples",
+    "Journal",
+    "Listener",
+    "Meter",
+    "overall",
+    "picture",
+    "save_picture",
+    "told",
+    "validate",
+]
 
 SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Noise levels at which priors are validated."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a denoiser is shown.
+
+    Attributes:
+        images: (n, slices, h, w), in the unit window.
+        distances: (n,), mm between the slices of an image.
+    """
+
+    images: Tensor
+    distances: Tensor
 
 
 class Listener:
@@ -46,6 +71,9 @@ class Listener:
 
     def packing(self, done: int, total: int, name: str) -> None:
         """Scans packed of all, and the next one's name."""
+
+    def simulating(self, done: int, total: int, name: str) -> None:
+        """Reconstructions simulated of all, and which is next."""
 
     def training(self, images: int, total: int, speed: float, loss: float | None) -> None:
         """Images seen of all, images per second lately, and the last record's loss."""
@@ -64,8 +92,9 @@ def told(record: dict[str, Any]) -> str:
     rows = dict(record["validation"][record["best"]])
     mean = rows.pop("overall")
     tables = "; ".join(f"{size} " + " ".join(f"{rmse:.4f}" for rmse in row.values()) for size, row in rows.items())
-    sigmas = " ".join(next(iter(rows.values())))
-    return f"{record['images']:,} images: validation error {mean:.5f} (at sigma {sigmas}: {tables})"
+    keys = " ".join(next(iter(rows.values())))
+    where = f"of {keys}" if "tasks" in record else f"at sigma {keys}"
+    return f"{record['images']:,} images: validation error {mean:.5f} ({where}: {tables})"
 
 
 class Meter:
@@ -170,27 +199,29 @@ class Journal:
 
 def validate(
     denoiser: nn.Module,
-    images: Tensor,
+    examples: Examples,
     sigmas: Iterable[float] = SIGMAS,
     each: Each = map,
     dtype: torch.dtype | None = None,
 ) -> dict[float, float]:
-    """RMSE(sigma) of D over `images` (n, 1, h, w), in units of the window.
+    """RMSE(sigma) of D over `examples`, in units of the window.
 
     Args:
         denoiser: D, on any device.
-        images: on the CPU.
+        examples: on the CPU.
         sigmas: noise levels.
         each: a `map` that may share the images among threads.
         dtype: of autocast; None computes as the weights are.
     """
-    device = next(denoiser.parameters()).device
+    device, images = next(denoiser.parameters()).device, examples.images
 
     def squares(numbers: Sequence[int]) -> Tensor:
         some = images[numbers[0] : numbers[-1] + 1].to(device)
+        distances = examples.distances[numbers[0] : numbers[-1] + 1].to(device)
         noise = torch.stack([standard_normal(Key(0, 0, "validate"), i, tuple(some.shape[1:])) for i in numbers])
         errors = [
-            _denoised(denoiser, some + sigma * noise.to(device), sigma, dtype).clamp(0, 1) - some for sigma in sigmas
+            _denoised(denoiser, some + sigma * noise.to(device), distances, sigma, dtype).clamp(0, 1) - some
+            for sigma in sigmas
         ]
         return torch.stack([error.square().mean(dim=(1, 2, 3)).sum() for error in errors]).cpu().double()
 
@@ -201,7 +232,7 @@ def validate(
     return dict(zip(sigmas, means.sqrt().tolist(), strict=True))
 
 
-def overall(table: dict[str, dict[float, float]]) -> float:
+def overall(table: Mapping[str, Mapping[Any, float]]) -> float:
     """One number for a table {size: {sigma: RMSE}}: the geometric mean, to which every noise level counts alike."""
     logs = [math.log(max(rmse, 1e-12)) for row in table.values() for rmse in row.values()]
     return math.exp(sum(logs) / len(logs))
@@ -209,7 +240,7 @@ def overall(table: dict[str, dict[float, float]]) -> float:
 
 def picture(
     denoiser: nn.Module,
-    images: Tensor,
+    examples: Examples,
     mean: float,
     highest: float,
     each: Each = map,
@@ -218,27 +249,30 @@ def picture(
 ) -> np.ndarray:
     """What a denoiser does, as a picture (h, w), uint8; with `upwards` each image's first row is its lowest.
 
-    A row for each of `images` (n, 1, s, s): as it is, then with noise and denoised, at sigma 0.1, 0.5 and 2. The last
-    row are samples from pure noise at `highest`, by 20 deterministic steps of the one loop, always from the same noise.
+    A row for each example: as it is, then with noise and denoised, at sigma 0.1, 0.5 and 2; of patches, their middle
+    slices. The last row are samples from pure noise at `highest`, by 20 deterministic steps of the one loop, always
+    from the same noise, with the first example's distance.
     """
     device = next(denoiser.parameters()).device
+    truth, distances = examples.images.to(device), examples.distances.to(device)
+    slices, size = truth.shape[1], 1 if device.type == "cpu" else 16
 
-    def denoised(images: Tensor, sigma: float) -> Tensor:
-        parts = images.split(1 if device.type == "cpu" else 16)
-        return torch.cat(list(each(lambda part: _denoised(denoiser, part, sigma, dtype), parts)))
+    def denoised(images: Tensor, sigma: float, apart: Tensor) -> Tensor:
+        parts = zip(images.split(size), apart.split(size), strict=True)
+        return torch.cat(list(each(lambda part: _denoised(denoiser, part[0], part[1], sigma, dtype), parts)))
 
-    truth = images.to(device)
+    def step_of(x: Tensor, sigma: float) -> Tensor:
+        return denoised(x.unflatten(0, (-1, slices)), sigma, distances[:1].expand(7)).flatten(0, 1)
+
     columns = [truth]
     for number, sigma in enumerate((0.1, 0.5, 2.0)):
-        noisy = Independent().add_(truth[:, 0].clone(), sigma, Key(0, number, "picture"))[:, None]
-        columns += [noisy, denoised(noisy, sigma)]
-    x = start(torch.full((7, *truth.shape[2:]), mean, device=device), highest, Independent(), seed=0)
-    sigmas = karras(20, highest, 0.005)
-    for step in sample(
-        x, sigmas, lambda x, s: denoised(x[:, None], s)[:, 0], lambda d, _: d, Independent(), 0, Share(0.0)
-    ):
+        noisy = Independent().add_(truth.flatten(0, 1).clone(), sigma, Key(0, number, "picture")).view(truth.shape)
+        columns += [noisy, denoised(noisy, sigma, distances)]
+    x = start(torch.full((7 * slices, *truth.shape[2:]), mean, device=device), highest, Independent(), seed=0)
+    for step in sample(x, karras(20, highest, 0.005), step_of, lambda d, _: d, Independent(), 0, Share(0.0)):
         x = step.x
-    rows = [*torch.cat(columns, dim=1), x]
+    middle = slices // 2
+    rows = [*torch.cat([column[:, middle : middle + 1] for column in columns], dim=1), x[middle::slices]]
     if upwards:
         rows = [row.flip(-2) for row in rows]
     grey = torch.cat([torch.cat(list(row), dim=1) for row in rows]).clamp(0, 1)
@@ -246,9 +280,11 @@ def picture(
 
 
 @torch.no_grad()  # inside what threads run: the switch is per thread
-def _denoised(denoiser: nn.Module, images: Tensor, sigma: float, dtype: torch.dtype | None) -> Tensor:
+def _denoised(
+    denoiser: nn.Module, images: Tensor, distances: Tensor, sigma: float, dtype: torch.dtype | None
+) -> Tensor:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        return denoiser(images, torch.full((len(images),), sigma, device=images.device))
+        return denoiser(images, torch.full((len(images),), sigma, device=images.device), distances)
 
 
 def save_picture(path: Path, grey: np.ndarray) -> None:

@@ -1,0 +1,103 @@
+"""Priors of a volume, blended from denoisers of something smaller: another one at every step, or windows about slices.
+
+    Blend           DiffusionBlend++, DiffusionBlend    patches of a volume, cut anew at every step; or windows
+    Perpendicular   TPDM                                two priors of slices, of perpendicular planes, in turn
+
+What each stands for is a product of densities, and its score a sum of scores (Song et al., NeurIPS 2024, table 7). All
+terms of the sum at every step would be dear, so the step takes one term, and the sum is shared among the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from coslice.errors import CosliceError
+from coslice.noise import Lanes, Reading
+from coslice.priors.partitions import Partition
+from coslice.priors.slices import SlicePrior
+from coslice.sample import Changing, Denoiser
+
+__all__ = ["Blend", "Perpendicular"]
+
+
+@dataclass(frozen=True)
+class Blend(Changing):
+    """A prior of patches as one of volumes.
+
+    Attributes:
+        prior: of patches.
+        count: slices of the volume.
+        spacing: mm between them.
+        partition: (step, count) -> which slices are seen together.
+        lanes: whether ISCS and BCS give the slices of a patch noise of their own, as the network was trained; without,
+            they treat slices as for a prior of single ones.
+
+    Raises:
+        CosliceError: a prior of single slices, or one whose patches no such partition can be made of.
+    """
+
+    prior: SlicePrior
+    count: int
+    spacing: float
+    partition: Callable[[int, int], Partition]
+    lanes: bool = True
+
+    def __post_init__(self) -> None:
+        self.prior.check_patches()
+        # Making one is checking that it can be made, before hours of work.
+        self.partition(0, self.count)
+
+    def at(self, step: int) -> Denoiser:
+        patches = self.partition(step, self.count).patches
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            return self.prior.patches(x, sigma, patches, self.spacing)
+
+        return denoise
+
+    def reading(self, step: int) -> Reading:
+        lanes = self.partition(step, self.count).lanes if self.lanes else Lanes()
+        return Reading(self.prior.along, lanes)
+
+
+@dataclass(frozen=True)
+class Perpendicular(Changing):
+    """Two priors of perpendicular planes in turn (TPDM, Lee et al., ICCV 2023): p(x) ~ q1(slices)^a q2(slices)^b.
+
+    Volumes of any shape: each prior sees the slices of its plane, whatever their sides.
+
+    Attributes:
+        primary, auxiliary: of single slices.
+        auxiliary_every: the auxiliary prior takes the last of so many steps; published: 2, so a = b.
+
+    Raises:
+        CosliceError: two priors of one plane, or of different windows, or of patches; never an auxiliary step.
+    """
+
+    primary: SlicePrior
+    auxiliary: SlicePrior
+    auxiliary_every: int = 2
+
+    def __post_init__(self) -> None:
+        first, second = self.primary, self.auxiliary
+        if first.along == second.along:
+            raise CosliceError(
+                f"tpdm: priors {first.name} and {second.name} were given, which are both of plane {first.plane}; "
+                "give an --auxiliary-prior of another one."
+            )
+        if first.window != second.window:
+            raise CosliceError(
+                f"tpdm: priors {first.name} of window {first.window} and {second.name} of {second.window} were given, "
+                "but both must see the same intensities."
+            )
+        if self.auxiliary_every < 2:
+            raise CosliceError(f"auxiliary_every: {self.auxiliary_every} was given, at least 2 is needed.")
+
+    def at(self, step: int) -> SlicePrior:
+        return self.auxiliary if step % self.auxiliary_every == self.auxiliary_every - 1 else self.primary
+
+    def reading(self, step: int) -> Reading:
+        return Reading(self.at(step).along)

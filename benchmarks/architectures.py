@@ -40,7 +40,8 @@ from coslice.training.loop import Trainer, measured
 from coslice.training.pack import make_pack
 from coslice.training.recipe import Averages, Optimiser, Recipe, Schedule
 from coslice.training.scans import find_scans
-from coslice.training.slices import Augment, SliceStream, default_views
+from coslice.training.slices import Augment, SliceStream
+from coslice.training.views import default_views
 from coslice.training.watch import Examples, validate
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0)

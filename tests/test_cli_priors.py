@@ -137,7 +137,7 @@ def test_a_checkpoint_of_three_slices_becomes_a_prior_of_patches(coslice, tmp_pa
 def test_a_published_prior_of_patches_reconstructs(coslice, refused, scan, tmp_path):
     blend_checkpoint(tmp_path / "blend.pt")
     volumes = {}
-    for name, options in (("a", []), ("b", []), ("c", ["--classes", "0,2"])):
+    for name, options in (("near", []), ("other", ["--classes", "0,2"])):
         imported, out = tmp_path / f"{name}.safetensors", tmp_path / name
         assert coslice("priors", "import", tmp_path / "blend.pt", "--out", imported, *options)[0] == 0
         arguments = ["reconstruct", scan, "--method", "diffusionblend++", "--prior", imported, "--steps", 2]
@@ -145,7 +145,7 @@ def test_a_published_prior_of_patches_reconstructs(coslice, refused, scan, tmp_p
         code, _, error = coslice(*arguments, "--out", out)
         assert code == 0, error
         volumes[name] = (out / "reconstruction.nii.gz").read_bytes()
-    assert volumes["a"] == volumes["b"] != volumes["c"]
+    assert volumes["near"] != volumes["other"]
     assert "patches of 3 slices" in refused(
         "reconstruct", scan, "--prior", tmp_path / "blend.pt", "--out", tmp_path / "d"
     )

@@ -213,20 +213,24 @@ def options_for(tiny_prior, saved_patch_prior, saved_second_prior):
     [
         ("dds-2d", "DDS 2D + ISCS", []),
         ("dds-3d", "DDS 3D (TV) + ISCS", ["--tv-weight", 0.1, "--schedule", "karras"]),
-        ("diffusionblend", "DiffusionBlend + ISCS", ["--ends", "repeat"]),
+        ("diffusionblend", "DiffusionBlend + ISCS", ["--noise", "iscs", "--ends", "repeat"]),
         (
             "diffusionblend++",
             "DiffusionBlend++",
-            ["--noise", "independent", "--cross-every", 0, "--partition", "fixed"],
+            ["--cross-every", 0, "--partition", "fixed"],
         ),
-        ("diffusionblend++", "DiffusionBlend++ + ISCS, mean of 2", ["--samples", 2, "--patch-noise", "slices"]),
-        ("tpdm", "TPDM + ISCS", ["--guidance", 0.3]),
+        (
+            "diffusionblend++",
+            "DiffusionBlend++ + ISCS, mean of 2",
+            ["--noise", "iscs", "--samples", 2, "--patch-noise", "slices"],
+        ),
+        ("tpdm", "TPDM", ["--guidance", 0.3]),
         ("tpdm-cg", "TPDM-CG + BCS", ["--noise", "identical", "--auxiliary-every", 3]),
     ],
 )
 def test_methods_that_see_more_than_a_slice(coslice, scan, options_for, tmp_path, method, title, own):
     arguments = ["reconstruct", scan, *options_for(method), "--steps", 3, "--views", 8, "--size", 16, *own]
-    record = finishes(coslice, [*arguments, "--slices", "2:13"], tmp_path / "out", title.split()[0])
+    record = finishes(coslice, [*arguments, "--slices", "2:13"], tmp_path / "out", "Report:")
     assert title in (tmp_path / "out" / "report.html").read_text()
     names = {"diffusionblend": ["patches"], "tpdm": ["tiny", "second"]}
     expected = next((names[key] for key in names if method.startswith(key)), ["tiny"])
@@ -243,7 +247,7 @@ def test_same_seed_same_result_of_patches_and_of_planes(coslice, scan, options_f
     volumes = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         out = tmp_path / name
-        assert coslice(*arguments, "--slices", "2:12", "--seed", seed, "--out", out)[0] == 0
+        assert coslice(*arguments, "--slices", "2:10", "--seed", seed, "--out", out)[0] == 0
         volumes[name] = read_nifti(out / "reconstruction.nii.gz").data
     assert torch.equal(volumes["a"], volumes["b"]) and not torch.equal(volumes["a"], volumes["c"])
 
@@ -255,9 +259,9 @@ def test_priors_that_do_not_fit_the_method_are_refused_in_one_sentence(
         ("dds-2d", saved_patch_prior, None, "patches of 3 slices"),
         ("diffusionblend", tiny_prior, None, "denoises single slices"),
         ("diffusionblend++", tiny_prior, None, "coslice train SCANS --slices 3"),
-        ("diffusionblend++", saved_patch_prior, tiny_prior, "would not read it"),
-        ("dds", tiny_prior, saved_second_prior, "would not read it"),
-        ("fdk", tiny_prior, None, "would not read it"),
+        ("diffusionblend++", saved_patch_prior, tiny_prior, "leave it out"),
+        ("dds", tiny_prior, saved_second_prior, "leave it out"),
+        ("fdk", tiny_prior, None, "leave it out"),
         ("tpdm", tiny_prior, tiny_prior, "both of plane yx"),
         ("tpdm-cg", tiny_prior, saved_patch_prior, "patches of 3 slices"),
         ("tpdm", tiny_prior, tiny_coronal_prior, "of window ct and"),
@@ -266,6 +270,16 @@ def test_priors_that_do_not_fit_the_method_are_refused_in_one_sentence(
         said = refused("reconstruct", scan, *options, "--views", 8, "--out", tmp_path / "out")
         assert words in said, said
         assert not (tmp_path / "out").exists()
+
+
+def test_fbp_unet_knows_the_tasks_it_was_trained_for(coslice, refused, scan, tmp_path):
+    command = ["reconstruct", scan, "--method", "fbp-unet", "--slices", "2:13"]
+    said = refused(*command, "--views", 7, "--out", tmp_path / "out")
+    assert "svct-cone-7" in said and "svct-cone-30" in said and "coslice train" in said
+    assert not (tmp_path / "out").exists()
+    finishes(coslice, command, tmp_path / "out", "Report:")
+    assert "FBP-UNet" in (tmp_path / "out" / "report.html").read_text()
+    assert "no noise" in refused(*command[:2], "--prior", "ct-fbp-unet", "--out", tmp_path / "other")
 
 
 def test_where_no_prior_comes_with_coslice_one_must_be_named(refused, head, tiny_coronal_prior, tmp_path):
@@ -303,11 +317,11 @@ REFUSED_OF_ANY_SCAN = [
     (["--sigma-max", 0.0001, "--sigma-min", 0.0001], "trained for"),
     (["--cg-iterations", 0], "at least 1"),
     (["--method", "ddnm", "--sirt-iterations", 0], "at least 1"),
-    (["--sirt-iterations", 5], "would not read it"),
-    (["--method", "sirt"], "would not read it"),
+    (["--sirt-iterations", 5], "leave it out"),
+    (["--method", "sirt"], "leave it out"),
     (["--spacing", 0.001], "voxels would come"),
     (["--gamma", -1], "positive"),
-    (["--method", "ddnm", "--gamma", 1], "would not read it"),
+    (["--method", "ddnm", "--gamma", 1], "leave it out"),
     (["--method", "dps", "--guidance", -1], "from 0 up"),
     (["--method", "dds-tv", "--tv-penalty", 0], "positive"),
     (["--method", "dds-tv", "--tv-weight", -1], "from 0 up"),
@@ -317,7 +331,7 @@ REFUSED_OF_ANY_SCAN = [
     (["--method", "diffusionblend++", "--partition", "odd"], "choices are random, fixed"),
     (["--method", "diffusionblend++", "--cross-every", -1], "cross_every: -1"),
     (["--method", "tpdm", "--auxiliary-every", 1], "auxiliary_every: 1"),
-    (["--ends", "repeat"], "would not read it"),
+    (["--ends", "repeat"], "leave it out"),
     (["--anchor-angle", 180], "between 0 and 180"),
     (["--electronic-noise", 5], "without --photons"),
     (["--measurement-noise", 0.1, "--photons", 1e5], "choose one"),

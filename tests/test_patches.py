@@ -21,7 +21,8 @@ from coslice.training.preparation import load_initial, settle
 from coslice.training.recipe import NETWORK, shape
 from coslice.training.run import Pace, train
 from coslice.training.scans import find_scans
-from coslice.training.slices import Augment, Patches, SliceStream, View
+from coslice.training.slices import Augment, Patches, SliceStream
+from coslice.training.views import View
 from coslice.training.watch import Examples, picture, validate
 from coslice.volume import CT_WINDOW
 

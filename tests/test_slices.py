@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from coslice.errors import CosliceError
 from coslice.training.pack import Pack, PackedScan
-from coslice.training.slices import Augment, SliceStream, View, default_views
+from coslice.training.slices import Augment, SliceStream
+from coslice.training.views import View, default_views
 from coslice.volume import CT_WINDOW
 
 PLAIN = Augment(flip_columns=0, flip_rows=0, gain=0, offset=0, dequantise=False)

@@ -27,8 +27,8 @@ from coslice.training.ranks import Ranks
 from coslice.training.recipe import Recipe, Sigmas
 from coslice.training.run import Pace, train
 from coslice.training.scans import find_scans
-from coslice.training.slices import View
 from coslice.training.supervised import PairStream, views_of
+from coslice.training.views import View
 from coslice.training.watch import Listener
 from coslice.volume import CT_WINDOW, Volume
 

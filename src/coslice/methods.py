@@ -36,6 +36,7 @@ class Method:
         kinds: of problems it is for, "ct" and "zsr".
         prior: what it needs: of "slices", of "patches", of slices of two "planes", "supervised", or "" for none.
         blend: of a prior of patches: "partitions", cut anew at every step, or "windows" about every slice.
+        noise: where none is asked for, a name in `coslice.noise.NOISES`.
         fidelity: "proximal-cg" (DDS), "null-space" (DDNM), "proximal-tv" (DDS+TV), "weighted-cg" (DiffPIR), "guidance"
             (DPS) or "tv-after-corrector" (DiffusionMBIR); "" for a method that does not sample.
         renoising: "share", "ddim", "diffpir" or "predictor-corrector", see `coslice.renoising`.
@@ -64,6 +65,7 @@ class Method:
     kinds: tuple[str, ...] = ("ct", "zsr")
     prior: str = ""
     blend: str = ""
+    noise: str = "iscs"
     fidelity: str = ""
     renoising: str = "share"
     steps: int = 30
@@ -184,6 +186,9 @@ DIFFUSIONBLEND = replace(
     source="Song et al., NeurIPS 2024, Algorithm 2 and section 4",
     prior="patches",
     blend="windows",
+    # A prior that sees neighbours together averages out what is independent in them; ISCS makes the volume steadier and
+    # the error larger (docs/results.md).
+    noise="independent",
 )
 
 DIFFUSIONBLEND_PP = replace(
@@ -200,6 +205,7 @@ TPDM = replace(
     title="TPDM",
     source="Lee et al., ICCV 2023; DPS step as in Song et al., NeurIPS 2024, appendix A.5",
     prior="planes",
+    noise="independent",  # as DiffusionBlend
     steps=200,  # published: 2,000
     sigma_max=0.5,  # as DDS
     guidance=0.5,
@@ -211,6 +217,7 @@ TPDM_CG = replace(
     title="TPDM-CG",
     source="ours: the two planes of TPDM (Lee et al., ICCV 2023) with the data step of DDS",
     prior="planes",
+    noise="independent",
 )
 
 FBP_UNET = Method(

@@ -57,7 +57,7 @@ class Recipe:
 
     Attributes:
         method: a name in `coslice.methods.METHODS`.
-        noise: "independent", "identical" (BCS) or "iscs".
+        noise: "independent", "identical" (BCS) or "iscs"; "" becomes the method's.
         start_noise: the same names, for the noise added to the first volume; None takes `noise`.
         start_from: "initial", the analytic reconstruction plus noise, as published, or "noise" alone.
         anchor_angle: of ISCS, in degrees (the paper's Table 8); None leaves it as drawn.
@@ -79,7 +79,7 @@ class Recipe:
     """
 
     method: str = "dds"
-    noise: str = "iscs"
+    noise: str = ""
     start_noise: str | None = None
     start_from: str = "initial"
     anchor_angle: float | None = None
@@ -105,6 +105,10 @@ class Recipe:
     auxiliary_every: int | None = None
     lpips: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        usual = METHODS[self.method].noise if self.method in METHODS else "iscs"
+        object.__setattr__(self, "noise", self.noise or usual)
 
     @property
     def title(self) -> str:

@@ -112,7 +112,9 @@ def reconstruct(
     tv_penalty: Annotated[float | None, _option("rho of the same.", _METHOD)] = None,
     data_weight: Annotated[float | None, _option("lambda of diffpir.  [7]", _METHOD)] = None,
     guidance: Annotated[float | None, _option("Step of dps.", _METHOD)] = None,
-    noise: Annotated[str, _option(", ".join(NOISES), _SAMPLER)] = "iscs",
+    noise: Annotated[
+        str | None, _option(", ".join(NOISES) + ".  [iscs; diffusionblend, tpdm: independent]", _SAMPLER)
+    ] = None,
     patch_noise: Annotated[
         str | None,
         _option("With patches, ISCS ties slices in lanes, one to each of a patch, or all.  [lanes]", _SAMPLER),

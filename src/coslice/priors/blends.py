@@ -74,7 +74,7 @@ class Perpendicular(Changing):
         auxiliary_every: the auxiliary prior takes the last of so many steps; published: 2, so a = b.
 
     Raises:
-        CosliceError: two priors of one plane, or of different windows, or of patches; never an auxiliary step.
+        CosliceError: two priors of one plane, or of different windows; never a primary step.
     """
 
     primary: SlicePrior

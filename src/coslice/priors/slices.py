@@ -149,8 +149,7 @@ class SlicePrior:
                 f"given, a volume (z, y, x) and patches of {self.channels} are needed."
             )
         self.check(tuple(x.shape), sigma)
-        order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
-        stack = x.permute(order)
+        stack = x.permute(self._order)
         result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
         size = 1 if x.device.type == "cpu" else self.batch
 
@@ -162,13 +161,8 @@ class SlicePrior:
                 for place in patch.own:
                     result[patch.slices[place]] = slices[place]
 
-        groups = [patches[i : i + size] for i in range(0, len(patches), size)]
-        if x.device.type == "cpu":
-            with one_each() as workers:
-                list(workers.map(denoise, groups))
-        else:
-            list(map(denoise, groups))
-        return result.permute([order.index(axis) for axis in range(3)])
+        _shared(x.device, denoise, [patches[i : i + size] for i in range(0, len(patches), size)])
+        return result.permute(*(self._order.index(axis) for axis in range(3)))
 
     def _position(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
         if self.classes is not None:
@@ -219,15 +213,16 @@ class SlicePrior:
 
     def _slice_by_slice(self, function: Callable[..., None], x: Tensor, *others: Tensor) -> Tensor:
         """function(out, x, *others) on stacks of slices, of volumes (z, y, x): the volume of the outs."""
-        order = ["zyx".index(axis) for axis in (self.along, *self.plane)]
-        stacks = [volume.permute(order) for volume in (x, *others)]
+        stacks = [volume.permute(self._order) for volume in (x, *others)]
         result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
-        if x.device.type == "cpu":
-            with one_each() as workers:
-                list(workers.map(function, *(stack.split(1) for stack in (result, *stacks))))
-        else:
-            list(map(function, *(stack.split(self.batch) for stack in (result, *stacks))))
-        return result.permute([order.index(axis) for axis in range(3)])
+        size = 1 if x.device.type == "cpu" else self.batch
+        _shared(x.device, function, *(stack.split(size) for stack in (result, *stacks)))
+        return result.permute(*(self._order.index(axis) for axis in range(3)))
+
+    @property
+    def _order(self) -> list[int]:
+        """The axes of a volume, slices first."""
+        return ["zyx".index(axis) for axis in (self.along, *self.plane)]
 
     def _denoised_images(self, x: Tensor, sigma: float | Tensor, label: Tensor | None) -> Tensor:
         levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
@@ -247,3 +242,12 @@ class SlicePrior:
         level = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).expand(len(images))
         labels = () if label is None else (label,)
         return self.denoiser(padded, level, *labels)[..., :height, :width]
+
+
+def _shared(device: torch.device, function: Callable[..., None], *lists: Sequence[Any]) -> None:
+    """map(function, *lists), on a CPU by threads that work alone."""
+    if device.type != "cpu":
+        list(map(function, *lists))
+        return
+    with one_each() as workers:
+        list(workers.map(function, *lists))

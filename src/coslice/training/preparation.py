@@ -22,8 +22,9 @@ from coslice.training.pack import Pack, check_scans, is_pack, known_scans, make_
 from coslice.training.pairs import check_pairs, make_pairs
 from coslice.training.ranks import Ranks
 from coslice.training.recipe import MAY_CHANGE, Recipe, differences, overlay, shape
-from coslice.training.slices import SliceStream, View, default_views
+from coslice.training.slices import SliceStream
 from coslice.training.supervised import PairStream, views_of
+from coslice.training.views import View, default_views
 from coslice.training.watch import Listener
 
 __all__ = ["claim", "fed", "fingerprint", "load_initial", "packed", "resolved", "settle", "stored_recipe"]

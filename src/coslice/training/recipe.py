@@ -26,7 +26,8 @@ import yaml
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
-from coslice.training.slices import Augment, Patches, View
+from coslice.training.slices import Augment, Patches
+from coslice.training.views import View
 
 __all__ = [
     "MAY_CHANGE",

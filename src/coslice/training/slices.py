@@ -38,42 +38,9 @@ from torch.nn import functional
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
 from coslice.training.pack import Pack
+from coslice.training.views import View, Views, locate
 
-__all__ = ["Augment", "Patches", "SliceStream", "View", "default_views"]
-
-_GRID = 32
-"""Sides are multiples of this, so that every network can halve them as often as it likes."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One kind of batch.
-
-    Attributes:
-        side: of the images, in pixels.
-        scale: smallest and largest zoom of the stored slice; 0.5 shows it at half its resolution.
-        share: how often a step shows this view, relative to the other views.
-        images: images in a step, relative to the nominal batch.
-        stretch: smallest and largest further zoom of the rows, for planes whose pixels are no squares; 2 shows the
-            rows twice as far apart.
-
-    Raises:
-        CosliceError: a side below 1, zooms that are not 0 < smallest <= largest, a share or count not above 0.
-    """
-
-    side: int
-    scale: tuple[float, float]
-    share: float
-    images: float = 1.0
-    stretch: tuple[float, float] = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        ordered = all(0 < low <= high < math.inf for low, high in (self.scale, self.stretch))
-        if self.side < 1 or not ordered or not (self.share > 0 and self.images > 0):
-            raise CosliceError(
-                f"{self} was given, but a view needs a side of at least 1 pixel, zooms and stretches "
-                "0 < smallest <= largest, and a share and a number of images above 0."
-            )
+__all__ = ["Augment", "Patches", "SliceStream"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +111,7 @@ class _Choice:
     numbers: tuple[float, ...]
 
 
-class SliceStream:
+class SliceStream(Views):
     """An endless, numbered supply of images of some scans of a pack.
 
     Args:
@@ -168,29 +135,18 @@ class SliceStream:
         seed: int,
         patches: Patches = Patches(),
     ):
-        if not views:
-            raise CosliceError("SliceStream: no views were given, at least one is needed; see default_views.")
-        self.pack, self.names, self.views, self.augment, self.seed = pack, tuple(names), tuple(views), augment, seed
+        super().__init__(views, seed)
+        self.pack, self.names, self.augment = pack, tuple(names), augment
         self.patches = patches
         self._stacks, self._steps, self._ends = _opened(pack, names)
         self._spacing = [pack.scan(name).spacing[0] for name in names]
         lengths = [len(stack) for stack in self._stacks]
         self._thick = self._spacing if patches.slices > 1 else [1.0] * len(lengths)
         self._weights = np.cumsum([length / mm for length, mm in zip(lengths, self._thick, strict=True)])
-        self._shares = np.cumsum([view.share for view in self.views]) / sum(view.share for view in self.views)
 
     def __len__(self) -> int:
         """Number of different slices."""
         return int(self._ends[-1])
-
-    def view(self, step: int) -> View:
-        """What step number `step` shows."""
-        draw = generator(Key(self.seed, step, "views"), 0).random()
-        return self.views[min(int(np.searchsorted(self._shares, draw, side="right")), len(self.views) - 1)]
-
-    def images(self, step: int, batch: int) -> int:
-        """Number of images of step `step`, over all ranks, when the nominal batch is `batch`."""
-        return max(1, round(batch * self.view(step).images))
 
     def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor:
         """Images first..first+count-1 of step `step` (all of them by default), (count, slices, side, side) in [0, 1].
@@ -198,12 +154,7 @@ class SliceStream:
         Raises:
             CosliceError: the step does not have these images.
         """
-        total, view = self.images(step, batch), self.view(step)
-        count = total - first if count is None else count
-        if min(first, count) < 0 or first + count > total:
-            raise CosliceError(
-                f"SliceStream.batch: images {first} to {first + count} were asked for, but step {step} has {total}."
-            )
+        view, count = self.view(step), self.asked(step, batch, first, count)
         out = np.zeros((count, self.patches.slices, view.side, view.side), dtype=np.float32)
         for i in range(count):
             self._draw(out[i], view, generator(Key(self.seed, step, "slices"), first + i))
@@ -238,7 +189,7 @@ class SliceStream:
         distances = torch.zeros(count)
         stretch = math.sqrt(math.prod(next((v for v in self.views if v.side == side), self.views[0]).stretch))
         for i, index in enumerate((np.arange(count) + 0.5) * ends[-1] / count):
-            stack, middle = _locate(ends, int(index))
+            stack, middle = locate(ends, int(index))
             jumping = int((i + 1) * self.patches.jump) > int(i * self.patches.jump)
             rows, gap = self.patches.rows(middle, jumping, len(stacks[stack]))
             raw = stacks[stack][rows]
@@ -291,31 +242,6 @@ class SliceStream:
         _place(out, image, down, across)
 
 
-def default_views(pack: Pack) -> tuple[View, ...]:
-    """Views that suit the slices of `pack`.
-
-    Large slices (192 pixels and more): whole at half resolution, windows of that side between half and full
-    resolution (mostly near full), whole at full resolution in batches of a quarter. Smaller ones: windows of 128
-    pixels at about full resolution, and whole slices.
-    """
-    sides = np.repeat([max(scan.shape[1:]) for scan in pack.scans], [scan.shape[0] for scan in pack.scans])
-    side = int(np.median(sides))
-    whole, half = _on_grid(side), _on_grid(side / 2)
-    if side >= 192:
-        return (
-            View(half, (0.5, 0.5), 0.45),
-            View(half, (0.5, 1.0), 0.2),
-            View(half, (0.75, 1.0), 0.2),
-            View(whole, (1.0, 1.0), 0.15, 0.25),
-        )
-    window = min(128, whole)
-    return View(window, (0.8, 1.2), 0.7), View(whole, (1.0, 1.0), 0.3, (window / whole) ** 2)
-
-
-def _on_grid(side: float) -> int:
-    return max(1, math.ceil(side / _GRID)) * _GRID
-
-
 def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[float], np.ndarray]:
     """Of the scans `names`: stacks of slices, widths of a step, and the number of slices up to and including each."""
     if not names:
@@ -323,11 +249,6 @@ def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[fl
     scans = [pack.scan(name) for name in names]
     steps = [max(scan.quantum, 1 / pack.full) for scan in scans]
     return [pack.slices(scan.name) for scan in scans], steps, np.cumsum([scan.shape[0] for scan in scans])
-
-
-def _locate(ends: np.ndarray, index: int) -> tuple[int, int]:
-    stack = int(np.searchsorted(ends, index, side="right"))
-    return stack, index - (int(ends[stack - 1]) if stack else 0)
 
 
 def _window(

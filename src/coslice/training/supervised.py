@@ -25,7 +25,7 @@ from coslice.noise import Key, generator
 from coslice.training.card import Table
 from coslice.training.optimisers import Each
 from coslice.training.pairs import FULL, TRUTH, Pairs
-from coslice.training.slices import View
+from coslice.training.views import View, Views, locate
 
 __all__ = ["Example", "PairStream", "analytic_errors", "errors", "panel", "views_of"]
 
@@ -54,7 +54,7 @@ def views_of(sizes: Sequence[int]) -> tuple[View, ...]:
     return tuple(View(size, (1.0, 1.0), smallest / size, (smallest / size) ** 2) for size in sorted(sizes))
 
 
-class PairStream:
+class PairStream(Views):
     """An endless, numbered supply of pairs.
 
     Args:
@@ -73,24 +73,15 @@ class PairStream:
     def __init__(self, pairs: Pairs, names: Sequence[str], views: Sequence[View], seed: int):
         if not names:
             raise CosliceError("PairStream: no scan was named, at least one is needed.")
-        self.pairs, self.names, self.views, self.seed = pairs, tuple(names), tuple(views), seed
+        super().__init__(views, seed)
+        self.pairs, self.names = pairs, tuple(names)
         self.levels = pairs.levels(names)
         self._ends = np.cumsum([pairs.pack.scan(name).shape[0] for name in names])
-        self._shares = np.cumsum([view.share for view in self.views]) / sum(view.share for view in self.views)
         self._maps: dict[tuple[str, str, int], np.ndarray] = {}
 
     def __len__(self) -> int:
         """Number of different slices."""
         return int(self._ends[-1])
-
-    def view(self, step: int) -> View:
-        """What step number `step` shows."""
-        draw = generator(Key(self.seed, step, "views"), 0).random()
-        return self.views[min(int(np.searchsorted(self._shares, draw, side="right")), len(self.views) - 1)]
-
-    def images(self, step: int, batch: int) -> int:
-        """Number of images of step `step`, over all ranks, when the nominal batch is `batch`."""
-        return max(1, round(batch * self.view(step).images))
 
     def batch(self, step: int, batch: int, first: int = 0, count: int | None = None) -> Tensor:
         """Truths first..first+count-1 of step `step` (all of them by default), (count, 1, side, side) in [0, 1].
@@ -98,12 +89,7 @@ class PairStream:
         Raises:
             CosliceError: the step does not have these images.
         """
-        total, side = self.images(step, batch), self.view(step).side
-        count = total - first if count is None else count
-        if min(first, count) < 0 or first + count > total:
-            raise CosliceError(
-                f"PairStream.batch: images {first} to {first + count} were asked for, but step {step} has {total}."
-            )
+        side, count = self.view(step).side, self.asked(step, batch, first, count)
         chosen = (self._choose(step, first + i) for i in range(count))
         return _stacked([self._slice(TRUTH, name, side, row) for _, name, row in chosen], side)
 
@@ -127,7 +113,7 @@ class PairStream:
         """
         ends = np.cumsum([self.pairs.pack.scan(name).shape[0] for name in names])
         count = min(count, int(ends[-1]))
-        places = [_locate(ends, int(index)) for index in (np.arange(count) + 0.5) * ends[-1] / count]
+        places = [locate(ends, int(index)) for index in (np.arange(count) + 0.5) * ends[-1] / count]
 
         def stack(kind: str) -> Tensor:
             return _stacked([self._slice(kind, names[scan], side, row) for scan, row in places], side)
@@ -138,7 +124,7 @@ class PairStream:
     def _choose(self, step: int, item: int) -> tuple[str, str, int]:
         """Task, scan and slice of an image."""
         which, where = generator(Key(self.seed, step, "pairs"), item).random(2)
-        scan, row = _locate(self._ends, int(where * len(self)))
+        scan, row = locate(self._ends, int(where * len(self)))
         return self.pairs.tasks[int(which * len(self.pairs.tasks))], self.names[scan], row
 
     def _slice(self, kind: str, name: str, side: int, row: int) -> np.ndarray:
@@ -196,12 +182,6 @@ def _corrected(denoiser: nn.Module, example: Example, each: Each, dtype: torch.d
 
 def _rms(error: Tensor) -> float:
     return float(error.double().square().mean().sqrt())
-
-
-def _locate(ends: np.ndarray, index: int) -> tuple[int, int]:
-    """Number of the scan and of its slice, of slice `index` of all scans put end to end."""
-    scan = int(np.searchsorted(ends, index, side="right"))
-    return scan, index - (int(ends[scan - 1]) if scan else 0)
 
 
 def _stacked(slices: Sequence[np.ndarray], side: int) -> Tensor:

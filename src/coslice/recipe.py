@@ -155,7 +155,8 @@ def chosen_method(recipe: Recipe, kind: str = "ct") -> Method:
             raise CosliceError(f'{name}: "{given}" was given, but the choices are {", ".join(known)}.')
     _check_read(recipe, method)
     given = {name: value for name in _OF_METHOD if (value := getattr(recipe, name)) is not None}
-    method = replace(method, **((ON_ZSR.get(method.name, {}) if kind == "zsr" else {}) | given))
+    usual = ON_ZSR.get(method.name, {}) if kind == "zsr" else {}
+    method = replace(method, **(usual | given), noise=recipe.noise)
     _check_numbers(recipe, method)
     return method
 

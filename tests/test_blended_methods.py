@@ -142,7 +142,9 @@ def slices_noise(recipe, height, plane):
 
 @pytest.mark.parametrize("height", [9, 11])
 @pytest.mark.parametrize("method", ["diffusionblend++", "diffusionblend"])
-@pytest.mark.parametrize("noise", [{"noise": "independent"}, {"noise": "iscs"}, {"patch_noise": "slices"}])
+@pytest.mark.parametrize(
+    "noise", [{"noise": "independent"}, {"noise": "iscs"}, {"noise": "iscs", "patch_noise": "slices"}]
+)
 def test_blended_patches_are_the_paper_s(height, method, noise):
     """DDIM with eta 0.85, CG on x_{0|t}, variable sharing: a partition to a step (Algorithms 1 and 2)."""
     plane = (4, 6)

@@ -220,7 +220,7 @@ def test_the_recipe_reaches_the_partitions():
     assert made("dds-2d", single) is single and made("dds-3d", single) is single
     blended = made("diffusionblend++", three, seed=4, cross_every=3, partition="fixed", ends="repeat")
     assert blended.partition == RandomPartitions(3, 4, 3, False, "repeat") and blended.lanes and blended.count == 10
-    assert not made("diffusionblend++", three, patch_noise="slices").lanes
+    assert not made("diffusionblend++", three, noise="iscs", patch_noise="slices").lanes
     assert made("diffusionblend", three, ends="repeat").partition(8, 10) == windows(10, 3, "repeat")
     coronal = SlicePrior(Ramp(), 1, RANGE, "zx")
     assert made("tpdm", single, coronal, auxiliary_every=4) == Perpendicular(single, coronal, 4)

@@ -22,7 +22,7 @@ from coslice.volume import CT_WINDOW
 from laws import relative
 
 SPACING = (2.0, 4.0, 4.0)
-QUICK = {"steps": 3, "sigma_max": 0.3, "sigma_min": 0.02}
+QUICK = {"noise": "iscs", "steps": 3, "sigma_max": 0.3, "sigma_min": 0.02}
 OF_PRIORS = {"cross_every": 3, "partition": "fixed", "ends": "repeat", "patch_noise": "slices", "auxiliary_every": 3}
 
 

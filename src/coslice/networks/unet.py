@@ -189,7 +189,7 @@ def for_patches(network: UNet, slices: int) -> UNet:
     """The network of single slices `network` as one of patches, whose every slice gets its answer to their mean.
 
     Where a patch's slices are equal, the answer is that of `network`, whatever their distance; so training on patches
-    starts with what was learned on slices. The result is in float32, and always the same.
+    starts with what was learned on slices. The result is in float32.
 
     Raises:
         CosliceError: a network of patches, or fewer than 2 slices.
@@ -200,15 +200,17 @@ def for_patches(network: UNet, slices: int) -> UNet:
             "but one of single slices is needed, for at least 2."
         )
     config = replace(network.config, image_channels=slices, positions=True)
-    # What stays untrained, the position's first layer, is the same in every run and on every rank.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.device("meta"):  # every weight is given below
         patches = UNet(config)
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
+    for part in ("weight", "bias"):
+        # Distances begin to be seen as noise is, and to say nothing.
+        weights[f"position.dense1.{part}"] = weights[f"label.dense1.{part}"].clone()
+        weights[f"position.dense2.{part}"] = torch.zeros_like(weights[f"label.dense2.{part}"])
     weights["first.weight"] = weights["first.weight"].repeat(1, slices, 1, 1) / slices
     for name in ("last.weight", "last.bias"):
         weights[name] = weights[name].repeat(slices, *[1] * (weights[name].ndim - 1))
-    patches.load_state_dict({**patches.state_dict(), **weights})
+    patches.load_state_dict(weights, assign=True)
     return patches
 
 

@@ -26,6 +26,7 @@ SEED, MEAN = 11, 0.3
 SPACING = (2.0, 1.0, 1.0)
 # Levels that single precision holds: priors hand them to networks in it.
 SIGMAS = (*(float(torch.tensor(s, dtype=torch.float32)) for s in geometric(13, 5.0, 0.02)[:-1]), 0.0)
+NOISES = [{"noise": "independent"}, {"noise": "iscs"}, {"noise": "iscs", "patch_noise": "slices"}]
 ABAR = [1 / (1 + sigma**2) for sigma in SIGMAS]
 
 

@@ -35,6 +35,8 @@ from coslice.tasks import Acquisition
 from coslice.volume import scan_window
 
 CT = ["fdk", "sirt", "cgls", "admm-tv", "dds", "dds+identical", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
+PARALLEL = ["fdk", "fbp-unet", "dds-2d", "dds-2d+iscs", "dds-3d", "diffusion-mbir", "tpdm-cg", "tpdm"]
+PARALLEL += ["diffusionblend", "diffusionblend++", "diffusionblend+++iscs"]
 ZSR = ["cubic", "admm-tv", "dds", "dds+iscs", "dds-tv", "ddnm", "ddnm+iscs"]
 
 
@@ -83,7 +85,7 @@ def main() -> None:
         scan, lambda volume: scan_window("ct" if acquisition.is_ct else "mr", volume.data), acquisition, preparation
     )
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
-    names = options.methods or (CT if acquisition.is_ct else ZSR)
+    names = options.methods or (ZSR if not acquisition.is_ct else PARALLEL if options.beam == "parallel" else CT)
     for name in names:
         if name not in rows:
             title, recipe = recipe_of(name)

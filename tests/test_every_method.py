@@ -14,6 +14,8 @@ from coslice.tasks import Acquisition
 from coslice.volume import CT_WINDOW
 
 SPACING = (5.0, 24.0, 24.0)
+# These take small steps, one of them on a noisy volume.
+STEPS = {"diffusion-mbir": 16, "dps": 8, "tpdm": 8}
 CT = sorted(name for name, method in METHODS.items() if "ct" in method.kinds)
 
 
@@ -39,9 +41,9 @@ def priors(tiny_prior, saved_patch_prior, saved_second_prior):
 def test_99_slices_of_5_mm(name, truth, priors):
     problem = Acquisition("svct", beam="parallel").problem(truth, SPACING, CT_WINDOW)
     prior, auxiliary = priors[chosen_method(Recipe(method=name)).prior]
-    recipe = Recipe(method=name, noise="iscs", **({"steps": 4} if name in DIFFUSION else {}))
+    recipe = Recipe(method=name, noise="iscs", **({"steps": STEPS.get(name, 4)} if name in DIFFUSION else {}))
     result = run(problem, recipe, prior, auxiliary=auxiliary)
     assert result.reconstruction.shape == truth.shape
     # The priors know no more than the mean, but the data do: the body is where it was, no axis taken for another.
     alike = torch.corrcoef(torch.stack((result.reconstruction.flatten(), truth.flatten())))[0, 1]
-    assert alike > 0.4
+    assert alike > 0.4, float(alike)

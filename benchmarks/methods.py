@@ -78,21 +78,18 @@ def main() -> None:
         options.task, options.views, options.angle, options.factor, options.fwhm, noise, beam=options.beam
     )
     scan = read_nifti(options.scan) if options.scan else embedded_scan()
-    kind = "ct" if acquisition.is_ct else "zsr"
     cut = parse_slices(options.slices, scan.shape[0])
     preparation = Preparation(cut, options.thickness, options.spacing, options.size, options.pad)
-    study = simulate(
-        scan, lambda volume: scan_window("ct" if acquisition.is_ct else "mr", volume.data), acquisition, preparation
-    )
+    study = simulate(scan, lambda volume: scan_window(acquisition.window, volume.data), acquisition, preparation)
     rows = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     names = options.methods or (ZSR if not acquisition.is_ct else PARALLEL if options.beam == "parallel" else CT)
     for name in names:
         if name not in rows:
             title, recipe = recipe_of(name)
             began = time.perf_counter()
-            method = chosen_method(recipe, kind)
+            method = chosen_method(recipe, acquisition.kind)
             asked = options.prior.get(method.prior, "").split(",")
-            prior, auxiliary = load_priors(method, kind, *[name or None for name in asked])
+            prior, auxiliary = load_priors(method, acquisition.kind, *[name or None for name in asked])
             result = run(study.problem, recipe, prior, study.unit, auxiliary=auxiliary)
             seconds = time.perf_counter() - began
             metrics = evaluate(result.reconstruction, study.unit)

@@ -228,9 +228,7 @@ FBP_UNET = Method(
     prior="supervised",
 )
 
-FDK = Method(
-    name="fdk", title="FDK", source="Feldkamp, Davis & Kress, J. Opt. Soc. Am. A 1984", kinds=("ct",), prior=""
-)
+FDK = Method(name="fdk", title="FDK", source="Feldkamp, Davis & Kress, J. Opt. Soc. Am. A 1984", kinds=("ct",))
 
 CUBIC = Method(name="cubic", title="Cubic", source="a cubic spline through the thick slices", kinds=("zsr",))
 
@@ -240,9 +238,7 @@ SIRT = Method(
     source="Gilbert, J. Theor. Biol. 1972; 100 iterations with positivity as in Du et al.'s code",
 )
 
-CGLS = Method(
-    name="cgls", title="CGLS", source="Hestenes & Stiefel 1952, on the normal equations", iterations=20, prior=""
-)
+CGLS = Method(name="cgls", title="CGLS", source="Hestenes & Stiefel 1952, on the normal equations", iterations=20)
 
 ADMM_TV = Method(
     name="admm-tv",

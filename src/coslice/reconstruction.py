@@ -72,10 +72,10 @@ def run(
         CosliceError: a recipe that names something unknown, or a prior that is missing or does not fit.
     """
     method = chosen_method(recipe, problem.kind)
+    check_prior(problem, recipe, prior, auxiliary)
     log = _Log(Watcher(truth, recipe.lpips), progress)
     with log.phase("initial"):
         initial = problem.initial()
-    check_prior(problem, recipe, prior, auxiliary)
     if method.name in DIFFUSION:
         assert prior is not None
         reconstruction = torch.zeros_like(initial, memory_format=torch.contiguous_format)

@@ -147,16 +147,11 @@ def reconstruct(
     preparation = Preparation(None, thickness, spacing, size, pad)
     _check_measured(from_real, acquisition)
     # Names and numbers are checked before any file is read.
-    kind = "ct" if acquisition.is_ct else "zsr"
-    chosen = chosen_method(recipe, kind)
-    loaded, auxiliary = load_priors(chosen, kind, prior, auxiliary_prior, place)
+    chosen = chosen_method(recipe, acquisition.kind)
+    loaded, auxiliary = load_priors(chosen, acquisition.kind, prior, auxiliary_prior, place)
 
     def window(volume: Volume) -> Window:
-        return (
-            scan_window("ct" if acquisition.is_ct else "mr", volume.data)
-            if loaded is None
-            else loaded.window_for(volume)
-        )
+        return scan_window(loaded.window if loaded else acquisition.window, volume.data)
 
     whole = read_nifti(scan)
     preparation = replace(preparation, slices=None if slices is None else parse_slices(slices, whole.shape[0]))

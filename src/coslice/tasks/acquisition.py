@@ -77,6 +77,16 @@ class Acquisition:
         return self.task != "zsr"
 
     @property
+    def kind(self) -> str:
+        """Of the problem it makes, see `Problem`."""
+        return "ct" if self.is_ct else "zsr"
+
+    @property
+    def window(self) -> str:
+        """The name of the window that such scans are usually seen in, see `coslice.volume.scan_window`."""
+        return "ct" if self.is_ct else "mr"
+
+    @property
     def key(self) -> str:
         """A stable name of the views, for files of networks that are trained for one task.
 

@@ -19,9 +19,10 @@ from coslice.training.feed import Feed
 from coslice.training.loop import BANDS, Trainer, Turn, measured
 from coslice.training.optimisers import Adam, Muon, clip_, orthogonal, relative_rate, steps_of
 from coslice.training.ranks import Ranks
-from coslice.training.recipe import Optimiser, Recipe, Schedule, Sigmas, differences, overlay, read_tree
+from coslice.training.recipe import Optimiser, Recipe, Schedule, Sigmas, differences, overlay
 from coslice.training.views import View
 from coslice.training.watch import Examples, Journal, Meter, overall, picture, told, validate
+from coslice.tree import read_tree
 
 SMALL = UNetConfig(channels=16, multipliers=(1, 2), blocks=1)
 

@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coslice.training.preparation import settle
-from coslice.training.recipe import overlay, read_tree
+from coslice.training.recipe import overlay
 from coslice.training.run import Pace
 from coslice.training.run import train as train_prior
 from coslice.training.watch import Listener, told
+from coslice.tree import read_tree
 
 __all__ = ["train"]
 

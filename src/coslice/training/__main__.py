@@ -14,9 +14,10 @@ import yaml
 
 from coslice.errors import CosliceError
 from coslice.training.preparation import settle
-from coslice.training.recipe import overlay, read_tree
+from coslice.training.recipe import overlay
 from coslice.training.run import Pace, train
 from coslice.training.watch import Listener, told
+from coslice.tree import read_tree
 
 
 class _Lines(Listener):

@@ -43,6 +43,7 @@ __all__ = [
     "LineIntegrals",
     "MeasurementNoise",
     "PhotonNoise",
+    "detector_noise",
     "line_integrals",
     "measured",
     "standard_deviation",
@@ -189,6 +190,30 @@ class PhotonNoise(MeasurementNoise):
 
     def _expected(self, p: np.ndarray) -> np.ndarray:
         return np.minimum(self.photons * np.exp(-p), _MOST_PHOTONS)
+
+
+def detector_noise(gaussian: float | None, photons: float | None, electronic: float = 0.0) -> MeasurementNoise | None:
+    """The noise of a detector by its numbers, at most one kind of it; None where neither is given.
+
+    Args:
+        gaussian: standard deviation, see `GaussianNoise`.
+        photons: per pixel, see `PhotonNoise`.
+        electronic: standard deviation in counts, with photons only.
+
+    Raises:
+        CosliceError: both kinds, electronic noise without photons, or a number out of range.
+    """
+    if photons is not None and gaussian is not None:
+        raise CosliceError(
+            "--measurement-noise and --photons were both given, but a detector has one noise; choose one."
+        )
+    if photons is None and electronic:
+        raise CosliceError(
+            f"--electronic-noise {electronic:g} was given without --photons, whose counts it is added to."
+        )
+    if photons is not None:
+        return PhotonNoise(photons, electronic)
+    return None if gaussian is None else GaussianNoise(gaussian)
 
 
 def measured(y: Tensor, noise: MeasurementNoise, seed: int, lines: LineIntegrals | None = None) -> Tensor:

@@ -32,11 +32,11 @@ _SAMPLER = frozenset(
     + ("anchor_angle",)
 )  # settings of every diffusion method
 _READS: dict[str, frozenset[str]] = {
-    "proximal-cg": frozenset({"cg_iterations", "gamma"}),
-    "null-space": frozenset({"sirt_iterations"}),
-    "proximal-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
+    "proximal-cg": frozenset({"cg_iterations", "gamma", "rounds"}),
+    "null-space": frozenset({"sirt_iterations", "rounds"}),
+    "proximal-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty", "rounds"}),
     "tv-after-corrector": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
-    "weighted-cg": frozenset({"cg_iterations", "data_weight"}),
+    "weighted-cg": frozenset({"cg_iterations", "data_weight", "rounds"}),
     "guidance": frozenset({"guidance"}),
     "sirt": frozenset({"sirt_iterations"}),
     "admm-tv": frozenset({"cg_iterations", "tv_weight", "tv_penalty"}),
@@ -67,6 +67,7 @@ class Recipe:
         samples: reconstructions with seeds `seed`, `seed` + 1, ..., of which the mean is the result.
         eta: share of fresh noise.
         temperature: size of the fresh noise against the published, 0 to 1, see `coslice.renoising.Cooled`.
+        rounds: of projections at the end, see `coslice.methods.Method`.
         cg_iterations: per data step.
         gamma: of DDS, for an A that counts lengths in voxels; None takes the early-stopped form.
         sirt_iterations: of SIRT, and of DDNM's pseudo-inverse.
@@ -91,6 +92,7 @@ class Recipe:
     sigma_min: float | None = None
     eta: float | None = None
     temperature: float | None = None
+    rounds: int | None = None
     cg_iterations: int | None = None
     gamma: float | None = None
     sirt_iterations: int | None = None
@@ -194,6 +196,8 @@ def _check_numbers(recipe: Recipe, method: Method) -> None:
     for name in ("samples", "cg_iterations", "sirt_iterations"):
         if getattr(method, name) < 1:
             raise CosliceError(f"{name}: {getattr(method, name)} was given, at least 1 is needed.")
+    if method.rounds < 0:
+        raise CosliceError(f"rounds: {method.rounds} was given, 0 or more are needed.")
     for name in ("tv_weight", "guidance", "data_weight"):
         if not 0 <= getattr(method, name) < math.inf:
             raise CosliceError(f"{name}: {getattr(method, name):g} was given, a number from 0 up is needed.")

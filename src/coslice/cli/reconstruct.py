@@ -15,7 +15,7 @@ from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
-from coslice.measurement_noise import GaussianNoise, MeasurementNoise, PhotonNoise
+from coslice.measurement_noise import detector_noise
 from coslice.methods import METHODS
 from coslice.noise import NOISES
 from coslice.operators import ThickSlices
@@ -130,6 +130,9 @@ def reconstruct(
     sigma_min: Annotated[float | None, _option("Last noise level.  [the method's]", _SAMPLER)] = None,
     eta: Annotated[float | None, _option("Share of fresh noise, 0 to 1.  [the method's]", _SAMPLER)] = None,
     temperature: Annotated[float | None, _option("Size of the fresh noise, 0 to 1.  [1; zsr: 0.8]", _SAMPLER)] = None,
+    rounds: Annotated[
+        int | None, _option("Projections between data and values from 0 to 1 at the end.  [0; zsr: 10]", _SAMPLER)
+    ] = None,
     seed: Annotated[int, _option("Same seed, same result; also of the measurement's noise.", _SAMPLER)] = 0,
     lpips: Annotated[
         bool, typer.Option("--lpips", help="Follow LPIPS over the steps.", rich_help_panel=_SAMPLER)
@@ -141,7 +144,7 @@ def reconstruct(
     options = dict(locals())
     place = str(chosen_device(device))
     acquisition = Acquisition(
-        task, views, angle, factor, fwhm, _noise(measurement_noise, photons, electronic_noise), seed, beam
+        task, views, angle, factor, fwhm, detector_noise(measurement_noise, photons, electronic_noise), seed, beam
     )
     recipe = Recipe(**{field.name: options[field.name] for field in fields(Recipe)})
     preparation = Preparation(None, thickness, spacing, size, pad)
@@ -162,20 +165,6 @@ def reconstruct(
     check_prior(study.problem, recipe, loaded, auxiliary)
     with output_folder(out, overwrite) as folder:
         _work(study, {"reconstruction": recipe}, (loaded, auxiliary), folder)
-
-
-def _noise(gaussian: float | None, photons: float | None, electronic: float) -> MeasurementNoise | None:
-    if photons is not None and gaussian is not None:
-        raise CosliceError(
-            "--measurement-noise and --photons were both given, but a detector has one noise; choose one."
-        )
-    if photons is None and electronic:
-        raise CosliceError(
-            f"--electronic-noise {electronic:g} was given without --photons, whose counts it is added to."
-        )
-    if photons is not None:
-        return PhotonNoise(photons, electronic)
-    return None if gaussian is None else GaussianNoise(gaussian)
 
 
 def _check_measured(measured: bool, acquisition: Acquisition) -> None:

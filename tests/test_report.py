@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import base64
+import html
+import importlib.util
 import io
 import re
+import shlex
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.main import get_command
 
+from coslice import study as study_module
+from coslice.cli.app import app
 from coslice.errors import CosliceError
+from coslice.measurement_noise import GaussianNoise, PhotonNoise, detector_noise
+from coslice.metrics import Curves, evaluate, per_slice
+from coslice.preparation import Preparation
+from coslice.recipe import Recipe
+from coslice.reconstruction import run
 from coslice.report import error_map, grey, picture, view, write_report
+from coslice.report.command import reconstruct_command, scan_options
 from coslice.report.pictures import PLANES, square
+from coslice.report.plots import slice_plots
+from coslice.study import measure, parse_slices, simulate
+from coslice.tasks import Acquisition
+from coslice.volume import Volume, Window
 
 SPACING = (2.0, 1.0, 1.0)
 HU = {"window": (-1000.0, 1600.0), "display": (-480.0, 820.0)}
@@ -45,6 +62,12 @@ def write(path: Path, **changes) -> str:
     }
     write_report(path, **(arguments | changes))
     return path.read_text(encoding="utf-8")
+
+
+def told(page: str) -> str:
+    """A page without its pictures and its viewer, whose script and choosers speak of everything there may be."""
+    page = re.sub(r'<section class="viewer".*?</script>\s*</section>', "", page, flags=re.DOTALL)
+    return re.sub(r'"data:[^"]*"', "", page)
 
 
 def images(page: str, kind: str = "png") -> list[bytes]:
@@ -103,8 +126,9 @@ def test_a_page_needs_nothing_but_itself(tmp_path):
     sources = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', page)
     assert sources
     assert all(source.startswith("data:image/") for source in sources)
-    assert not re.search(r"<script|<link|@import|url\(|https?://", page)
-    assert len(images(page, "svg")) == 2
+    assert not re.search(r"<script[^>]* src|<link|@import|url\(|https?://|\bfetch\(", page)
+    assert "Content-Security-Policy\" content=\"default-src 'none';" in page, "nor could it have anything else"
+    assert len(images(page, "svg")) == 2 + 1
     assert "LPIPS on a few slices" not in page
     # Nor do the plots inside it reach out: addresses in them are names of namespaces only.
     for plot in images(page, "svg"):
@@ -116,19 +140,19 @@ def test_the_course_of_lpips_is_drawn_where_it_was_measured(tmp_path):
     steps = [{"step": i, "lpips": None if i == 1 else 0.3 - 0.1 * i} | known for i in range(3)]
     blind = [{"step": i} | known for i in range(3)]  # as runs recorded before LPIPS was
     page = write(tmp_path / "page.html", trajectory={"DDS": steps, "DDNM": blind})
-    drawn = images(page, "svg")
+    drawn = images(page, "svg")[-3:]
     assert re.findall(r'<img [^>]*alt="(\S+)[^"]* of the estimate', page) == ["PSNR", "SDiff", "LPIPS"]
     assert [b"DDNM" in plot for plot in drawn] == [True, True, False]
     assert "LPIPS on a few slices" in page
     # A method keeps its colour where another has no curve.
-    second = images(write(tmp_path / "page.html", trajectory={"DDNM": blind, "DDS": steps}), "svg")[2]
+    second = images(write(tmp_path / "page.html", trajectory={"DDNM": blind, "DDS": steps}), "svg")[-1]
     assert b"#ff7f0e" in second
     assert b"#1f77b4" not in second
 
 
 def test_every_picture_is_described(tmp_path):
     tags = re.findall(r"<img [^>]*>", write(tmp_path / "page.html"))
-    assert len(tags) == 3 * 3 + 3 * 2 + 1, "three planes of three volumes, their two errors, the scale"
+    assert len(tags) == 3 * 3 + 3 * 2 + 1 + 1, "three planes of three volumes, their two errors, the scale, a plot"
     assert all(re.search(r'alt="[^"]+"', tag) for tag in tags)
 
 
@@ -165,7 +189,7 @@ def test_without_a_truth_no_errors_are_claimed(tmp_path):
     table = {"FDK": {"sdiff": 0.02}, "DDS": {"sdiff": 0.01}}
     page = write(tmp_path / "page.html", truth=None, table=table)
     assert len(images(page)) == 3 * 2
-    assert not re.search(r"PSNR|Errors|\|Δ\||Truth|dB", page)
+    assert not re.search(r"PSNR|Errors|\|Δ\||Truth|dB", told(page))
     assert "0.02000" in page
 
 
@@ -175,9 +199,9 @@ def test_without_a_truth_or_any_number_there_is_no_table(tmp_path):
     steps = [{"step": i, "sigma": 1.0, "psnr": None, "sdiff": 0.01, "lpips": None} for i in range(3)]
     for table in ({}, {"FDK": unknown, "DDS": unknown}):
         page = write(tmp_path / "page.html", truth=None, table=table, trajectory={"DDS": steps})
-        assert "Numbers" not in page
+        assert "Numbers" not in told(page)
         assert '<table class="metrics">' not in page
-        assert [b"Truth" in plot for plot in images(page, "svg")] == [False]
+        assert [b"Truth" in plot for plot in images(page, "svg")] == [False, False]
         assert "The truth is not known." in page
 
 
@@ -186,7 +210,7 @@ def test_what_is_not_ct_is_shown_from_end_to_end_of_its_window(tmp_path):
     page = write(tmp_path / "page.html", **mr)
     first = np.asarray(Image.open(io.BytesIO(images(page)[0])))
     np.testing.assert_array_equal(first, np.rint(255 * view(ramp(), "axial")))
-    assert not re.search(r"\bHU\b", re.sub(r'"data:[^"]*"', "", page))
+    assert not re.search(r"\bHU\b", told(page))
     assert "Shown from 0 to 1234.5 a.u.; the prior sees these values as 0 to 1." in page
     assert "difference from the truth in a.u., on one scale" in page
     ct = write(tmp_path / "page.html", display=None)
@@ -243,7 +267,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     steps = [{"step": i, "sigma": 1.0, "psnr": None, "sdiff": 0.01} for i in range(3)]
     pages = [write(tmp_path / name, trajectory={"DDS": steps}) for name in ("a.html", "b.html")]
     assert pages[0] == pages[1]
-    assert len(images(pages[0], "svg")) == 1, "no curve where no value is known"
+    assert len(images(pages[0], "svg")) == 1 + 1, "no curve where no value is known"
 
 
 def test_an_old_page_survives_a_failure_and_no_debris_stays(tmp_path, monkeypatch):
@@ -322,6 +346,117 @@ def test_a_strip_enlarges_the_most_detailed_part_of_the_first_volume(across):
     centred = io.BytesIO()
     picture(centred, {"First": plain, "Second": plain}, focus=(0.5, 0.5), **how)
     assert strips[2] == centred.getvalue(), "the middle where nothing stands out"
+
+
+def test_a_page_without_its_viewer_says_why_and_has_the_rest(tmp_path, monkeypatch):
+    whole = write(tmp_path / "page.html")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    page = write(tmp_path / "page.html")
+    assert "ipyniivue" in page
+    assert "<script" not in page
+    assert images(page) == images(whole)
+
+
+def test_every_slice_is_in_the_curves_of_the_page_and_nothing_that_was_not_measured(tmp_path):
+    curves = {name: per_slice(ramp(shift), ramp(), lpips=False) for name, shift in (("FDK", 1), ("DDS", 2))}
+    plain, page = write(tmp_path / "page.html"), write(tmp_path / "page.html", curves=curves)
+    alts = re.findall(r'<img [^>]*svg[^>]*alt="([^"]*)"', page)
+    wanted = [f"{name} of each {plane} slice for FDK, DDS" for plane in PLANES for name in ("PSNR (dB)", "SSIM")]
+    assert alts[:-1] == wanted, "LPIPS was not measured"
+    assert alts[-1].endswith("next for FDK, DDS, Truth")
+    assert re.findall(r'<img [^>]*svg[^>]*alt="([^"]*)"', plain) == alts[-1:]
+    assert len(set(images(page, "svg"))) == len(alts)
+
+
+def test_a_method_has_one_colour_on_the_whole_page(tmp_path):
+    curves = {name: per_slice(ramp(shift), ramp(), lpips=False) for name, shift in (("FDK", 1), ("DDS", 2))}
+    steps = [{"step": i, "sigma": 1.0, "psnr": 20.0 + i} for i in range(3)]
+    page = write(tmp_path / "page.html", curves=curves, trajectory={"DDS": steps})
+    second = [b"#ff7f0e" in plot for plot in images(page, "svg")]
+    assert all(second), "DDS, the second method"
+    assert b"#1f77b4" not in images(page, "svg")[-1], "FDK has no course"
+
+
+def test_a_plot_of_slices_goes_through_their_values():
+    line = Curves(index=(2, 3, 5), psnr=(20.0, 30.0, 40.0), ssim=(), lpips=None)
+    (plot,) = slice_plots({"FDK": {"axial": line}})
+    svg = base64.b64decode(plot["src"].partition(",")[2]).decode()
+    path = re.search(r'<path d="([^"]*)"[^>]*stroke: #1f77b4', svg)
+    x, y = np.array(re.findall(r"[ML] (\S+) (\S+)", path[1]), dtype=float).T
+    assert (x[2] - x[0]) / (x[1] - x[0]) == pytest.approx(3, rel=1e-4)
+    assert (y[2] - y[0]) / (y[1] - y[0]) == pytest.approx(2, rel=1e-4)
+
+
+ACQUISITIONS = (
+    Acquisition(),
+    Acquisition(views=12, beam="parallel", noise=PhotonNoise(1e5, 3.5), seed=7),
+    Acquisition("lact", angle=95.5, noise=GaussianNoise(0.1), seed=7),
+    Acquisition("zsr", factor=4, fwhm_mm=3.3),
+)
+RECIPES = (
+    Recipe(),
+    Recipe("sirt", sirt_iterations=3, seed=7),
+    Recipe("dds", noise="independent", steps=5, eta=0.85, lpips=True, start_from="noise", seed=7),
+    Recipe("diffusionblend++", noise="iscs", patch_noise="slices", cross_every=3, seed=7),
+    Recipe("tpdm", auxiliary_every=3, guidance=1e-3, seed=7),
+)
+
+
+def parsed(command: str) -> dict:
+    """What `coslice reconstruct` makes of a line, by its own parser."""
+    coslice, name, *words = shlex.split(command)
+    assert (coslice, name) == ("coslice", "reconstruct")
+    return get_command(app).commands[name].make_context(name, words).params
+
+
+@pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=str)
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.title)
+def test_the_command_of_a_page_is_understood_as_what_was_run(acquisition, recipe):
+    preparation = Preparation(slices=(3, 40), thickness=None, spacing=1.25, size=96, pad=None)
+    acquisition = replace(acquisition, seed=recipe.seed)
+    got = parsed(reconstruct_command(scan_options(acquisition, preparation), recipe))
+    assert Recipe(**{f.name: got[f.name] for f in fields(Recipe)}) == recipe
+    noise = detector_noise(got["measurement_noise"], got["photons"], got["electronic_noise"])
+    told = {name: got[name] for name in ("task", "views", "angle", "factor", "seed", "beam")}
+    assert Acquisition(**told, fwhm_mm=got["fwhm"], noise=noise) == acquisition
+    assert parse_slices(got["slices"], 99) == preparation.slices
+    assert all(got[f.name] == getattr(preparation, f.name) for f in fields(Preparation) if f.name != "slices")
+    assert not got["from_real"]
+
+
+def test_a_command_says_what_differs_and_nothing_else():
+    usual = scan_options(Acquisition(), Preparation())
+    assert reconstruct_command(usual, Recipe()) == "coslice reconstruct SCAN.nii.gz --out out/"
+    measured = scan_options(Acquisition("zsr"), Preparation(), measured=True)
+    assert parsed(reconstruct_command(measured, Recipe()))["from_real"]
+    noisy = scan_options(Acquisition(noise=GaussianNoise(0.1), seed=1), Preparation())
+    assert reconstruct_command(noisy, Recipe(seed=2)) is None, "one seed is all the command line has"
+
+
+def test_a_run_is_written_with_its_curves_and_a_command_for_each_reconstruction(tmp_path):
+    z, y, x = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (8, 16, 16)), indexing="ij")
+    hu = torch.where(z**2 + y**2 + x**2 < 0.9, 40.0 + 100 * x, -1000.0)
+    scan = Volume(hu, np.diag([2.0, 2.0, 2.0, 1.0]))
+    study = simulate(scan, Window(-1000, 1600), Acquisition(views=5), Preparation(slices=(0, 8)))
+    recipes = {"one": Recipe("sirt", sirt_iterations=1), "two": Recipe("sirt", sirt_iterations=2)}
+    results = {stem: run(study.problem, recipe) for stem, recipe in recipes.items()}
+    metrics = measure(study, results)
+    assert metrics["two"] == evaluate(results["two"].reconstruction, study.unit)
+    assert metrics.curves["two"] == per_slice(results["two"].reconstruction, study.unit)
+    study_module.write(tmp_path, study, recipes, results, metrics, [])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    lines = html.unescape(re.search(r'<pre class="command">(.*?)</pre>', page, re.DOTALL)[1]).splitlines()
+    assert [(parsed(line)["views"], parsed(line)["sirt_iterations"]) for line in lines] == [(5, 1), (5, 2)]
+    assert "PSNR (dB) of each axial slice" in page
+
+
+@pytest.mark.parametrize(
+    ("prior", "word"), [("ct", None), ("ct-coronal", "ct-coronal"), ("/home/someone/mine", "PRIOR.safetensors")]
+)
+def test_a_command_names_embedded_priors_and_no_file_of_the_user(prior, word):
+    command = reconstruct_command(scan_options(Acquisition(), Preparation()), Recipe(), [prior])
+    assert parsed(command)["prior"] == word
+    assert "someone" not in command
 
 
 def test_an_unknown_plane_is_refused():

@@ -20,7 +20,7 @@ import platform
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,16 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.nifti import write_nifti
-from coslice.metrics import SMALLEST_SIDE, evaluate
+from coslice.metrics import SMALLEST_SIDE, Curves, evaluate, per_slice
 from coslice.preparation import Preparation
 from coslice.recipe import Recipe, chosen_method
 from coslice.reconstruction import Result
 from coslice.report import picture, write_report
+from coslice.report.command import reconstruct_command, scan_options
 from coslice.tasks import TASKS, Acquisition, Problem, thick_slices
 from coslice.volume import Volume, Window
 
-__all__ = ["Study", "from_measurement", "measure", "parse_slices", "simulate", "write", "write_json"]
+__all__ = ["Metrics", "Study", "from_measurement", "measure", "parse_slices", "simulate", "write", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Study:
         settings: task and preparation, for the record.
         title: in words.
         thick: the measured slices on their own grid, for super-resolution.
+        options: the same settings as `coslice reconstruct` calls them, see `coslice.report.command.scan_options`.
     """
 
     grid: Volume
@@ -62,6 +64,7 @@ class Study:
     settings: dict[str, Any]
     title: str
     thick: Volume | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def truth(self) -> Volume | None:
@@ -125,7 +128,8 @@ def simulate(
         factor = acquisition.settings["factor"]
         thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), factor)
     settings = acquisition.settings | preparation.settings | _record(truth, window, problem)
-    return Study(truth, window, unit, problem, settings, str(acquisition), thick)
+    options = scan_options(acquisition, preparation)
+    return Study(truth, window, unit, problem, settings, str(acquisition), thick, options)
 
 
 def from_measurement(
@@ -157,6 +161,7 @@ def from_measurement(
     if preparation.spacing is not None:
         scan = scan.resampled((scan.spacing[0], preparation.spacing, preparation.spacing))
     dz, dy, dx = scan.spacing
+    options = scan_options(Acquisition("zsr", factor=factor, fwhm_mm=fwhm_mm), preparation, measured=True)
     if factor is None:
         factor = round(dz / min(dy, dx))
     if factor < 2:
@@ -177,7 +182,7 @@ def from_measurement(
     settings = chosen | preparation.settings | _record(grid, window, problem)
     profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"
     title = f"{TASKS['zsr']}, {dz:.4g} mm to {dz / factor:.4g} mm{profile}"
-    return Study(grid, window, None, problem, settings, title, scan)
+    return Study(grid, window, None, problem, settings, title, scan, options)
 
 
 def _record(grid: Volume, window: Window, problem: Problem) -> dict[str, Any]:
@@ -190,18 +195,32 @@ def _record(grid: Volume, window: Window, problem: Problem) -> dict[str, Any]:
     }
 
 
+class Metrics(dict[str, dict[str, Any]]):
+    """Published metrics by file stem, as `coslice.metrics.evaluate` gives them.
+
+    Attributes:
+        curves: by file stem, the values of every slice whose means they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curves: dict[str, dict[str, Curves]] = {}
+
+
 def measure(
     study: Study, results: Mapping[str, Result], progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict[str, dict[str, Any]]:
+) -> Metrics:
     """The published metrics of "initial" and of every reconstruction, by file stem; nothing without a truth."""
+    metrics = Metrics()
     if study.unit is None:
-        return {}
+        return metrics
     volumes = {"initial": next(iter(results.values())).initial}
     volumes |= {stem: result.reconstruction for stem, result in results.items()}
-    metrics = {}
+    truth = study.unit.cpu()
     for done, (stem, volume) in enumerate(volumes.items()):
         progress(done, len(volumes))
-        metrics[stem] = evaluate(volume.cpu(), study.unit.cpu())
+        metrics.curves[stem] = per_slice(volume.cpu(), truth)
+        metrics[stem] = evaluate(volume.cpu(), truth, curves=metrics.curves[stem])
     progress(len(volumes), len(volumes))
     return metrics
 
@@ -211,7 +230,7 @@ def write(
     study: Study,
     recipes: Mapping[str, Recipe],
     results: Mapping[str, Result],
-    metrics: Mapping[str, Mapping[str, Any]],
+    metrics: Metrics,
     priors: Sequence[Mapping[str, Any]],
 ) -> None:
     """Fill `folder`, each file atomically.
@@ -232,6 +251,9 @@ def write(
             write_nifti(volume, folder / f"{stem}.nii.gz")
     if metrics:
         write_json(folder / "metrics.json", metrics)
+    names = [card.get("name") for card in priors]
+    out = {stem: stem if len(recipes) > 1 else "out" for stem in recipes}
+    commands = [reconstruct_command(study.options, recipe, names, out[stem]) for stem, recipe in recipes.items()]
     run = _run(study, recipes, results, priors)
     write_json(folder / "run.json", run)
 
@@ -254,6 +276,8 @@ def write(
         recipe={"study": study.settings, **titled(run["recipes"])},
         seconds=titled(run["seconds"]),
         unit=unit,
+        curves=titled(metrics.curves),
+        command="\n".join(command for command in commands if command) or None,
     )
 
 

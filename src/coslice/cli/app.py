@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from coslice.cli.benchmark import benchmark
 from coslice.cli.display import show_table, warn
 from coslice.cli.priors import priors
 from coslice.cli.reconstruct import demo, reconstruct
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(reconstruct)
 app.command()(train)
+app.command()(benchmark)
 app.add_typer(priors, name="priors")
 
 

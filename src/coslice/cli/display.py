@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import indent
 from types import TracebackType
@@ -15,10 +15,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from coslice.benchmark import Entry, Metric
+from coslice.benchmark import Table as BenchmarkTable
 from coslice.metrics import PLANES
 from coslice.reconstruction import Progress as Told
 
-__all__ = ["Watch", "say", "show_card", "show_priors", "show_table", "warn"]
+__all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -54,18 +56,23 @@ class Watch:
         self._bars.stop()
 
     @contextmanager
-    def task(self, title: str) -> Iterator[Told]:
-        bar = self._bars.add_task(title, total=None)
+    def task(self, title: str, transient: bool = False) -> Iterator[Told]:
+        """A bar, which a transient one leaves no trace of."""
+        bar = self._bars.add_task(title, total=None, visible=False)  # until there is something to show
         shown = ""
 
         def progress(phase: str, done: int, total: int) -> None:
             nonlocal shown
             if phase != shown:
                 shown = phase
-                self._bars.reset(bar, total=total, description=f"{title}: {phase}")
+                self._bars.reset(bar, total=total, description=f"{title}: {phase}", visible=True)
             self._bars.update(bar, completed=done)
 
-        yield progress
+        try:
+            yield progress
+        finally:
+            if transient:
+                self._bars.remove_task(bar)
 
 
 def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
@@ -82,6 +89,49 @@ def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
             for plane in PLANES
         ]
         table.add_row(title, *cells, _number(values["sdiff"], 4), _number(values["sdiff_gap"], 4))
+    _out.print(table)
+
+
+def show_benchmark(table: BenchmarkTable) -> None:
+    """A benchmark's table: the numbers of a plane in one column, ours in rows, the published ones below each."""
+    columns: dict[str, list[int]] = {}
+    for i, metric in enumerate(table.metrics):
+        columns.setdefault(metric.plane or metric.title, []).append(i)
+    grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    grid.add_column("\n", min_width=9)  # long titles are broken, numbers never
+    for head, places in columns.items():
+        names = " ".join(table.metrics[i].title for i in places)
+        grid.add_column(f"{head}\n{names}" if head != names else f"\n{names}", justify="right", no_wrap=True)
+    for title, rows in table.groups.items():
+        grid.add_row(f"[bold]{escape(title)}[/]")
+        for row in rows:
+            grid.add_row(escape(row.title), *_joined(columns.values(), row.entries, table.metrics))
+            if row.published:
+                numbers = _joined(columns.values(), row.published, table.metrics)
+                grid.add_row("[dim italic]  published[/]", *(f"[dim italic]{cell}[/]" for cell in numbers))
+        grid.add_section()
+    _out.print(f"[bold]{escape(table.title)}[/]")
+    for text in (table.about, table.legend):
+        if text:
+            _out.print(f"[dim]{escape(text)}[/]")
+    _out.print(grid)
+
+
+def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[str]:
+    def shown(i: int) -> str:
+        text = " ± ".join(_short(number) for number in entries[i].text(metrics[i]).split(" ± "))
+        return f"[bold]{text}[/]" if entries[i].best else text
+
+    return [" ".join(map(shown, places)) for places in columns]
+
+
+def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
+    """A line for each shipped recipe."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in ("name", "what", "source"):
+        table.add_column(title)
+    for name, (title, source) in found.items():
+        table.add_row(name, escape(title), escape(source))
     _out.print(table)
 
 
@@ -144,5 +194,8 @@ def _caption(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 def _number(value: float | None, digits: int) -> str:
     if value is None:
         return "-"
-    text = f"{value:.{digits}f}"
+    return _short(f"{value:.{digits}f}")
+
+
+def _short(text: str) -> str:
     return text[1:] if text.startswith("0.") else text  # .937, as the papers' readers know it

@@ -14,6 +14,7 @@ everything of a plane all of whose slices are constant.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +52,16 @@ class Curves:
     lpips: tuple[float, ...] | None
 
 
-def evaluate(reconstruction: Tensor, truth: Tensor, lpips: bool = True) -> dict[str, Any]:
+def evaluate(
+    reconstruction: Tensor, truth: Tensor, lpips: bool = True, curves: Mapping[str, Curves] | None = None
+) -> dict[str, Any]:
     """Every published number of a reconstruction, ready for JSON.
 
     Args:
         reconstruction: (z, y, x) in the unit window.
         truth: the same shape.
         lpips: whether to compute LPIPS, by far the slowest; its entries are None otherwise.
+        curves: what `per_slice` gave of the two, where that is known already.
 
     Returns:
         `{"axial": {"psnr", "ssim", "lpips"}, "coronal": {...}, "sagittal": {...}, "sdiff", "sdiff_truth",
@@ -66,7 +70,7 @@ def evaluate(reconstruction: Tensor, truth: Tensor, lpips: bool = True) -> dict[
     Raises:
         CosliceError: as `per_slice`.
     """
-    curves = per_slice(reconstruction, truth, lpips)
+    curves = per_slice(reconstruction, truth, lpips) if curves is None else curves
     return {plane: averages(curves[plane]) for plane in PLANES} | consistency(reconstruction, truth)
 
 

@@ -1,29 +1,24 @@
-"""A reconstruction told on one page: a single HTML file that needs no network and no script.
+"""A reconstruction told on one page: a single HTML file that needs no network.
 
-The page shows, from top to bottom, the three planes through the middle of every volume, the absolute errors
-on one scale, the table of metrics, the course of PSNR, SDiff and LPIPS over the steps, the recipe and the seconds.
-The same input gives the same bytes: the page holds no date and no path.
+The page shows, from top to bottom, a viewer of all volumes, the table of metrics, pictures of the three planes through
+the middle of every volume and of their absolute errors, which also print and need no WebGL2, the metrics slice by
+slice, the course of PSNR, SDiff and LPIPS over the steps, the seconds, and the recipe with the command that runs it
+again. The same input gives the same bytes: the page holds no date and no path.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from coslice.io.files import atomic
+from coslice.metrics import Curves
+from coslice.report.environment import template, uri
 from coslice.report.pictures import (
     PLANES,
     Plane,
@@ -31,12 +26,16 @@ from coslice.report.pictures import (
     Spacing,
     check_volumes,
     error_map,
+    error_scale,
     grey,
     png,
     shown,
     square,
     view,
 )
+from coslice.report.plots import course_plots, neighbour_plot, slice_plots
+from coslice.report.tables import metrics_table, seconds_table
+from coslice.report.viewer import Scene, viewer
 
 __all__ = ["write_report"]
 
@@ -45,7 +44,6 @@ _HINT = {
     "coronal": "seen from the front: superior is up, the patient's left is on the right",
     "sagittal": "seen from the patient's left: superior is up, anterior is on the left",
 }
-_METRICS = (("psnr", "PSNR", +1, 2), ("ssim", "SSIM", +1, 3), ("lpips", "LPIPS", -1, 3))  # key, name, better, decimals
 
 
 def write_report(
@@ -62,6 +60,8 @@ def write_report(
     recipe: Mapping[str, Any] | None = None,
     seconds: Mapping[str, Any] | None = None,
     unit: str = "HU",
+    curves: Mapping[str, Mapping[str, Curves]] | None = None,
+    command: str | None = None,
 ) -> None:
     """Write the page that compares reconstructions of one scan; an old page is replaced whole or not at all.
 
@@ -80,6 +80,8 @@ def write_report(
         recipe: what was run, nested as it comes.
         seconds: by phase, or by method and phase.
         unit: the name of the physical unit of `window`, "HU" for CT, "a.u." for MR; "" where it has none.
+        curves: by method, as `coslice.metrics.per_slice` gives them.
+        command: what runs it again, a line for each reconstruction.
 
     Raises:
         CosliceError: for volumes of different shapes, values that are not finite, or an empty window.
@@ -87,39 +89,27 @@ def write_report(
     volumes = {**({} if truth is None else {"Truth": truth}), **reconstructions}
     display = shown(window, unit) if display is None else display
     check_volumes("report", volumes, spacing, window, display)
-    errors = None if truth is None else _errors(truth, reconstructions, spacing, window)
+    known = truth is not None
     truth_sdiff = _first(row.get("sdiff_truth") for row in table.values())
-    page = _template().render(
+    scene = Scene(title, volumes, spacing, window, unit, known, table)
+    page = template("page.html").render(
         title=title,
-        facts=_facts(next(iter(volumes.values())), spacing, window, display, unit, truth is not None),
+        viewer=viewer([scene]),
+        facts=_facts(next(iter(volumes.values())), spacing, window, display, unit, known),
         planes=[_plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
-        errors=errors,
+        errors=_errors(volumes, spacing, window) if known and reconstructions else None,
         unit=unit,
-        **_table(table, reconstructions),
-        truth_sdiff=None if truth_sdiff is None else f"{truth_sdiff:.5f}",
-        plots=_plots(trajectory or {}, truth_sdiff),
+        table=metrics_table(table, list(reconstructions)),
+        slices=slice_plots(curves or {}),
+        neighbours=neighbour_plot(volumes, known),
+        plots=course_plots(trajectory or {}, truth_sdiff, list(reconstructions)),
+        command=command,
         recipe=_flat(recipe or {}),
         recipe_json=json.dumps(recipe or {}, indent=2, default=str),
-        seconds=_seconds(seconds or {}),
+        seconds=seconds_table(seconds or {}),
     )
     with atomic(path) as part:
         part.write_text(page, encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("coslice.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _first(values) -> Any:
@@ -161,33 +151,18 @@ def _plane_row(
         psnr = table.get(name, {}).get(plane.name, {}).get("psnr")
         caption = "" if psnr is None else f"{psnr:.2f} dB"
         alt = f"{name}, {plane.name} slice" + (f", PSNR {caption}" if caption else "")
-        figures.append(_figure(name, _uri("image/png", png(image)), image.size, caption, alt))
+        figures.append(_figure(name, uri("image/png", png(image)), image.size, caption, alt))
     return _row(plane, figures)
 
 
-def _nice(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ... from `value` up; 1 for 0."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 5, 10) if value <= step * power * (1 + 1e-9))
-
-
-def _errors(
-    truth: Tensor, reconstructions: Mapping[str, Tensor], spacing: Spacing, window: Range
-) -> dict[str, Any] | None:
-    """Absolute errors in physical units on one scale, on which half the methods stay below its end at 99 %."""
-    if not reconstructions:
-        return None
-    span = window[1] - window[0]
+def _errors(volumes: Mapping[str, Tensor], spacing: Spacing, window: Range) -> dict[str, Any]:
+    """Absolute errors in physical units of all volumes after the truth, on one scale."""
+    (_, truth), *others = volumes.items()
+    span, limit = window[1] - window[0], error_scale(volumes, window)
     cuts = {
-        plane: {
-            name: span * np.abs(view(volume, plane) - view(truth, plane)) for name, volume in reconstructions.items()
-        }
+        plane: {name: span * np.abs(view(volume, plane) - view(truth, plane)) for name, volume in others}
         for plane in PLANES
     }
-    tails = [np.quantile(np.concatenate([cuts[p][name].ravel() for p in PLANES]), 0.99) for name in reconstructions]
-    limit = _nice(float(np.median(tails)))
     rows = []
     for plane in PLANES.values():
         figures = []
@@ -195,86 +170,10 @@ def _errors(
             # 128 colours tell errors apart as well as 16 million and make the page a third as heavy
             image = square(error_map(error, limit), plane.name, spacing).quantize(128)
             alt = f"{name}, absolute error of the {plane.name} slice"
-            figures.append(_figure(name, _uri("image/png", png(image)), image.size, f"mean {error.mean():.3g}", alt))
+            figures.append(_figure(name, uri("image/png", png(image)), image.size, f"mean {error.mean():.3g}", alt))
         rows.append(_row(plane, figures))
     bar = error_map(np.linspace(0, limit, 256, dtype=np.float32)[None], limit)
-    return {"rows": rows, "limit": f"{limit:g}", "bar": _uri("image/png", png(square(bar, "axial", (1, 1, 1))))}
-
-
-def _table(table: Mapping[str, Mapping[str, Any]], reconstructions: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Columns with a value in at least one row, and the rows as text with the best of each column marked."""
-    methods = [*reconstructions, *(name for name in table if name not in reconstructions)]
-    columns: list[tuple[str, str, int, Callable[[Mapping[str, Any]], float | None], str]] = [
-        (plane, name, better, lambda row, p=plane, k=key: row.get(p, {}).get(k), f".{decimals}f")
-        for plane in PLANES
-        for key, name, better, decimals in _METRICS
-    ]
-    columns.append(("Between slices", "SDiff", 0, lambda row: row.get("sdiff"), ".5f"))
-    columns.append(("Between slices", "|Δ|", -1, lambda row: row.get("sdiff_gap"), ".5f"))
-    heads, texts = [], []
-    for group, name, better, read, form in columns:
-        values = [read(table.get(method, {})) for method in methods]
-        known = [format(value, form) for value in values if value is not None]
-        if not known:
-            continue
-        # compared as printed, so that equals on the page are equally bold
-        best = (max if better > 0 else min)(known, key=float) if better and len(set(known)) > 1 else None
-        heads.append({"group": group, "name": name, "arrow": {1: "↑", -1: "↓", 0: ""}[better]})
-        cells = ["-" if value is None else format(value, form) for value in values]
-        texts.append([{"text": cell, "best": cell == best} for cell in cells])
-    groups = [
-        {"name": group.capitalize(), "span": sum(h["group"] == group for h in heads)}
-        for group in dict.fromkeys(h["group"] for h in heads)
-    ]
-    rows = [{"method": method, "cells": [column[i] for column in texts]} for i, method in enumerate(methods)]
-    return {"groups": groups, "heads": heads, "rows": rows if heads else []}
-
-
-def _plots(trajectory: Mapping[str, Sequence[Mapping[str, Any]]], truth_sdiff: float | None) -> list[dict[str, str]]:
-    plots = []
-    colours = {method: f"C{i}" for i, method in enumerate(trajectory)}  # of a method the same in every plot
-    for key, name in (("psnr", "PSNR (dB)"), ("sdiff", "SDiff"), ("lpips", "LPIPS")):
-        curves = {
-            method: [(s["step"] + 1, s[key]) for s in steps if s.get(key) is not None]
-            for method, steps in trajectory.items()
-        }
-        curves = {method: points for method, points in curves.items() if points}
-        if curves:
-            drawing = _plot(curves, colours, name, level=truth_sdiff if key == "sdiff" else None, log=key == "sdiff")
-            alt = f"{name} of the estimate after each step for {', '.join(curves)}"
-            plots.append({"name": name, "src": _uri("image/svg+xml", drawing), "alt": alt})
-    return plots
-
-
-def _plot(
-    curves: Mapping[str, list[tuple[int, float]]],
-    colours: Mapping[str, str],
-    name: str,
-    level: float | None,
-    log: bool,
-) -> bytes:
-    """An SVG of curves over the steps; `level` is a dashed line for the truth."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coslice", "font.size": 10}):
-        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-        axes = figure.add_subplot(xlabel="step", ylabel=name)
-        for method, points in curves.items():
-            steps, values = zip(*points, strict=True)
-            marker = "." if len(points) < 40 else None
-            axes.plot(steps, values, color=colours[method], label=method, linewidth=1.6, marker=marker)
-        if level is not None:
-            axes.axhline(level, color="0.25", linestyle="--", linewidth=1.2, label="Truth")
-        if log:  # flicker falls by decades
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.legend(frameon=False)
-        empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", metadata=empty)
-    return buffer.getvalue()
+    return {"rows": rows, "limit": f"{limit:g}", "bar": uri("image/png", png(square(bar, "axial", (1, 1, 1))))}
 
 
 def _flat(recipe: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -292,18 +191,3 @@ def _flat(recipe: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _seconds(seconds: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A table with a row for each method and a column for each phase; one row where no method is told."""
-    if not seconds:
-        return None
-    nested = {name: value for name, value in seconds.items() if isinstance(value, Mapping)}
-    shared = {name: value for name, value in seconds.items() if name not in nested}
-    phases = list(dict.fromkeys(phase for parts in nested.values() for phase in parts))
-    rows = [(name, [_time(parts.get(phase)) for phase in phases]) for name, parts in nested.items()]
-    return {"phases": phases, "rows": rows, "shared": [(name, _time(value)) for name, value in shared.items()]}
-
-
-def _time(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"

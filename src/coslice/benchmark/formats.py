@@ -1,0 +1,111 @@
+"""A table as text: tidy CSV for programs, Markdown for pages, LaTeX for papers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coslice.benchmark.recipe import Benchmark
+from coslice.benchmark.table import Entry, Table
+
+__all__ = ["latex", "markdown", "tidy_csv"]
+
+_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$"}
+_LATEX |= {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "°": r"$^\circ$",
+    "η": r"$\eta$",
+    "×": r"$\times$",
+    "σ": r"$\sigma$",
+}
+
+
+def tidy_csv(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> str:
+    """A line for every number: one of ours for each seed, then the published ones, which have no seed.
+
+    Columns: benchmark, origin ("measured" or "published"), group, method, seed, metric, value, deviation (of published
+    numbers that have one). The metrics are the table's, and the seconds.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("benchmark", "origin", "group", "method", "seed", "metric", "value", "deviation"))
+    for (group, row), found in records.items():
+        for seed, record in zip(benchmark.seeds, found, strict=True):
+            values = {metric.name: metric.of(record) for metric in benchmark.metrics} | {"seconds": record["seconds"]}
+            for name, value in values.items():
+                writer.writerow((benchmark.name, "measured", group, row, seed, name, _number(value), ""))
+        for metric, value in zip(benchmark.metrics, benchmark.published_of(group, row) or (), strict=False):
+            mean, deviation = value if isinstance(value, tuple) else (value, None)
+            if mean is not None:
+                numbers = _number(mean), _number(deviation)
+                writer.writerow((benchmark.name, "published", group, row, "", metric.name, *numbers))
+    return out.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def markdown(table: Table) -> str:
+    """A table for each group, best in bold, the published numbers in italics below each row."""
+    heads = [f"{metric.plane} {metric.title} {metric.arrow}".strip() for metric in table.metrics]
+    lines = [f"## {_plain(table.title)}", ""]
+    lines += [line for text in (table.about, table.legend) if text for line in (text, "")]
+    for group, rows in table.groups.items():
+        lines += [f"### {_plain(group)}", "", _line(["method", *map(_plain, heads)]), _line(["---"] * (len(heads) + 1))]
+        for row in rows:
+            lines.append(_line([_plain(row.title), *_texts(table, row.entries, "**{}**", "{}")]))
+            if row.published:
+                lines.append(_line(["*published*", *_texts(table, row.published, "", "*{}*")]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def _texts(table: Table, entries: Sequence[Entry], best: str, other: str) -> list[str]:
+    pairs = zip(entries, table.metrics, strict=True)
+    return [(best if entry.best else other).format(entry.text(metric)) for entry, metric in pairs]
+
+
+def latex(table: Table) -> str:
+    """A `tabular` with booktabs' rules, best in bold, the published numbers in italics below each row."""
+    titles = " & ".join(_escaped(f"{metric.title} {metric.arrow}".strip()) for metric in table.metrics)
+    above = " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{plane.capitalize()}}}" for plane, n in table.spans)
+    count = len(table.metrics)
+    lines = [
+        rf"% \usepackage{{booktabs}}. {table.title}.",
+        *(rf"% {text}" for text in (table.about, table.legend) if text),
+        rf"\begin{{tabular}}{{l{'r' * count}}}",
+        r"\toprule",
+        *([rf"& {above} \\"] if any(plane for plane, _ in table.spans) else []),
+        rf"Method & {titles} \\",
+    ]
+    for group, rows in table.groups.items():
+        lines += [r"\midrule", rf"\multicolumn{{{count + 1}}}{{l}}{{{_escaped(group)}}} \\"]
+        for row in rows:
+            texts = (
+                (r"\textbf{%s}" if entry.best else "%s") % _escaped(entry.text(metric))
+                for entry, metric in zip(row.entries, table.metrics, strict=True)
+            )
+            lines.append(" & ".join((_escaped(row.title), *texts)) + r" \\")
+            if row.published:
+                pairs = zip(row.published, table.metrics, strict=True)
+                texts = (rf"\textit{{{_escaped(entry.text(metric))}}}" for entry, metric in pairs)
+                lines.append(" & ".join((r"\quad\textit{published}", *texts)) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return escaped.replace("$$", "")  # one formula, not two that touch

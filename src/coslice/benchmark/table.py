@@ -1,0 +1,145 @@
+"""The table of a benchmark: means over seeds, what is best, and the published numbers beside.
+
+A published number was measured on other data with another prior, so it stands in a row of its own below ours and
+is never compared with it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from coslice.benchmark.metric import Metric
+from coslice.benchmark.recipe import Benchmark
+
+__all__ = ["Entry", "Row", "Table", "table_of"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A number of a table.
+
+    Attributes:
+        mean: over seeds; None where it could not be measured or was not published.
+        deviation: standard deviation over seeds (of the sample), None for one seed.
+        best: whether, as printed, no other of its group and column is better.
+    """
+
+    mean: float | None
+    deviation: float | None = None
+    best: bool = False
+
+    def text(self, metric: Metric) -> str:
+        """As it is printed: "36.84", "36.84 ± 0.14" or "-"."""
+        if self.mean is None:
+            return "-"
+        return metric.text(self.mean) + (f" ± {metric.text(self.deviation)}" if self.deviation is not None else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in a group.
+
+    Attributes:
+        title: of the method.
+        entries: ours, one a metric.
+        published: likewise, None where nothing was published of it.
+        seconds: that a reconstruction took, the mean over seeds.
+    """
+
+    title: str
+    entries: tuple[Entry, ...]
+    published: tuple[Entry, ...] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """Groups of rows.
+
+    Attributes:
+        title, source, about: of the benchmark.
+        metrics: the columns.
+        groups: rows by the group's title.
+        seeds: how many runs a number is the mean of.
+    """
+
+    title: str
+    source: str
+    about: str
+    metrics: tuple[Metric, ...]
+    groups: dict[str, tuple[Row, ...]]
+    seeds: int
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The planes of the columns from left to right, "" for numbers of whole volumes, and how many each has."""
+        return [(plane, len(list(run))) for plane, run in groupby(metric.plane for metric in self.metrics)]
+
+    @property
+    def has_published(self) -> bool:
+        return any(row.published for rows in self.groups.values() for row in rows)
+
+    @property
+    def legend(self) -> str:
+        """What a reader must know to read it."""
+        parts = ["↑ more is better, ↓ less is better, bold is best of its group." if self._marks else ""]
+        if any(metric.title.startswith("PSNR") for metric in self.metrics):
+            parts.append("PSNR in dB.")
+        if self.seeds > 1:
+            parts.append(f"Mean ± standard deviation of {self.seeds} runs.")
+        if self.has_published:
+            parts.append(f"Published: the numbers of {self.source}, on other data with another prior.")
+        return " ".join(part for part in parts if part)
+
+    @property
+    def _marks(self) -> bool:
+        return any(metric.better for metric in self.metrics)
+
+
+def table_of(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> Table:
+    """The table of records by group and row, one for each seed."""
+    groups = {}
+    for group, recipes in benchmark.rows.items():
+        entries = {row: [_entry(metric, records[group, row]) for metric in benchmark.metrics] for row in recipes}
+        columns = [_marked(metric, [entries[row][i] for row in recipes]) for i, metric in enumerate(benchmark.metrics)]
+        groups[group] = tuple(
+            Row(
+                title=row,
+                entries=tuple(column[i] for column in columns),
+                published=_published(benchmark, group, row),
+                seconds=statistics.fmean(record["seconds"] for record in records[group, row]),
+            )
+            for i, row in enumerate(recipes)
+        )
+    words = {"title": benchmark.title, "source": benchmark.source, "about": benchmark.about}
+    return Table(**words, metrics=benchmark.metrics, groups=groups, seeds=len(benchmark.seeds))
+
+
+def _entry(metric: Metric, records: Sequence[Mapping[str, Any]]) -> Entry:
+    values = [value for record in records if (value := metric.of(record)) is not None]
+    if not values:
+        return Entry(None)
+    return Entry(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _marked(metric: Metric, entries: Sequence[Entry]) -> list[Entry]:
+    """A column of a group, its best marked; compared as printed, so that equals are equally bold."""
+    known = [metric.text(entry.mean) for entry in entries if entry.mean is not None]
+    if not metric.better or len(set(known)) < 2:
+        return list(entries)
+    best = (max if metric.better > 0 else min)(known, key=float)
+    return [
+        Entry(entry.mean, entry.deviation, entry.mean is not None and metric.text(entry.mean) == best)
+        for entry in entries
+    ]
+
+
+def _published(benchmark: Benchmark, group: str, row: str) -> tuple[Entry, ...] | None:
+    values = benchmark.published_of(group, row)
+    if values is None or all(value is None for value in values):
+        return None
+    return tuple(Entry(*value) if isinstance(value, tuple) else Entry(value) for value in values)

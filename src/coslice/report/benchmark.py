@@ -1,0 +1,165 @@
+"""What a benchmark leaves behind: its table in three formats, its figures, and one page that shows all of it.
+
+    table.csv       a line for every number, tidy
+    table.md        for pages
+    table.tex       for papers
+    figures/        SVG and PDF
+    report.html     the table, the figures, every volume of the first seed, the curves, the seconds, the recipe
+    stamp           what they were made of: they are made again when that changes
+
+Volumes, curves and trajectories are of the first seed, the numbers of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from coslice.benchmark import Benchmark, Cell, Store, Table, latex, markdown, table_of, tidy_csv, truth_of
+from coslice.benchmark.store import digest_of
+from coslice.errors import CosliceError
+from coslice.io.files import atomic
+from coslice.io.nifti import read_nifti
+from coslice.metrics import Curves
+from coslice.recipe import Recipe
+from coslice.report.environment import template, uri
+from coslice.report.figures import Drawing, drawings
+from coslice.report.plots import course_plots, neighbour_plot, slice_plots
+from coslice.report.tables import seconds_table
+from coslice.report.viewer import Scene, viewer
+
+__all__ = ["publish"]
+
+Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+
+
+def publish(folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store) -> tuple[Table, Path]:
+    """Write the outputs of a finished benchmark into `folder`, unless they are there; its table, and its page.
+
+    Args:
+        folder: made where it is missing; files of the names above are replaced.
+        benchmark, cells: the recipe, and the keys of its cells.
+        store: holds all of them.
+
+    Raises:
+        CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
+    """
+    records: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell, key in cells.items():
+        record = store.record(key)
+        if record is None:
+            raise CosliceError(f"{benchmark.name}: {cell.group}, {cell.row} is not finished; run the benchmark again.")
+        records.setdefault((cell.group, cell.row), []).append(record)
+    table = table_of(benchmark, records)
+    texts = {"csv": tidy_csv(benchmark, records), "md": markdown(table), "tex": latex(table)}
+    stamp = digest_of({"cells": list(cells.values()), "texts": texts, "recipe": _told(benchmark)})
+    page, mark = folder / "report.html", folder / "stamp"
+    if page.is_file() and mark.is_file() and mark.read_text(encoding="utf-8").strip() == stamp:
+        return table, page
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another --out.") from error
+    for kind, text in texts.items():
+        _write(folder / f"table.{kind}", text.encode())
+    drawn = drawings(benchmark, records)
+    for drawing in drawn:
+        _write(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
+        _write(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
+    _write(page, _page(benchmark, table, records, drawn, _scenes(benchmark, cells, store, records)).encode())
+    _write(mark, f"{stamp}\n".encode())
+    return table, page
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records) -> list[Scene]:
+    """A scene for each group: the truth, and every row's volume."""
+    scenes = []
+    for title, group in benchmark.groups.items():
+        truth, window = truth_of(benchmark, group)
+        volumes: dict[str, Tensor] = {"Truth": window.to_unit(truth.data)}
+        for cell, key in cells.items():
+            if cell.group == title and cell.seed == benchmark.seeds[0]:
+                volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data)
+        numbers = {row: records[title, row][0]["metrics"] for row in benchmark.rows[title]}
+        scenes.append(Scene(title, volumes, truth.spacing, (window.low, window.high), window.unit, numbers=numbers))
+    return scenes
+
+
+def _page(
+    benchmark: Benchmark, table: Table, records: Records, drawn: Sequence[Drawing], scenes: Sequence[Scene]
+) -> str:
+    starts = [i == 0 for _, count in table.spans for i in range(count)]
+    return template("benchmark.html").render(
+        title=table.title,
+        table=table,
+        starts=starts,
+        figures=[{"src": uri("image/svg+xml", drawing.svg), "alt": drawing.title} for drawing in drawn],
+        viewer=viewer(scenes),
+        groups=[
+            _group(scene, {row: records[scene.title, row][0] for row in benchmark.rows[scene.title]})
+            for scene in scenes
+        ],
+        command=benchmark.command,
+        recipe=yaml.safe_dump(_told(benchmark), sort_keys=False, allow_unicode=True, width=110),
+    )
+
+
+def _group(scene: Scene, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the page draws of a group, from the records of its rows."""
+    curves = {
+        row: {plane: Curves(**values) for plane, values in record["curves"].items()} for row, record in records.items()
+    }
+    courses = {row: record["trajectory"] for row, record in records.items() if record["trajectory"]}
+    truth = next(iter(records.values()))["metrics"]["sdiff_truth"]
+    return {
+        "title": scene.title,
+        "slices": slice_plots(curves) + neighbour_plot(scene.volumes),
+        "plots": course_plots(courses, truth, tuple(records)),
+        "seconds": seconds_table({row: record["phases"] for row, record in records.items()}),
+    }
+
+
+def _told(benchmark: Benchmark) -> dict[str, Any]:
+    """Everything that was asked for, as plain values, without the places of files on this machine."""
+    plain = Recipe()
+    rows = {
+        group: {
+            row: {
+                item.name: value
+                for item in fields(Recipe)
+                if (value := getattr(recipe, item.name)) != getattr(plain, item.name)
+                or item.name in ("method", "noise")
+            }
+            for row, recipe in recipes.items()
+        }
+        for group, recipes in benchmark.rows.items()
+    }
+    scans = {
+        name: _given(asdict(scan)) | {"file": scan.file if str(scan.file).startswith("embedded:") else "FILE"}
+        for name, scan in benchmark.scans.items()
+    }
+    return {
+        "title": benchmark.title,
+        "source": benchmark.source,
+        "about": benchmark.about,
+        "seeds": list(benchmark.seeds),
+        "scans": scans,
+        "priors": {kind: Path(name).name for kind, name in benchmark.priors.items()},
+        "groups": {name: _given(asdict(group)) for name, group in benchmark.groups.items()},
+        "rows": rows,
+    }
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was set."""
+    return {name: value for name, value in values.items() if value not in (None, {}, 0.0)}

@@ -1,0 +1,122 @@
+"""The shipped recipes: every table of both papers, in an edition that runs anywhere and in the published one."""
+
+from __future__ import annotations
+
+import pytest
+
+from coslice.benchmark import load_benchmark, shipped_benchmarks
+from coslice.benchmark.recipe import PRIORS, Needed, _found, _read, _Shape
+from coslice.methods import METHODS
+from coslice.recipe import chosen_method
+from coslice.tree import built
+
+CT = ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
+MR = ["Cubic", *CT[1:]]
+THREE_D = ["DDS", "DDS+ISCS", "TPDM", "DiffusionBlend"]
+BLEND = ["FBP", "FBP-UNet", "DiffusionMBIR", "TPDM", "DDS 2D", "DDS", "DiffusionBlend", "DiffusionBlend++"]
+VIEWS = {f"{data}, {views} views": BLEND for data in ("AAPM", "LIDC") for views in (8, 6, 4)}
+NFE = [f"{method}, {nfe} NFE" for method in ("DDS", "DiffusionBlend++") for nfe in (50, 100, 200, 334)]
+# The rows of every table, by group, as the papers have them.
+PAPERS = {
+    "table1": {"SVCT": CT, "LACT": CT, "MRI SR": MR},
+    "table2": {"SVCT": ["BCS", "ISCS"]},
+    "table3": {"SVCT": CT, "LACT": CT, "MRI SR": MR},
+    "table4": {"L506 (1mm)": THREE_D, "L221 (5mm)": THREE_D},
+    "table5": {"L506 (1mm)": THREE_D, "L221 (5mm)": THREE_D},
+    "table6": 2,
+    "table7": 11,
+    "table8": 6,
+    "table9": {thickness: ["DDS", "DDS+ISCS"] for thickness in ("3mm", "5mm", "7.5mm")},
+    "figure5": {"SVCT": ["DDS", "DDS+TV", "DDS+ISCS"]},
+    "blend-table1": VIEWS,
+    "blend-table2": {"AAPM": BLEND, "LIDC": BLEND},
+    "blend-table3": 3,
+    "blend-table4": 3,
+    "blend-table5": {"AAPM, 8 views": NFE},
+    "blend-table6": 6,
+    "blend-table8": VIEWS,
+    "blend-table9": VIEWS,
+    "blend-table10": VIEWS,
+}
+
+
+def published_edition(name):
+    """A paper edition, all that the user must name being named."""
+    path, edition = _found(f"{name}-paper")
+    tree = _read(path)
+    editions = tree.pop("editions")
+    shape = built(_Shape, tree | editions[edition])
+    scans = {key: "scan.nii.gz" for key, scan in shape.scans.items() if scan.file is None}
+    priors = {key: "prior.pth" for key, value in shape.priors.items() if isinstance(value, Needed)}
+    return load_benchmark(f"{name}-paper", scans, priors)
+
+
+def test_every_table_is_shipped_in_both_editions():
+    assert set(shipped_benchmarks()) == {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_published_edition_has_every_row_of_the_paper_and_its_numbers(name):
+    benchmark, wanted = published_edition(name), PAPERS[name]
+    if isinstance(wanted, int):
+        (rows,) = benchmark.published.values()
+        assert len(rows) == wanted
+        wanted = {group: list(rows) for group, rows in benchmark.published.items()}
+    for group, rows in wanted.items():
+        for row in rows:
+            assert row in benchmark.rows[group], (group, row)
+            assert name == "figure5" or benchmark.published_of(group, row) is not None, (group, row)
+    for group, rows in benchmark.published.items():
+        assert set(rows) <= set(benchmark.rows[group]), "a number that no row shows"
+        for row, values in rows.items():
+            for metric, value in zip(benchmark.metrics, values, strict=True):
+                mean = value[0] if isinstance(value, tuple) else value
+                if mean is None:
+                    assert row == "TPDM", "only TPDM lacks numbers"
+                elif metric.title in ("SSIM", "LPIPS", "SSIM std"):
+                    assert 0 < mean < 1
+                elif metric.title == "PSNR":
+                    assert 2 < mean < 45
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_small_edition_needs_nothing_and_shows_published_numbers_beside_its_rows(name):
+    benchmark = load_benchmark(f"{name}-small")
+    assert benchmark.about and benchmark.cells()
+    for scan in benchmark.scans.values():
+        assert str(scan.file).startswith("embedded:")
+    assert not benchmark.priors, "the embedded ones"
+    if name != "figure5":
+        for group, rows in benchmark.rows.items():
+            assert any(benchmark.published_of(group, row) for row in rows), group
+    published = published_edition(name)
+    for group, rows in benchmark.rows.items():
+        kind = benchmark.groups[group].acquisition(0).kind
+        assert all(kind in METHODS[recipe.method].kinds for recipe in rows.values())
+    assert {recipe.method for rows in benchmark.rows.values() for recipe in rows.values()} == {
+        recipe.method for rows in published.rows.values() for recipe in rows.values()
+    }
+
+
+def test_published_editions_have_the_published_settings():
+    """ISCS section 4.1, A.3: 30 evaluations from 5 to 0.01, 10 CG iterations; MR 20 and 1. DiffusionBlend A.5."""
+    table1 = published_edition("table1")
+    for group, steps, iterations in (("SVCT", 30, 10), ("LACT", 30, 10), ("MRI SR", 20, 1)):
+        recipe = table1.rows[group]["DDS+ISCS"]
+        method = chosen_method(recipe, table1.groups[group].acquisition(0).kind)
+        assert (method.steps, method.sigma_max, method.sigma_min) == (steps, 5, 0.01)
+        assert (method.cg_iterations, method.eta, method.temperature, method.rounds) == (iterations, 1, 1, 0)
+        assert method.noise == "iscs" and method.schedule == "geometric"
+    blend = published_edition("blend-table1")
+    for row, steps in (("DiffusionBlend++", 200), ("DiffusionBlend", 200), ("DDS", 100), ("DDS 2D", 100)):
+        recipe = blend.rows["LIDC, 8 views"][row]
+        method = chosen_method(recipe)
+        assert (method.steps, method.eta, method.cg_iterations, method.schedule) == (steps, 0.85, 5, "vp")
+        assert recipe.start_from == "noise" and method.temperature == 1
+    assert blend.rows["LIDC, 8 views"]["DiffusionMBIR"].steps == blend.rows["LIDC, 8 views"]["TPDM"].steps == 2000
+    assert [len(published_edition(name).seeds) for name in ("table2", "table8")] == [5, 10]
+
+
+def test_priors_are_named_for_what_methods_need():
+    needed = {f"{kind}.{method.prior}" for method in METHODS.values() for kind in method.kinds if method.prior}
+    assert needed | {f"{name}.auxiliary" for name in needed if name.endswith("planes")} == set(PRIORS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -18,6 +19,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -305,6 +307,25 @@ def test_a_damaged_record_is_refused_by_name(copied, refused):
     cell = next(iter(out.glob("cells/*.json")))
     cell.write_text("{")
     assert cell.name in refused("benchmark", path, "--out", out)
+
+
+def test_the_page_has_every_number_figure_and_word_of_the_table(published):
+    path, out, _ = published
+    benchmark = loaded(path)
+    table = table_of(benchmark, records_of(benchmark, Store(out)))
+    page = html.unescape((out / "ball" / "report.html").read_text(encoding="utf-8"))
+    for rows in table.groups.values():
+        for row in rows:
+            cells = "".join(
+                rf"\s*<td[^>]*>(?:<b>)?{re.escape(entry.text(metric))}(?:</b>)?</td>"
+                for metric, entry in zip(table.metrics, row.entries, strict=True)
+            )
+            assert re.search(rf'<th scope="row">{re.escape(row.title)}</th>{cells}', page), row.title
+    assert page.count('<tr class="published">') == 1 and "<i>30.00</i>" in page
+    assert page.count('<figure class="wide">') == len(benchmark.figures)
+    assert f">{benchmark.command}<" in page and table.legend in page
+    for drawing in (out / "ball" / "figures").glob("*.svg"):
+        assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
 
 
 def test_no_place_of_this_machine_is_in_the_outputs(published, scan, tiny_prior):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from coslice.benchmark import load_benchmark, shipped_benchmarks
-from coslice.benchmark.recipe import PRIORS, Needed, _found, _read, _Shape
+from coslice.benchmark.recipe import PRIORS, Needed, _found, _prior_key, _read, _Shape
 from coslice.methods import METHODS
+from coslice.priors import load_prior
 from coslice.recipe import chosen_method
 from coslice.tree import built
 
+CHECKPOINTS = Path(__file__).parent / "data" / "checkpoints"
 CT = ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
 MR = ["Cubic", *CT[1:]]
 THREE_D = ["DDS", "DDS+ISCS", "TPDM", "DiffusionBlend"]
@@ -40,12 +44,16 @@ PAPERS = {
 }
 
 
-def published_edition(name):
-    """A paper edition, all that the user must name being named."""
-    path, edition = _found(f"{name}-paper")
+def shape_of(name):
+    path, edition = _found(name)
     tree = _read(path)
     editions = tree.pop("editions")
-    shape = built(_Shape, tree | editions[edition])
+    return built(_Shape, tree | editions[edition])
+
+
+def published_edition(name):
+    """A paper edition, all that the user must name being named."""
+    shape = shape_of(f"{name}-paper")
     scans = {key: "scan.nii.gz" for key, scan in shape.scans.items() if scan.file is None}
     priors = {key: "prior.pth" for key, value in shape.priors.items() if isinstance(value, Needed)}
     return load_benchmark(f"{name}-paper", scans, priors)
@@ -115,6 +123,23 @@ def test_published_editions_have_the_published_settings():
         assert recipe.start_from == "noise" and method.temperature == 1
     assert blend.rows["LIDC, 8 views"]["DiffusionMBIR"].steps == blend.rows["LIDC, 8 views"]["TPDM"].steps == 2000
     assert [len(published_edition(name).seeds) for name in ("table2", "table8")] == [5, 10]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_published_networks_know_the_noise_levels_of_published_editions(name):
+    """VE: NCSN++, 0.01 to 378; VP: guided diffusion, all of its 1000 steps. What a recipe asks for says which."""
+    ranges = {"VE": load_prior(CHECKPOINTS / "ncsnpp_tiny.pth"), "VP": load_prior(CHECKPOINTS / "adm_tiny.pt")}
+    needed = {key: value.needs for key, value in shape_of(f"{name}-paper").priors.items()}
+    benchmark = published_edition(name)
+    for group, rows in benchmark.rows.items():
+        kind = benchmark.groups[group].acquisition(0).kind
+        for recipe in rows.values():
+            method = chosen_method(recipe, kind)
+            if method.prior in ("", "supervised"):
+                continue
+            for key in [_prior_key(needed, kind, recipe)] + [f"{kind}.planes.auxiliary"] * (method.prior == "planes"):
+                (family,) = (family for family in ranges if family in needed[key])
+                ranges[family].check((64, 64, 64), method.sigma_max, method.sigma_min)
 
 
 def test_priors_are_named_for_what_methods_need():

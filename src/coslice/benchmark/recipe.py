@@ -38,7 +38,7 @@ _SHIPPED = resources.files("coslice") / "benchmark" / "recipes"
 PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
     *("ct.planes.auxiliary", "zsr.patches", "zsr.planes", "zsr.planes.auxiliary"),
 )
-"""What a recipe may name a prior for: the kind of problem, and what the method needs."""
+"""What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs."""
 
 COURSES = ("psnr", "sdiff", "lpips")
 """What is known of each step."""
@@ -242,8 +242,13 @@ class Benchmark:
         kind = self.groups[group].acquisition(0).kind
         need = METHODS[recipe.method].prior
         usual = USUAL_PRIORS.get((kind, need), (None, None))
-        first = self.priors.get(f"{kind}.{need}", usual[0])
+        first = self.priors.get(_prior_key(self.priors, kind, recipe), usual[0])
         return first, self.priors.get(f"{kind}.{need}.auxiliary", usual[1]) if need == "planes" else None
+
+
+def _prior_key(named: Mapping[str, object], kind: str, recipe: Recipe) -> str:
+    """Under what name the prior of a row is given: its method's, else what methods of its sort need."""
+    return recipe.method if recipe.method in named else f"{kind}.{METHODS[recipe.method].prior}"
 
 
 def shipped_benchmarks() -> dict[str, tuple[str, str]]:
@@ -401,11 +406,12 @@ def _named_priors(
     name: str, shape: _Shape, given: Mapping[str, str], rows: Mapping[str, Mapping[str, Recipe]]
 ) -> dict[str, str]:
     for key in (*shape.priors, *given):
-        if key not in PRIORS:
-            raise CosliceError(f"{name}: a prior was named for {key}, but priors are for {', '.join(PRIORS)}.")
-    named = {**shape.priors, **given}
+        if key not in PRIORS and not (key in METHODS and METHODS[key].prior):
+            known = ", ".join(PRIORS)
+            raise CosliceError(f"{name}: a prior was named for {key}, but priors are for {known}, or for one method.")
+    named: dict[str, str | Needed] = {**shape.priors, **given}
     read = {
-        f"{shape.groups[group].acquisition(0).kind}.{METHODS[recipe.method].prior}"
+        _prior_key(named, shape.groups[group].acquisition(0).kind, recipe)
         for group, recipes in rows.items()
         for recipe in recipes.values()
     }

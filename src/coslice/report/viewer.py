@@ -24,6 +24,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def viewer(scenes: Sequence[Scene], budget: int = 24_000_000) -> Markup | None:
             payload |= {f"viewer-{i}-{j}": texts[i, name] for j, name in enumerate(names)}
     if not told:
         return Markup('<p class="note">The volumes are too large for a viewer in this page.</p>')
-    payload["viewer-niivue"] = _text(zlib.compress(script, 9))
+    payload["viewer-niivue"] = _text(_deflated(script))
     quanta = dict.fromkeys(_quantum(scene, 2**doublings) for scene in scenes)
     return Markup(
         template("viewer.html").render(
@@ -178,6 +179,11 @@ def _niivue() -> bytes | None:
         if path.is_file():
             return path.read_bytes()
     return None
+
+
+@lru_cache(maxsize=1)
+def _deflated(script: bytes) -> bytes:
+    return zlib.compress(script, 9)
 
 
 def _text(content: bytes) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from coslice.benchmark import load_benchmark, shipped_benchmarks
-from coslice.benchmark.recipe import PRIORS, Needed, _found, _prior_key, _read, _Shape
+from coslice.benchmark.recipe import PRIORS, _prior_key
+from coslice.benchmark.shape import Needed, read_shape
 from coslice.methods import METHODS
 from coslice.priors import load_prior
 from coslice.recipe import chosen_method
-from coslice.tree import built
 
 CHECKPOINTS = Path(__file__).parent / "data" / "checkpoints"
 CT = ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
@@ -44,16 +44,9 @@ PAPERS = {
 }
 
 
-def shape_of(name):
-    path, edition = _found(name)
-    tree = _read(path)
-    editions = tree.pop("editions")
-    return built(_Shape, tree | editions[edition])
-
-
 def published_edition(name):
     """A paper edition, all that the user must name being named."""
-    shape = shape_of(f"{name}-paper")
+    *_, shape = read_shape(f"{name}-paper")
     scans = {key: "scan.nii.gz" for key, scan in shape.scans.items() if scan.file is None}
     priors = {key: "prior.pth" for key, value in shape.priors.items() if isinstance(value, Needed)}
     return load_benchmark(f"{name}-paper", scans, priors)
@@ -129,7 +122,8 @@ def test_published_editions_have_the_published_settings():
 def test_published_networks_know_the_noise_levels_of_published_editions(name):
     """VE: NCSN++, 0.01 to 378; VP: guided diffusion, all of its 1000 steps. What a recipe asks for says which."""
     ranges = {"VE": load_prior(CHECKPOINTS / "ncsnpp_tiny.pth"), "VP": load_prior(CHECKPOINTS / "adm_tiny.pt")}
-    needed = {key: value.needs for key, value in shape_of(f"{name}-paper").priors.items()}
+    *_, shape = read_shape(f"{name}-paper")
+    needed = {key: value.needs for key, value in shape.priors.items()}
     benchmark = published_edition(name)
     for group, rows in benchmark.rows.items():
         kind = benchmark.groups[group].acquisition(0).kind

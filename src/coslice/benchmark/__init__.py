@@ -3,7 +3,8 @@
 from coslice.benchmark.formats import latex, markdown, tidy_csv
 from coslice.benchmark.grid import complete, keyed_cells, truth_of
 from coslice.benchmark.metric import Metric, metric_called
-from coslice.benchmark.recipe import Benchmark, Cell, load_benchmark, shipped_benchmarks
+from coslice.benchmark.recipe import Benchmark, Cell, load_benchmark
+from coslice.benchmark.shape import shipped_benchmarks
 from coslice.benchmark.store import Store
 from coslice.benchmark.table import Entry, Row, Table, table_of
 

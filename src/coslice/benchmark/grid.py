@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from coslice.benchmark.recipe import Benchmark, Cell, Group
+from coslice.benchmark.recipe import Benchmark, Cell
+from coslice.benchmark.shape import Group
 from coslice.benchmark.store import Store, digest_of, file_digest
 from coslice.data import embedded_file
 from coslice.errors import CosliceError

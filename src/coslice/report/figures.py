@@ -19,7 +19,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from coslice.benchmark import Benchmark, Entry, Metric, metric_called, table_of
-from coslice.benchmark.recipe import Figure
+from coslice.benchmark.shape import Figure
 from coslice.report.plots import STYLE, drawn, dress
 
 __all__ = ["Drawing", "drawings"]

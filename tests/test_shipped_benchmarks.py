@@ -52,8 +52,11 @@ def published_edition(name):
     return load_benchmark(f"{name}-paper", scans, priors)
 
 
-def test_every_table_is_shipped_in_both_editions():
-    assert set(shipped_benchmarks()) == {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
+def test_every_table_is_shipped_in_both_editions_and_listed(coslice):
+    names = {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
+    assert set(shipped_benchmarks()) == names
+    code, said, _ = coslice("benchmark")
+    assert code == 0 and names <= set(said.split())
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from coslice.benchmark import Benchmark, Cell, Store, complete, keyed_cells, load_benchmark, shipped_benchmarks
 from coslice.cli.display import Watch, say, show_benchmark, show_benchmarks, warn
@@ -25,7 +26,7 @@ def benchmark(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a shipped one, as in table1-small, or a YAML file.  [list them]", show_default=False
+            help=escape("Name of a shipped one, as in table1-small, or a YAML file.  [lists them]"), show_default=False
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results; what is finished there is not computed again.")] = Path(
@@ -35,7 +36,9 @@ def benchmark(
     prior: Annotated[
         list[str] | None, typer.Option(help="KIND=FILE, as in ct.slices=FILE: a prior of it.", show_default=False)
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help=escape("Runs of each row, with seeds 0, 1, ...  [the recipe's]"))
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be computed, and stop.")] = False,
     device: Device = "auto",
 ) -> None:

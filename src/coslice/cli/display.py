@@ -126,12 +126,15 @@ def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics:
 
 
 def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
-    """A line for each shipped recipe."""
+    """A line for each shipped recipe, its editions' names among it."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in ("name", "what", "source"):
         table.add_column(title)
-    for name, (title, source) in found.items():
-        table.add_row(name, escape(title), escape(source))
+    told: dict[tuple[str, str], list[str]] = {}
+    for name, words in found.items():
+        told.setdefault(words, []).append(name)
+    for (title, source), names in told.items():
+        table.add_row("\n".join(names), escape(title), escape(source))
     _out.print(table)
 
 

@@ -37,8 +37,14 @@ from coslice.benchmark import (
     table_of,
     tidy_csv,
 )
+from coslice.benchmark.shape import Figure
+from coslice.cli.display import show_benchmark
 from coslice.io.nifti import read_nifti
 from coslice.metrics import evaluate
+from coslice.recipe import Recipe
+from coslice.report import benchmark as publication
+from coslice.report import figures
+from coslice.report.figures import drawings
 from coslice.volume import Volume
 
 QUICK = {"steps": 2, "cg_iterations": 2}
@@ -61,7 +67,7 @@ def small_tree(scan, tiny_prior):
             "DDS+ISCS": {"method": "dds", "noise": "iscs"},
             "DDS+ISCS, longer": {"method": "dds", "noise": "iscs", "steps": 3, "groups": ["few"]},
         },
-        "settings": {"*": QUICK},
+        "settings": {"*": dict(QUICK)},
         "figures": [
             {"x": "steps", "y": "axial.psnr"},
             {"x": "step", "y": ["psnr", "sdiff"]},
@@ -163,6 +169,24 @@ def test_a_cell_is_known_by_what_its_numbers_depend_on_and_by_nothing_else(tree,
         assert other[dds[0]] != plain[dds[0]], path
 
 
+def test_a_configuration_beside_a_published_checkpoint_is_part_of_a_cell(tree, saved, tmp_path):
+    checkpoint = tmp_path / "adm_tiny.pt"
+    shutil.copy(Path(__file__).parent / "data" / "checkpoints" / "adm_tiny.pt", checkpoint)
+    path = saved(tree | {"priors": {"ct.slices": str(checkpoint)}})
+    alone = keyed_cells(loaded(path))
+    (tmp_path / "adm_tiny_config.json").write_text('{"num_heads": 2}')
+    together = keyed_cells(loaded(path))
+    assert {cell.row for cell in alone if alone[cell] != together[cell]} == {"DDS", "DDS+ISCS", "DDS+ISCS, longer"}
+
+
+def test_cells_of_several_samples_share_none(tree, saved):
+    row = {"method": "dds", "samples": 3}
+    cells = loaded(saved(tree | {"methods": {"DDS": row}, "published": {}}), seeds=(0, 1, 2)).cells()
+    few = [cell for cell in cells if cell.group == "few"]
+    drawn = [cell.recipe.seed + sample for cell in few for sample in range(cell.recipe.samples)]
+    assert sorted(drawn) == list(range(9)) and [cell.seed for cell in few] == [0, 1, 2]
+
+
 def test_each_cell_is_computed_once_and_more_seeds_only_add(tree, saved, tmp_path, monkeypatch):
     store = Store(tmp_path / "out")
     first = loaded(saved(tree), seeds=(0,))
@@ -226,6 +250,18 @@ def test_a_cell_is_claimed_by_one_and_freed_at_the_end(tmp_path):
             assert not also and other
     with theirs.claimed("a") as mine:
         assert mine
+
+
+def test_what_a_kill_leaves_is_gone_with_the_next_claim_and_half_a_cell_is_none(tree, saved, tmp_path):
+    benchmark, store = loaded(saved(tree), seeds=(0,)), Store(tmp_path / "out")
+    computed(benchmark, store)
+    key = next(iter(keyed_cells(benchmark).values()))
+    store.volume(key).unlink()
+    left = tmp_path / "out" / "locks" / f"{key}.unfinished"
+    left.mkdir()
+    (left / "volume.nii.gz").write_bytes(b"half")
+    assert not store.has(key) and len(computed(benchmark, store)) == 1
+    assert store.has(key) and not left.exists()
 
 
 def command(path, out):
@@ -302,10 +338,25 @@ def test_other_words_in_a_recipe_are_other_outputs_of_the_same_cells(copied, cos
     assert code == 0 and "Told anew." in anew and "Told anew." in (out / "ball" / "report.html").read_text()
 
 
-def test_a_damaged_record_is_refused_by_name(copied, refused):
+def test_other_figures_are_drawn_and_an_interrupted_publication_leaves_no_mixture(copied, coslice, monkeypatch):
+    path, out, said = copied
+    plain, made = path.read_text(), {name: (out / "ball" / name).read_bytes() for name in ("table.csv", "report.html")}
+    path.write_text(yaml.safe_dump(yaml.safe_load(plain) | {"figures": [{"x": "coronal.ssim", "y": "axial.psnr"}]}))
+    monkeypatch.setattr(publication, "_page", None)
+    with pytest.raises(TypeError):
+        coslice("benchmark", path, "--out", out)
+    assert (out / "ball" / "figures" / "axial-psnr-against-coronal-ssim.svg").is_file()
+    monkeypatch.undo()
+    path.write_text(plain)
+    assert coslice("benchmark", path, "--out", out)[1] == said
+    assert {name: (out / "ball" / name).read_bytes() for name in made} == made
+
+
+@pytest.mark.parametrize("text", ["{", "null", "{}", "[]"])
+def test_a_damaged_record_is_refused_by_name(copied, refused, text):
     path, out, _ = copied
     cell = next(iter(out.glob("cells/*.json")))
-    cell.write_text("{")
+    cell.write_text(text)
     assert cell.name in refused("benchmark", path, "--out", out)
 
 
@@ -333,8 +384,25 @@ def test_no_place_of_this_machine_is_in_the_outputs(published, scan, tiny_prior)
     for file in (out / "ball").rglob("*"):
         if file.is_file():
             content = file.read_bytes()
-            for secret in (str(out.parent), scan.name, str(scan.parent), str(Path(tiny_prior).parent)):
+            for secret in (str(out.parent), scan.name, str(scan.parent), tiny_prior.name, str(tiny_prior.parent)):
                 assert secret.encode() not in content, (file, secret)
+
+
+def test_like_takes_what_is_not_said(tree, saved):
+    base = json.loads(json.dumps(tree)) | {"editions": {"one": {"seeds": [7], "about": "One."}, "two": {"seeds": [8]}}}
+    saved(base, "base")
+    assert loaded(f"{saved({'like': 'base', 'title': 'Mine'}, 'a')}:one").seeds == (7,)
+    own = loaded(f"{saved({'like': 'base', 'seeds': [1], 'metrics': ['sdiff']}, 'b')}:one")
+    assert own.seeds == (1,) and own.about == "One." and own.title == tree["title"]
+    assert own.published == {} and [metric.name for metric in own.metrics] == ["sdiff"]  # of other columns
+    edition = {"like": "base", "editions": {"one": {"seeds": [2]}, "new": {"about": "New."}}}
+    assert loaded(f"{saved(edition, 'c')}:one").seeds == (2,) and loaded(f"{saved(edition, 'c')}:two").seeds == (8,)
+    assert loaded(f"{saved(edition, 'c')}:new").about == "New."
+
+
+def test_a_path_is_a_path_whatever_is_beside_it(tree, saved, tmp_path):
+    saved(tree, "mine")
+    assert loaded(saved(tree, "mine-small")).name == "mine-small"
 
 
 def test_a_plan_says_what_is_done_and_makes_nothing(tree, saved, tmp_path, coslice):
@@ -414,6 +482,50 @@ def test_the_csv_is_tidy_and_has_every_number(made):
     }
 
 
+def test_every_number_is_printed_however_narrow_the_terminal(made, capsys):
+    benchmark, _, records = made
+    planes = [f"{plane}.{name}" for plane in ("axial", "coronal", "sagittal") for name in ("psnr", "ssim", "psnr.std")]
+    table = table_of(replace(benchmark, metrics=tuple(map(metric_called, planes)), published={}), records)
+    show_benchmark(table)
+    said = capsys.readouterr().out
+    for group, rows in table.groups.items():
+        assert group in said
+        for row in rows:
+            assert row.title.split()[0] in said
+            for metric, entry in zip(table.metrics, row.entries, strict=True):
+                assert all(re.sub(r"^0\.", ".", number) in said for number in entry.text(metric).split(" ± "))
+    assert "…" not in said
+
+
+def test_a_sweep_has_the_rows_that_leave_a_setting_to_the_method_and_a_line_for_what_else_differs(made):
+    benchmark, _, records = made
+    rows = {"a": {"eta": 0.5}, "b": {}, "c": {"eta": 0.25}, "$d_{": {"eta": 0.5, "start_noise": "iscs"}}
+    rows = {row: Recipe("dds", "independent", steps=2, cg_iterations=2, **given) for row, given in rows.items()}
+    figure = Figure("eta", "axial.psnr")
+    swept = replace(benchmark, rows={"few": rows}, groups={"few": benchmark.groups["few"]}, figures=(figure,))
+    found = {("few", row): records["few", "DDS"] for row in rows}
+    lines = figures._lines(figure, "axial.psnr", "few", swept, found)
+    assert {label: line.xs for label, line in lines.items()} == {"DDS": [0.5, 1.0, 0.25], "$d_{": [0.5]}
+    assert len(drawings(swept, found)) == 1  # a title that is half a formula is drawn as it stands
+
+
+def test_of_too_many_voxels_a_page_has_the_middle_slices(made, monkeypatch):
+    benchmark, store, records = made
+    cells = keyed_cells(benchmark)
+    whole = publication._scenes(benchmark, cells, store, records)
+    assert [scene.title for scene in whole] == ["few", "many"]
+    assert list(whole[0].volumes) == ["Truth", "FDK", "DDS", "DDS+ISCS", "DDS+ISCS, longer"]
+    monkeypatch.setattr(publication, "_MOST_VOXELS", sum(v.numel() for s in whole for v in s.volumes.values()) // 4)
+    for scene, full in zip(publication._scenes(benchmark, cells, store, records), whole, strict=True):
+        first, last = map(int, re.fullmatch(r".*, slices (\d+) to (\d+) of 16", scene.title).groups())
+        assert 0 < last - first < 8
+        for name, volume in scene.volumes.items():
+            assert torch.equal(volume, full.volumes[name][first - 1 : last])
+    without = replace(benchmark, rows={group: {"DDS": rows["DDS"]} for group, rows in benchmark.rows.items()})
+    cells = {cell: key for cell, key in cells.items() if cell.row == "DDS"}
+    assert list(publication._scenes(without, cells, store, records)[0].volumes) == ["Truth", "FDK", "DDS"]
+
+
 def test_markdown_and_latex_say_what_the_table_says(made):
     benchmark, _, records = made
     table = table_of(benchmark, records)
@@ -430,8 +542,10 @@ def test_markdown_and_latex_say_what_the_table_says(made):
                 assert printed.replace("±", r"$\pm$") in tex
     assert text.count("*published*") == tex.count(r"\textit{published}") == 1
     assert "**30.00**" not in text and "*30.00*" in text and r"\textit{30.00}" in tex
-    special = replace(benchmark, rows={"few": {"a_b & 5 %": benchmark.rows["few"]["DDS"]}}, published={})
-    assert r"a\_b \& 5 \% & " in latex(table_of(special, {("few", "a_b & 5 %"): records["few", "DDS"]}))
+    special = replace(benchmark, rows={"few": {"[$a_b & 5 %°": benchmark.rows["few"]["DDS"]}}, published={})
+    special = replace(special, about="two\nlines")
+    tex = latex(table_of(special, {("few", "[$a_b & 5 %°"): records["few", "DDS"]}))
+    assert r"{}[\$a\_b \& 5 \%$^\circ$ & " in tex and "% two lines\n" in tex and r"$|\Delta|$ $\downarrow$" in tex
 
 
 @pytest.mark.parametrize(
@@ -439,8 +553,8 @@ def test_markdown_and_latex_say_what_the_table_says(made):
     [
         (("metrics",), ["axial.fsim"], "axial.fsim"),
         (("metrics",), [], "asks for nothing"),
-        (("groups",), {}, "asks for nothing"),
-        (("methods",), {"Cubic": {"method": "cubic"}}, "asks for nothing"),
+        (("groups",), {}, "neither a group"),
+        (("methods",), {"Cubic": {"method": "cubic"}}, "neither a group"),
         (("editions",), ["small"], "editions"),
         (("editions",), {"small": 3}, "small of ball.yaml"),
         (("editions",), {"small": {}}, "name one"),
@@ -466,6 +580,21 @@ def test_markdown_and_latex_say_what_the_table_says(made):
         (("figures",), [{"x": "step", "y": "axial.psnr"}], "each step"),
         (("figures",), [{"x": "weather", "y": "axial.psnr"}], "weather"),
         (("titel",), "A table", "titel"),
+        (("methods", "DDS", "method"), ["dds"], "row DDS"),
+        (("methods", "DDS", "groups"), 3, "groups of row DDS"),
+        (("methods", "DDS", "groups"), None, "groups of row DDS"),
+        (("methods", "DDS", "groups"), [["few"]], "groups of row DDS"),
+        (("methods", "DDS", "seed"), 3, "leave it out"),
+        (("methods", "Truth"), {"method": "dds"}, "another title"),
+        (("settings", "*", "method"), "fdk", "leave it out"),
+        (("published", "few", "DSS"), [1.0, 1.0, 1.0, 1.0], "DSS"),
+        (("published", "fewer"), {}, "fewer"),
+        (("editions",), {1: {}}, "editions"),
+        (("like",), "sub/other", "sub/other"),
+        (("scans", "ball", "thickness"), math.inf, "thickness"),
+        (("scans", "ball", "file"), "a\x00b", "cannot be read"),
+        (("groups", "few", "fwhm_mm"), math.inf, "fwhm"),
+        (("figures",), [{"x": "noise", "y": "axial.psnr"}], "noise"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_sentence_before_any_work(tree, saved, tmp_path, refused, path, value, told):
@@ -492,10 +621,15 @@ def test_a_mistake_in_a_recipe_is_one_sentence_before_any_work(tree, saved, tmp_
         (("ball.yaml", "--prior", "ct.slices=mr"), "window"),
         (("ball.yaml", "--device", "abacus"), "abacus"),
         (("ball.yaml", "--out", "full"), "not empty"),
+        (("cells.yaml",), "rename it"),
+        (("twice.yaml",), "twice"),
     ],
 )
 def test_bad_options_are_one_sentence_and_leave_nothing(tree, saved, tmp_path, refused, monkeypatch, options, told):
     saved(tree)
+    saved(tree, "cells")
+    twice = saved(tree, "twice")
+    twice.write_text(twice.read_text() + "title: Again\n")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")

@@ -28,7 +28,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
         CosliceError: no such file, or one that is no YAML mapping.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise CosliceError(f"recipe: {path} was given, but it cannot be read as text; give a YAML file.") from error
     except yaml.YAMLError as error:
@@ -37,6 +37,18 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     if tree is not None and not isinstance(tree, dict):
         raise CosliceError(f"recipe: {path} was given, but it holds no keys; write lines like `batch: 16`.")
     return tree or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no key twice: the last one would win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f'"{key.value}" is there twice', key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 T = TypeVar("T")

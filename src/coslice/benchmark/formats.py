@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,9 @@ from coslice.benchmark.table import Entry, Table
 
 __all__ = ["latex", "markdown", "tidy_csv"]
 
-_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "Δ": r"$\Delta$", "|": r"$|$"}
-_LATEX |= {
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "°": r"$^\circ$",
-    "η": r"$\eta$",
-    "×": r"$\times$",
-    "σ": r"$\sigma$",
-}
+_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
+_LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"$|$", "|Δ|": r"$|\Delta|$", "Δ": r"$\Delta$"}
+_LATEX |= {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "°": r"$^\circ$", "η": r"$\eta$", "×": r"$\times$"}
 
 
 def tidy_csv(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> str:
@@ -84,8 +78,8 @@ def latex(table: Table) -> str:
     above = " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{plane.capitalize()}}}" for plane, n in table.spans)
     count = len(table.metrics)
     lines = [
-        rf"% \usepackage{{booktabs}}. {table.title}.",
-        *(rf"% {text}" for text in (table.about, table.legend) if text),
+        rf"% \usepackage{{booktabs}}. {_one_line(table.title)}.",
+        *(f"% {_one_line(text)}" for text in (table.about, table.legend) if text),
         rf"\begin{{tabular}}{{l{'r' * count}}}",
         r"\toprule",
         *([rf"& {above} \\"] if any(plane for plane, _ in table.spans) else []),
@@ -107,5 +101,10 @@ def latex(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return escaped.replace("$$", "")  # one formula, not two that touch
+    # Before a row stands the line break of the one above, which would take a bracket or a star for its own.
+    start = "{}" if text.startswith(("[", "*")) else ""
+    return start + re.sub(r"\|Δ\||.", lambda found: _LATEX.get(found[0], found[0]), text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

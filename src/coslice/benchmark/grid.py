@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from coslice.metrics import evaluate, per_slice
 from coslice.parts import load_priors
 from coslice.priors import SlicePrior
 from coslice.priors.places import find_prior
+from coslice.priors.published import configuration_beside
 from coslice.recipe import chosen_method
 from coslice.reconstruction import Progress, check_prior, run
 from coslice.study import Study, simulate
@@ -53,18 +53,25 @@ def keyed_cells(benchmark: Benchmark) -> Keyed:
     """
     digests: dict[str, str] = {}
 
-    def digest(name: str, path: Callable[[], Path]) -> str:
+    def digest(name: str, *paths: Path) -> str:
         if name not in digests:
-            digests[name] = file_digest(path())
+            digests[name] = "-".join(map(file_digest, paths))
         return digests[name]
 
     keyed = {}
     for cell in benchmark.cells():
         scan = benchmark.scans[benchmark.groups[cell.group].scan]
         file = str(scan.file)
-        priors = [digest(f"prior {name}", partial(find_prior, name)) for name in cell.priors if name]
-        keyed[cell] = digest_of(_described(benchmark, cell, digest(file, partial(_path, file)), priors))
+        priors = [digest(f"prior {name}", *_files_of_prior(name)) for name in cell.priors if name]
+        keyed[cell] = digest_of(_described(benchmark, cell, digest(file, _path(file)), priors))
     return keyed
+
+
+def _files_of_prior(name: str) -> list[Path]:
+    """The weights, and of a published checkpoint what says how to read them."""
+    weights = find_prior(name)
+    beside = None if weights.suffix == ".safetensors" else configuration_beside(weights)
+    return [weights] if beside is None else [weights, beside]
 
 
 def _described(benchmark: Benchmark, cell: Cell, scan: str, priors: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ could not be run is refused.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,12 +18,14 @@ from coslice.methods import DIFFUSION, METHODS, USUAL_PRIORS
 from coslice.recipe import Recipe, chosen_method
 from coslice.tree import built
 
-__all__ = ["Benchmark", "Cell", "load_benchmark"]
+__all__ = ["TRUTH", "Benchmark", "Cell", "load_benchmark"]
 
 PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
     *("ct.planes.auxiliary", "zsr.patches", "zsr.planes", "zsr.planes.auxiliary"),
 )
 """What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs."""
+TRUTH = "Truth"
+"""What pages call the prepared scan, so no row."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Cell:
 
     Attributes:
         group, row: titles.
-        seed: of its noise.
+        seed: one of the benchmark's.
         recipe: how to reconstruct.
         priors: names or files of the prior, and of that of a second plane; None for what the method does not need.
     """
@@ -78,7 +81,8 @@ class Benchmark:
     def cells(self) -> list[Cell]:
         """The grid, group by group, so that a measurement is made once."""
         return [
-            Cell(group, row, seed, replace(recipe, seed=seed), self._priors(group, recipe))
+            # Of several samples the seeds go on from the cell's, and no two cells of a row may share one.
+            Cell(group, row, seed, replace(recipe, seed=seed * (recipe.samples or 1)), self._priors(group, recipe))
             for group, rows in self.rows.items()
             for seed in self.seeds
             for row, recipe in rows.items()
@@ -119,9 +123,10 @@ def load_benchmark(
     """
     title, called, shape = read_shape(name)
     scans, priors = dict(scans or {}), dict(priors or {})
-    options = [f"--scan {key}=FILE" for key in scans] + [f"--prior {key}=FILE" for key in priors]
-    options += [f"--seeds {len(seeds)}"] if seeds and seeds != shape.seeds else []
-    command = " ".join(("coslice benchmark", called, *options))
+    options = [word for key in scans for word in ("--scan", f"{key}=FILE")]
+    options += [word for key in priors for word in ("--prior", f"{key}=FILE")]
+    options += ["--seeds", str(len(seeds))] if seeds and seeds != shape.seeds else []
+    command = shlex.join(("coslice", "benchmark", called, *options))
     return _checked(title, shape, scans, priors, seeds or shape.seeds, command)
 
 
@@ -166,13 +171,18 @@ def _checked(
 
 def _belongs(shape: Shape, name: str, group: str, row: str, chosen: Mapping[str, Any]) -> bool:
     """Whether a row is of a group: none that names others, and none whose method is not for such problems."""
-    for other in chosen.get("groups", ()):
-        if other not in shape.groups:
-            raise CosliceError(f"{name}: row {row} is of the group {other}, which is none of its groups.")
-    if group not in chosen.get("groups", (group,)):
+    if row == TRUTH:
+        raise CosliceError(f"{name}: a row is called {TRUTH}, as pages call the scan itself; choose another title.")
+    if "seed" in chosen:
+        raise CosliceError(f"{name}: row {row} has a seed, but seeds are of all rows; leave it out.")
+    groups = chosen.get("groups", [group])
+    if not isinstance(groups, list) or not all(isinstance(other, str) and other in shape.groups for other in groups):
+        known = ", ".join(shape.groups)
+        raise CosliceError(f"{name}: groups of row {row} are {groups!r}, but a list of some of {known} is needed.")
+    if group not in groups:
         return False
     method = chosen.get("method")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise CosliceError(f"{name}: row {row} has the method {method!r}, but the methods are {', '.join(METHODS)}.")
     return shape.groups[group].acquisition(0).kind in METHODS[method].kinds
 
@@ -184,6 +194,8 @@ def _recipe(shape: Shape, name: str, group: str, row: str, chosen: Mapping[str, 
         for key in settings:
             if key != "*" and key not in METHODS:
                 raise CosliceError(f"{name}: settings are for {key}, but the methods are {', '.join(METHODS)}.")
+            for unfit in {"method", "seed"} & settings[key].keys():
+                raise CosliceError(f"{name}: the settings for {key} hold a {unfit}, which is a row's; leave it out.")
         merged |= settings.get("*", {}) if method in DIFFUSION else {}
         merged |= settings.get(method, {})
     merged |= {key: value for key, value in chosen.items() if key != "groups"}

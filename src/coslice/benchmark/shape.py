@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -34,8 +34,11 @@ from coslice.tree import built, read_tree
 __all__ = ["Figure", "Group", "Needed", "Published", "Scan", "Settings", "Shape", "read_shape", "shipped_benchmarks"]
 
 _SHIPPED = Path(str(resources.files("coslice") / "benchmark" / "recipes"))
+_TAKEN = ("cells", "locks")  # folders beside the outputs
 COURSES = ("psnr", "sdiff", "lpips")
 """What is known of each step."""
+
+_NUMBERS = {item.name for item in fields(Recipe) if "int" in str(item.type) or "float" in str(item.type)}
 
 Settings = dict[str, dict[str, Any]]
 Published = dict[str, dict[str, tuple[float | tuple[float, float] | None, ...]]]
@@ -115,8 +118,8 @@ class Figure:
     """A drawing of the table's numbers.
 
     Attributes:
-        x: a setting, a field of `Recipe` whose number differs from row to row; "step" for the course of the sampling;
-            or a metric.
+        x: a setting, a field of `Recipe` that is a number and differs from row to row; "step" for the course of the
+            sampling; or a metric.
         y: what to draw against it, one or several: metrics; with "step" psnr, sdiff or lpips.
 
     Raises:
@@ -145,7 +148,7 @@ class Figure:
         """ "course" over the steps, "sweep" over a setting, or "scatter" of two metrics."""
         if self.x == "step":
             return "course"
-        if self.x in {item.name for item in fields(Recipe)}:
+        if self.x in _NUMBERS:
             return "sweep"
         metric_called(self.x)
         return "scatter"
@@ -198,20 +201,23 @@ def read_shape(name: str) -> tuple[str, str, Shape]:
     if edition is None and editions:
         raise CosliceError(f"recipe: {path.name} has the editions {', '.join(editions)}; name one, as in {name}:small.")
     title = f"{path.stem}-{edition}" if edition else path.stem
+    if title in _TAKEN:
+        raise CosliceError(f"recipe: {path.name} would write to the folder {title}, which is another's; rename it.")
     called = title if path.parent == _SHIPPED else Path(name).name
-    return title, called, built(Shape, tree | (editions[edition] if edition else {}))
+    shape = built(Shape, _over(tree, editions[edition]) if edition else tree)
+    _check_published(title, shape, [tree, *editions.values()])
+    return title, called, shape
 
 
 def _found(name: str) -> tuple[Path, str | None]:
-    stem, dash, edition = name.rpartition("-")
-    shipped = _SHIPPED / f"{stem}.yaml"
-    if dash and shipped.is_file():
-        return shipped, edition
-    file, _, edition = name.partition(".yaml:")
-    if edition:
+    file, colon, edition = name.partition(".yaml:")
+    if colon:
         return Path(f"{file}.yaml"), edition
     if name.endswith((".yaml", ".yml")):
         return Path(name), None
+    if name in shipped_benchmarks():
+        stem, _, edition = name.rpartition("-")
+        return _SHIPPED / f"{stem}.yaml", edition
     raise CosliceError(
         f'recipe: "{name}" was given, but it is neither a YAML file nor one of {", ".join(shipped_benchmarks())}.'
     )
@@ -227,12 +233,38 @@ def _read(path: Path, liked_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     like = tree.pop("like", None)
     if like is None:
         return tree | {"editions": editions}
+    if not isinstance(like, str) or Path(like).name != like:
+        raise CosliceError(f"recipe: {path.name} is like {like!r}, but the name of a recipe beside it is needed.")
     base = _read(path.with_name(f"{like}.yaml"), (*liked_by, path))
-    shared = {name: edition | editions.get(name, {}) for name, edition in base["editions"].items()}
-    return base | tree | {"editions": editions | shared}
+    # What the file says itself is not taken from anywhere, not from an edition of the other one either.
+    theirs = {
+        name: {key: value for key, value in edition.items() if key not in tree}
+        for name, edition in base.pop("editions").items()
+    }
+    return _over(base, tree) | {"editions": editions | {n: e | editions.get(n, {}) for n, e in theirs.items()}}
+
+
+def _over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `tree`; published numbers, which have the order of the metrics, do not outlive them."""
+    kept = dict(tree)
+    if "metrics" in over and over["metrics"] != tree.get("metrics"):
+        kept.pop("published", None)
+    return kept | dict(over)
 
 
 def _keys(path: Path, name: str, value: Any) -> dict[str, Any]:
-    if value is not None and not isinstance(value, Mapping):
-        raise CosliceError(f"recipe: {name} of {path.name} is {value!r}, but keys with values are needed; correct it.")
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise CosliceError(f"recipe: {name} of {path.name} is {value!r}, but words with values are needed; correct it.")
     return dict(value or {})
+
+
+def _check_published(name: str, shape: Shape, trees: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse numbers that no edition would show, as misspelt ones are."""
+    groups = {key for tree in trees for key in tree.get("groups", {})} | set(shape.groups)
+    rows = {key for tree in trees for key in tree.get("methods", {})} | set(shape.methods)
+    for group, numbers in shape.published.items():
+        for known, title in ((groups, group), *((rows, row) for row in numbers)):
+            if title not in known:
+                raise CosliceError(
+                    f"{name}: there are published numbers of {title}, which is neither a group nor a row; correct it."
+                )

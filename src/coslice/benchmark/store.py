@@ -4,14 +4,15 @@
     cells/KEY.nii.gz     its reconstruction, in the scan's units and place
     locks/KEY            held by the process that computes it; the system lets go of it when the process is gone
 
-A record is written after its volume and names it, so a cell that has a record is whole, whenever a process was
-killed. Recipes that share a cell share its record.
+A record comes after its volume, so a cell that has a record is whole, whenever a process was killed. Recipes that
+share a cell share its record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from coslice.io.nifti import write_nifti
 from coslice.volume import Volume
 
 __all__ = ["Store", "digest_of", "file_digest"]
+
+_RECORDED = {"metrics", "curves", "trajectory", "seconds", "phases"}
+"""What a record holds at the least."""
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
@@ -44,8 +48,9 @@ def file_digest(path: Path) -> str:
             digest = hashlib.sha256()
             while block := stream.read(1 << 20):
                 digest.update(block)
-    except OSError as error:
-        raise CosliceError(f"{path} cannot be read ({error.strerror}); give the path of a file.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CosliceError(f"{path} cannot be read ({reason}); give the path of a file.") from error
     return digest.hexdigest()
 
 
@@ -66,7 +71,9 @@ class Store:
             with suppress(OSError):  # which the next line tells
                 self._cells.mkdir(parents=True, exist_ok=True)
         prepare_output(self.folder, overwrite=self._cells.is_dir())
-        self._locks.mkdir(exist_ok=True)
+        for place in (self._cells, self._locks):
+            place.mkdir(exist_ok=True)
+            prepare_output(place, overwrite=True)
 
     def record(self, key: str) -> dict[str, Any] | None:
         """What is known of a finished cell; None for one that is not.
@@ -76,35 +83,67 @@ class Store:
         """
         path = self._cells / f"{key}.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise CosliceError(f"{path} is damaged ({error}); delete it, and its cell is computed again.") from error
+        except (OSError, ValueError):
+            record = None
+        if not isinstance(record, dict) or not record.keys() >= _RECORDED:
+            raise CosliceError(f"{path} is damaged; delete it, and its cell is computed again.")
+        return record
 
     def has(self, key: str) -> bool:
-        return (self._cells / f"{key}.json").is_file()
+        """Whether a cell is finished."""
+        return (self._cells / f"{key}.json").is_file() and self.volume(key).is_file()
 
     def volume(self, key: str) -> Path:
         """Where the reconstruction of a cell is."""
         return self._cells / f"{key}.nii.gz"
 
     def put(self, key: str, record: Mapping[str, Any], volume: Volume) -> None:
-        """Keep a finished cell."""
-        write_nifti(volume, self.volume(key))
-        with atomic(self._cells / f"{key}.json") as part:
+        """Keep a finished cell that is claimed.
+
+        Files are written aside, under the cell's name: what a kill leaves of them is gone with the next claim.
+        """
+        aside = self._aside(key)
+        aside.mkdir(exist_ok=True)
+        write_nifti(volume, aside / "volume.nii.gz")
+        with atomic(aside / "record.json") as part:
             part.write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
+        (aside / "volume.nii.gz").replace(self.volume(key))
+        (aside / "record.json").replace(self._cells / f"{key}.json")
+        shutil.rmtree(aside)
 
     @contextmanager
     def claimed(self, key: str) -> Iterator[bool]:
         """Whether the cell is this process's to compute, until the end of the block: False if another one has it."""
-        lock = FileLock(self._locks / key)
+        with self._held(key, timeout=0) as mine:
+            if mine:
+                shutil.rmtree(self._aside(key), ignore_errors=True)
+            yield mine
+
+    @contextmanager
+    def publishing(self, name: str) -> Iterator[None]:
+        """The outputs called `name` are this process's to write, until the end of the block; waits for others."""
+        with self._held(f"{name}.outputs", timeout=-1):
+            yield
+
+    @contextmanager
+    def _held(self, name: str, timeout: float) -> Iterator[bool]:
+        lock = FileLock(self._locks / name)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=timeout)
         except Timeout:
             yield False
             return
+        except OSError as error:
+            raise CosliceError(
+                f"{lock.lock_file} cannot be locked ({error.strerror}); choose another --out."
+            ) from error
         try:
             yield True
         finally:
             lock.release()
+
+    def _aside(self, key: str) -> Path:
+        return self._locks / f"{key}.unfinished"

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from coslice.benchmark import Entry, Metric
 from coslice.benchmark import Table as BenchmarkTable
@@ -21,6 +22,9 @@ from coslice.metrics import PLANES
 from coslice.reconstruction import Progress as Told
 
 __all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
+
+_TITLES = 9
+"""Columns of the terminal that titles of rows have at the least."""
 
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -46,6 +50,7 @@ class Watch:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=_err,
+            speed_estimate_period=3600,  # seconds; a step may take minutes
         )
 
     def __enter__(self) -> Watch:
@@ -97,24 +102,34 @@ def show_benchmark(table: BenchmarkTable) -> None:
     columns: dict[str, list[int]] = {}
     for i, metric in enumerate(table.metrics):
         columns.setdefault(metric.plane or metric.title, []).append(i)
-    grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    grid.add_column("\n", min_width=9)  # long titles are broken, numbers never
-    for head, places in columns.items():
-        names = " ".join(table.metrics[i].title for i in places)
-        grid.add_column(f"{head}\n{names}" if head != names else f"\n{names}", justify="right", no_wrap=True)
+    lines: list[tuple[str, list[str], str]] = []  # title, numbers, style
     for title, rows in table.groups.items():
-        grid.add_row(f"[bold]{escape(title)}[/]")
+        lines.append((title, [], "bold"))
         for row in rows:
-            grid.add_row(escape(row.title), *_joined(columns.values(), row.entries, table.metrics))
+            lines.append((row.title, _joined(columns.values(), row.entries, table.metrics), ""))
             if row.published:
-                numbers = _joined(columns.values(), row.published, table.metrics)
-                grid.add_row("[dim italic]  published[/]", *(f"[dim italic]{cell}[/]" for cell in numbers))
-        grid.add_section()
+                lines.append(("  published", _joined(columns.values(), row.published, table.metrics), "dim italic"))
+    grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    grid.add_column("\n", min_width=_TITLES)  # long titles are broken, numbers never
+    for i, (head, places) in enumerate(columns.items()):
+        names = " ".join(table.metrics[place].title for place in places)
+        widest = max([names, head, *(numbers[i] for _, numbers, _ in lines if numbers)], key=_cells)
+        over = head if head != names else ""
+        grid.add_column(f"{over}\n{names}", justify="right", no_wrap=True, min_width=_cells(widest))
+    for title, numbers, style in lines:
+        grid.add_row(escape(title), *numbers, style=style)
     _out.print(f"[bold]{escape(table.title)}[/]")
     for text in (table.about, table.legend):
         if text:
             _out.print(f"[dim]{escape(text)}[/]")
-    _out.print(grid)
+    # As wide as the numbers are: a line that the terminal breaks can be read, one that is cut cannot.
+    least = sum((column.min_width or 0) + 2 for column in grid.columns)  # with what is between them
+    _out.print(grid, width=max(_out.width, least))
+
+
+def _cells(marked: str) -> int:
+    """How wide a text with marks is."""
+    return Text.from_markup(marked).cell_len
 
 
 def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[str]:

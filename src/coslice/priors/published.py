@@ -41,7 +41,7 @@ from coslice.networks.ncsnpp import NCSNppConfig, noise_levels
 from coslice.networks.settings import Claim, Settings, agrees, integer
 from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
 
-__all__ = ["FORMATS", "Published", "read_published"]
+__all__ = ["FORMATS", "Published", "configuration_beside", "read_published"]
 
 FORMATS = ("auto", "ncsnpp", "guided-diffusion")
 
@@ -257,11 +257,16 @@ def _settings(path: Path, config: str | Path | Mapping | None) -> tuple[Settings
         return Settings(config, "config"), ()
     if config is not None:
         return Settings(_parsed(Path(config)), Path(config).name), ()
-    beside = (path.with_name(pattern.format(path.stem)) for pattern in _SIDECARS)
-    found = next((file for file in beside if file.is_file() and file != path), None)
+    found = configuration_beside(path)
     if found is None:
         return Settings({}, "config"), ()
     return Settings(_parsed(found), found.name), (f"The configuration was taken from {found.name}.",)
+
+
+def configuration_beside(path: Path) -> Path | None:
+    """The configuration file that belongs to a published checkpoint, where one lies beside it."""
+    beside = (path.with_name(pattern.format(path.stem)) for pattern in _SIDECARS)
+    return next((file for file in beside if file.is_file() and file != path), None)
 
 
 def _parsed(path: Path) -> Any:

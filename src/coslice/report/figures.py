@@ -20,7 +20,9 @@ from matplotlib.ticker import MaxNLocator
 
 from coslice.benchmark import Benchmark, Entry, Metric, metric_called, table_of
 from coslice.benchmark.shape import Figure
-from coslice.report.plots import STYLE, drawn, dress
+from coslice.methods import DIFFUSION
+from coslice.recipe import Recipe, chosen_method
+from coslice.report.plots import STYLE, drawn, dress, literal
 
 __all__ = ["Drawing", "drawings"]
 
@@ -94,13 +96,26 @@ def _lines(figure: Figure, y: str, group: str, benchmark: Benchmark, records: Re
         return lines
     ys = _column(benchmark, records, group, metric_called(y))
     xs = _column(benchmark, records, group, metric_called(figure.x)) if figure.kind == "scatter" else {}
+    kind = benchmark.groups[group].acquisition(0).kind
+    labels: dict[Recipe, str] = {}
     for row, recipe in benchmark.rows[group].items():
-        x = xs[row].mean if xs else getattr(recipe, figure.x)
+        x, label = (xs[row].mean, row) if xs else (_setting(recipe, figure.x, kind), "")
         if x is None or ys[row].mean is None:
             continue
-        label = row if xs else replace(recipe, **{figure.x: None}).title
+        if not xs:
+            # Rows that differ in nothing else are one line, and no two lines are called alike.
+            alike = replace(recipe, **{figure.x: None})
+            label = labels.setdefault(alike, row if alike.title in labels.values() else alike.title)
         lines.setdefault(label, _Line([], [], [])).add(x, ys[row].mean, ys[row].deviation)  # pyright: ignore
     return lines
+
+
+def _setting(recipe: Recipe, name: str, kind: str) -> float | None:
+    """The number a setting has, the method's own where the recipe leaves it out; None where there is none."""
+    given = getattr(recipe, name)
+    if given is not None or recipe.method not in DIFFUSION:
+        return given
+    return getattr(chosen_method(recipe, kind), name, None)
 
 
 def _column(benchmark: Benchmark, records: Records, group: str, metric: Metric) -> dict[str, Entry]:
@@ -116,7 +131,7 @@ def _drawn(
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
         for i, ((group, y), lines) in enumerate(panels.items()):
-            axes = canvas.add_subplot(rows, columns, i + 1, title=group if several else "")
+            axes = canvas.add_subplot(rows, columns, i + 1, title=literal(group) if several else "")
             _panel(axes, figure, y, lines)
             if figure.kind == "course" and y == "sdiff":
                 truth = next(found[0]["metrics"]["sdiff_truth"] for (of, _), found in records.items() if of == group)
@@ -133,7 +148,7 @@ def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> No
         mark = _MARKS[i % len(_MARKS)] if figure.kind == "scatter" else "o" if len(line.xs) < 12 else None
         bars = line.deviations if any(line.deviations) else None
         style = {"marker": mark, "markersize": 5, "linewidth": 1.6, "capsize": 3, "color": f"C{i % 10}"}
-        axes.errorbar(line.xs, line.ys, bars, label=label, **style)
+        axes.errorbar(line.xs, line.ys, bars, label=literal(label), **style)
     axes.set_xlabel(_words(figure.x))
     axes.set_ylabel(_words(y))
     dress(axes, log=figure.kind == "course" and y == "sdiff")

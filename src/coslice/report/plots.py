@@ -20,7 +20,7 @@ from coslice.metrics import Curves, slice_differences
 from coslice.report.environment import uri
 from coslice.report.pictures import PLANES
 
-__all__ = ["STYLE", "course_plots", "drawn", "dress", "neighbour_plot", "slice_plots"]
+__all__ = ["STYLE", "course_plots", "drawn", "dress", "literal", "neighbour_plot", "slice_plots"]
 
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "coslice", "font.size": 10}
 """Settings of matplotlib to draw within."""
@@ -117,6 +117,11 @@ def dress(axes: Axes, log: bool = False) -> None:
     axes.grid(color="0.9", linewidth=0.6)
 
 
+def literal(text: str) -> str:
+    """Words of the user as they stand; matplotlib takes what is between dollars for formulas."""
+    return text.replace("$", r"\$")
+
+
 def drawn(figure: Figure, form: str) -> bytes:
     """A figure as "svg" or "pdf", without the date and the program; made within `STYLE`."""
     buffer = io.BytesIO()
@@ -149,7 +154,7 @@ def _plot(
         for method, points in curves.items():
             places, values = zip(*points, strict=True)
             marker = "." if len(points) < 40 else None
-            axes.plot(places, values, color=colours[method], label=method, linewidth=1.6, marker=marker)
+            axes.plot(places, values, color=colours[method], label=literal(method), linewidth=1.6, marker=marker)
         if level is not None:
             axes.axhline(level, color="0.25", linestyle="--", linewidth=1.2, label=_TRUTH)
         if len(dashed):

@@ -36,7 +36,7 @@ from coslice.errors import CosliceError
 from coslice.report.environment import source, template
 from coslice.report.pictures import PLANES, Range, Spacing, check_volumes, error_map, error_scale, shown
 
-__all__ = ["Scene", "packed", "viewer"]
+__all__ = ["Scene", "has_niivue", "packed", "viewer"]
 
 _DOUBLINGS = 6  # quanta to try: 1 to 32 HU, 1/4096 to 1/128 of other windows
 _LEVEL = 6  # of deflate: 9 takes five times as long and saves 4 %
@@ -169,6 +169,11 @@ def packed(volume: Tensor, window: Range, quantum: float) -> bytes:
     folded = ((below << 1) ^ (below >> 15)).astype("<u2")
     planes = folded.reshape(-1, 1).view(np.uint8).T
     return zlib.compress(np.ascontiguousarray(planes).tobytes(), _LEVEL)
+
+
+def has_niivue() -> bool:
+    """Whether pages written here have a viewer."""
+    return _niivue() is not None
 
 
 def _niivue() -> bytes | None:

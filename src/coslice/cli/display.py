@@ -23,7 +23,7 @@ from coslice.reconstruction import Progress as Told
 
 __all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
 
-_TITLES = 9
+_TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
 
 _out = Console(highlight=False, soft_wrap=True)
@@ -124,7 +124,8 @@ def show_benchmark(table: BenchmarkTable) -> None:
             _out.print(f"[dim]{escape(text)}[/]")
     # As wide as the numbers are: a line that the terminal breaks can be read, one that is cut cannot.
     least = sum((column.min_width or 0) + 2 for column in grid.columns)  # with what is between them
-    _out.print(grid, width=max(_out.width, least))
+    grid.width = least if least > _out.width else None
+    _out.print(grid)
 
 
 def _cells(marked: str) -> int:

@@ -6,11 +6,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from coslice.cli import main
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.priors import SlicePrior, save_prior
+from small_benchmark import small_tree
 
 
 def ball(shape=(16, 32, 32), spacing=(2.0, 4.0, 4.0), radius=50.0):
@@ -108,3 +110,20 @@ def refused(coslice):
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def tree(scan, tiny_prior):
+    return small_tree(scan, tiny_prior)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Write a recipe: saved(tree) -> its path."""
+
+    def write(tree, name="ball"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(tree, sort_keys=False))
+        return path
+
+    return write

@@ -56,6 +56,8 @@ def test_a_tree_is_built_as_it_is_written():
         ({"leaves": [1]}, "leaves is"),
         ({"height": "tall"}, "height"),
         ({"height": True}, "height"),
+        ({"height": float("inf")}, "height"),
+        ({"height": "nan"}, "height"),
         ({"pairs": [[1]]}, r"pairs\[0\]"),
         ({"either": 3}, "either"),
         ({"free": {"k": 3}}, "free.k"),

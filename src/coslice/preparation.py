@@ -38,7 +38,7 @@ class Preparation:
     def __post_init__(self) -> None:
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not value > 0:
                 raise CosliceError(f"--{name}: {value:g} was given, a positive number is needed.")
 
     def __call__(self, scan: Volume) -> Volume:

@@ -7,6 +7,7 @@ of several, dictionaries with words for keys, and unions of such.
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -101,9 +102,11 @@ def _value(kind: Any, value: Any, path: str) -> Any:
         return value
     if kind is float and type(value) in (int, float, str):
         try:
-            return float(value)  # pyright: ignore[reportArgumentType]  # YAML 1.1 takes 1e-3 for a word
+            number = float(value)  # pyright: ignore[reportArgumentType]  # YAML 1.1 takes 1e-3 for a word
         except ValueError:
-            pass
+            number = math.nan
+        if math.isfinite(number):
+            return number
     elif kind in (bool, int, str) and type(value) is kind:
         return value
     raise CosliceError(f"recipe: {path} is {value!r}, but {_named(kind)} is needed; correct it.")

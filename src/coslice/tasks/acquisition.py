@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,7 +69,7 @@ class Acquisition:
             raise CosliceError("task zsr: --photons was given, but MR counts none; give --measurement-noise instead.")
         if self.factor is not None and self.factor < 2:
             raise CosliceError(f"task zsr: a factor of {self.factor} was given, at least 2 is needed.")
-        if self.fwhm_mm is not None and not 0 < self.fwhm_mm < math.inf:
+        if self.fwhm_mm is not None and not self.fwhm_mm > 0:
             raise CosliceError(f"task zsr: a FWHM of {self.fwhm_mm:g} mm was given, more than 0 is needed.")
 
     @property

@@ -128,6 +128,7 @@ def _page(
         title=table.title,
         table=table,
         starts=starts,
+        timed=all(metric.name != "seconds" for metric in table.metrics),  # else the recipe asks for them itself
         figures=[{"src": uri("image/svg+xml", drawing.svg), "alt": drawing.title} for drawing in drawn],
         viewer=viewer(scenes),
         groups=[

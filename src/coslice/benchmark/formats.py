@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from coslice.benchmark.recipe import Benchmark
-from coslice.benchmark.table import Entry, Table
+from coslice.benchmark.table import Entry, Records, Table
 
 __all__ = ["latex", "markdown", "tidy_csv"]
 
@@ -18,7 +17,7 @@ _LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"$|$", "
 _LATEX |= {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "°": r"$^\circ$", "η": r"$\eta$", "×": r"$\times$"}
 
 
-def tidy_csv(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> str:
+def tidy_csv(benchmark: Benchmark, records: Records) -> str:
     """A line for every number: one of ours for each seed, then the published ones, which have no seed.
 
     Columns: benchmark, origin ("measured" or "published"), group, method, seed, metric, value, deviation (of published

@@ -20,7 +20,6 @@ import torch
 from coslice.benchmark.recipe import Benchmark, Cell
 from coslice.benchmark.shape import Group
 from coslice.benchmark.store import Store, digest_of, file_digest
-from coslice.data import embedded_file
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.methods import DIFFUSION
@@ -38,7 +37,6 @@ __all__ = ["Keyed", "complete", "keyed_cells", "truth_of"]
 
 _VERSION = 1
 """Of what a cell's numbers mean; raised when coslice changes what it computes, so that old cells are left alone."""
-_EMBEDDED = "embedded:"
 _POLL = 0.5  # seconds between looks at what other processes have finished
 
 Keyed = Mapping[Cell, str]
@@ -61,9 +59,8 @@ def keyed_cells(benchmark: Benchmark) -> Keyed:
     keyed = {}
     for cell in benchmark.cells():
         scan = benchmark.scans[benchmark.groups[cell.group].scan]
-        file = str(scan.file)
         priors = [digest(f"prior {name}", *_files_of_prior(name)) for name in cell.priors if name]
-        keyed[cell] = digest_of(_described(benchmark, cell, digest(file, _path(file)), priors))
+        keyed[cell] = digest_of(_described(benchmark, cell, digest(f"scan {scan.path}", scan.path), priors))
     return keyed
 
 
@@ -98,10 +95,6 @@ def _described(benchmark: Benchmark, cell: Cell, scan: str, priors: list[str]) -
     }
 
 
-def _path(file: str) -> Path:
-    return embedded_file(file.removeprefix(_EMBEDDED)) if file.startswith(_EMBEDDED) else Path(file)
-
-
 def truth_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
     """The prepared scan of a group, and the window its rows are compared in.
 
@@ -109,7 +102,7 @@ def truth_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
         CosliceError: a scan that cannot be read or prepared.
     """
     chosen = benchmark.scans[group.scan]
-    scan = read_nifti(_path(str(chosen.file)))
+    scan = read_nifti(chosen.path)
     truth = chosen.preparation(scan.shape[0])(scan)
     return truth, scan_window(group.acquisition(0).window, truth.data)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.benchmark.metric import metric_called
+from coslice.data import embedded_file
 from coslice.errors import CosliceError
 from coslice.measurement_noise import detector_noise
 from coslice.preparation import Preparation
@@ -34,6 +35,7 @@ from coslice.tree import built, read_tree
 __all__ = ["Figure", "Group", "Needed", "Published", "Scan", "Settings", "Shape", "read_shape", "shipped_benchmarks"]
 
 _SHIPPED = Path(str(resources.files("coslice") / "benchmark" / "recipes"))
+_EMBEDDED = "embedded:"
 _TAKEN = ("cells", "locks")  # folders beside the outputs
 COURSES = ("psnr", "sdiff", "lpips")
 """What is known of each step."""
@@ -71,6 +73,17 @@ class Scan:
 
     def __post_init__(self) -> None:
         self.preparation(1)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes with coslice."""
+        return str(self.file).startswith(_EMBEDDED)
+
+    @property
+    def path(self) -> Path:
+        """Where its file is."""
+        name = str(self.file)
+        return embedded_file(name.removeprefix(_EMBEDDED)) if self.embedded else Path(name)
 
     def preparation(self, count: int) -> Preparation:
         """What is done to a scan of `count` slices."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from coslice.benchmark.metric import Metric
 from coslice.benchmark.recipe import Benchmark
+from coslice.metrics import best_of
 
-__all__ = ["Entry", "Row", "Table", "table_of"]
+__all__ = ["Entry", "Records", "Row", "Table", "entry_of", "table_of"]
+
+Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Of finished cells, by group and row: one for each seed."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,11 @@ class Table:
         return any(metric.better for metric in self.metrics)
 
 
-def table_of(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> Table:
-    """The table of records by group and row, one for each seed."""
+def table_of(benchmark: Benchmark, records: Records) -> Table:
+    """The table of all of a benchmark's records."""
     groups = {}
     for group, recipes in benchmark.rows.items():
-        entries = {row: [_entry(metric, records[group, row]) for metric in benchmark.metrics] for row in recipes}
+        entries = {row: [entry_of(metric, records[group, row]) for metric in benchmark.metrics] for row in recipes}
         columns = [_marked(metric, [entries[row][i] for row in recipes]) for i, metric in enumerate(benchmark.metrics)]
         groups[group] = tuple(
             Row(
@@ -119,7 +123,8 @@ def table_of(benchmark: Benchmark, records: Mapping[tuple[str, str], Sequence[Ma
     return Table(**words, metrics=benchmark.metrics, groups=groups, seeds=len(benchmark.seeds))
 
 
-def _entry(metric: Metric, records: Sequence[Mapping[str, Any]]) -> Entry:
+def entry_of(metric: Metric, records: Sequence[Mapping[str, Any]]) -> Entry:
+    """The mean of a metric over records of one row, and its deviation."""
     values = [value for record in records if (value := metric.of(record)) is not None]
     if not values:
         return Entry(None)
@@ -128,14 +133,9 @@ def _entry(metric: Metric, records: Sequence[Mapping[str, Any]]) -> Entry:
 
 def _marked(metric: Metric, entries: Sequence[Entry]) -> list[Entry]:
     """A column of a group, its best marked; compared as printed, so that equals are equally bold."""
-    known = [metric.text(entry.mean) for entry in entries if entry.mean is not None]
-    if not metric.better or len(set(known)) < 2:
-        return list(entries)
-    best = (max if metric.better > 0 else min)(known, key=float)
-    return [
-        Entry(entry.mean, entry.deviation, entry.mean is not None and metric.text(entry.mean) == best)
-        for entry in entries
-    ]
+    texts = [None if entry.mean is None else metric.text(entry.mean) for entry in entries]
+    best = best_of(texts, metric.better)
+    return [replace(entry, best=best is not None and text == best) for entry, text in zip(entries, texts, strict=True)]
 
 
 def _published(benchmark: Benchmark, group: str, row: str) -> tuple[Entry, ...] | None:

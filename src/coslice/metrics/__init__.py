@@ -4,6 +4,7 @@
 of an estimate from step to step.
 """
 
+from coslice.metrics.best import best_of
 from coslice.metrics.consistency import consistency, slice_difference, slice_differences
 from coslice.metrics.images import PSNR_CAP, psnr, ssim
 from coslice.metrics.perceptual import lpips
@@ -17,6 +18,7 @@ __all__ = [
     "Curves",
     "Watcher",
     "averages",
+    "best_of",
     "consistency",
     "evaluate",
     "lpips",

@@ -24,6 +24,7 @@ from torch import Tensor
 from coslice.benchmark import Benchmark, Cell, Store, Table, latex, markdown, table_of, tidy_csv, truth_of
 from coslice.benchmark.recipe import TRUTH
 from coslice.benchmark.store import digest_of
+from coslice.benchmark.table import Records
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.nifti import read_nifti
@@ -42,8 +43,6 @@ _MOST_VOXELS = 40_000_000
 """In the viewer of a page, all volumes together; each takes half a byte and more of it."""
 _FIRST = ("fdk", "cubic")
 """Methods that are the reconstruction others start from."""
-
-Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 
 
 def publish(folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store) -> tuple[Table, Path]:
@@ -171,7 +170,7 @@ def _told(benchmark: Benchmark) -> dict[str, Any]:
         for group, recipes in benchmark.rows.items()
     }
     scans = {
-        name: _given(asdict(scan)) | {"file": scan.file if str(scan.file).startswith("embedded:") else "FILE"}
+        name: _given(asdict(scan)) | {"file": scan.file if scan.embedded else "FILE"}
         for name, scan in benchmark.scans.items()
     }
     return {

@@ -9,24 +9,23 @@ A figure has a panel for each group and quantity that has something to show. The
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from coslice.benchmark import Benchmark, Entry, Metric, metric_called, table_of
+from coslice.benchmark import Benchmark, Entry, Metric, metric_called
 from coslice.benchmark.shape import Figure
+from coslice.benchmark.table import Records, entry_of
 from coslice.methods import DIFFUSION
 from coslice.recipe import Recipe, chosen_method
 from coslice.report.plots import STYLE, drawn, dress, literal
 
 __all__ = ["Drawing", "drawings"]
 
-Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 _PANEL = (4.6, 3.4)  # inches
 _MOST_COLUMNS = 3
 _MARKS = "osD^vPX*hp<>"
@@ -119,8 +118,7 @@ def _setting(recipe: Recipe, name: str, kind: str) -> float | None:
 
 
 def _column(benchmark: Benchmark, records: Records, group: str, metric: Metric) -> dict[str, Entry]:
-    table = table_of(replace(benchmark, metrics=(metric,), published={}), records)
-    return {row.title: row.entries[0] for row in table.groups[group]}
+    return {row: entry_of(metric, records[group, row]) for row in benchmark.rows[group]}
 
 
 def _drawn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from coslice.metrics import best_of
 from coslice.report.pictures import PLANES
 
 __all__ = ["metrics_table", "seconds_table"]
@@ -34,13 +35,12 @@ def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
     heads, texts = [], []
     for group, name, better, read, form in columns:
         values = [read(table.get(method, {})) for method in methods]
-        known = [format(value, form) for value in values if value is not None]
-        if not known:
+        printed = [None if value is None else format(value, form) for value in values]
+        if not any(printed):
             continue
-        # compared as printed, so that equals on the page are equally bold
-        best = (max if better > 0 else min)(known, key=float) if better and len(set(known)) > 1 else None
+        best = best_of(printed, better)
         heads.append({"group": group, "name": name, "arrow": {1: "↑", -1: "↓", 0: ""}[better]})
-        cells = ["-" if value is None else format(value, form) for value in values]
+        cells = [text or "-" for text in printed]
         texts.append([{"text": cell, "best": cell == best} for cell in cells])
     groups = [
         {"name": group.capitalize(), "span": sum(h["group"] == group for h in heads)}

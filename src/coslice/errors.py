@@ -4,7 +4,7 @@ __all__ = ["CosliceError"]
 
 
 class CosliceError(ValueError):
-    """Bad input, told in one sentence: who, what was given, what was needed, what to do.
+    """Bad input, described in one sentence: who, what was given, what was needed, what to do.
 
     The command line prints the sentence and exits with code 2.
     """

@@ -35,11 +35,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coslice.axes import axis_number
 from coslice.errors import CosliceError
+from coslice.settings import Part, setting
 from coslice.sums import inner
 
 __all__ = [
-    "NOISES",
     "Following",
     "Identical",
     "Independent",
@@ -79,7 +80,7 @@ def generator(key: Key, index: int) -> np.random.Generator:
 
 def standard_normal(key: Key, index: int, shape: tuple[int, ...]) -> Tensor:
     """Plane number `index` of `key`: float32 standard Gaussian of `shape`, on the CPU."""
-    return torch.from_numpy(generator(key, index).standard_normal(shape, dtype=np.float32))
+    return torch.as_tensor(generator(key, index).standard_normal(shape, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -128,45 +129,80 @@ class Noise(ABC):
 
 
 @dataclass(frozen=True)
-class Strategy(Noise):
-    """How the noise of a slice depends on that of the others.
+class Strategy(Part, Noise):
+    """How the noise of a slice depends on that of the others. An own one is a subclass with `add_to_stack`.
+
+    The three attributes lay a strategy out in a volume. They are no settings: where the prior is known, `laid_out`
+    puts the right ones in their place.
 
     Attributes:
         along: the axis along which slices are stacked, "z", "y" or "x".
         lanes: interleaved stacks, each with noise of its own; `Independent` needs none.
+        spacing: distance between neighbouring slices, mm.
+
+    Raises:
+        CosliceError: an axis of another name.
     """
+
+    not_settings = ("along", "lanes", "spacing")
 
     along: str = "z"
     lanes: Lanes = Lanes()
+    spacing: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.along not in ("z", "y", "x"):
-            raise CosliceError(f'{type(self).__name__}: along="{self.along}" was given, "z", "y" or "x" is needed.')
+        super().__post_init__()
+        axis_number(self.along)
+
+    def laid_out(self, reading: Reading, spacing: tuple[float, float, float]) -> Strategy:
+        """The same strategy for a prior that reads the volume in this way.
+
+        Args:
+            reading: the axis of the stack, and the lanes.
+            spacing: (dz, dy, dx) of the volume, mm.
+        """
+        return replace(self, along=reading.along, lanes=reading.lanes, spacing=spacing[axis_number(reading.along)])
 
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
-        stack = volume.movedim("zyx".index(self.along), 0)
-        self._add_(stack, scale, key, first, len(stack) if count is None else count)
+        if volume.ndim != 3:
+            raise CosliceError(
+                f"{type(self).__name__}: a tensor of shape {tuple(volume.shape)} was given, but noise is added to a "
+                "volume (z, y, x)."
+            )
+        stack = volume.movedim(axis_number(self.along), 0)
+        self.add_to_stack(stack, scale, key, first, len(stack) if count is None else count)
         return volume
 
     @abstractmethod
-    def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        """stack (slices, height, width) += scale * eps, for slices first, first + 1, ... of `count`."""
+    def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
+        """stack += scale * eps, in place.
+
+        Args:
+            stack: (slices, height, width), the slices first, first + 1, ... of `count`, on any device.
+            scale: standard deviation of what is added.
+            key: which noise; `standard_normal(key, index, shape)` draws plane number `index` of it.
+            first, count: the first slice of `stack`, and the height of the whole stack.
+        """
 
 
 @dataclass(frozen=True)
 class Independent(Strategy):
     """Every slice its own noise: the conventional sampler."""
 
-    def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
+    kind = "independent"
+
+    def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
         for i, plane in enumerate(stack):
             plane.add_(standard_normal(key, first + i, tuple(plane.shape)).to(plane), alpha=scale)
 
 
 @dataclass(frozen=True)
 class Identical(Strategy):
-    """Every slice the same noise: batch-consistent sampling."""
+    """Every slice the same noise: batch-consistent sampling (BCS, Kwon & Ye 2025)."""
 
-    def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
+    kind, title = "identical", "BCS"
+
+    def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
         planes = [standard_normal(key, lane, tuple(stack.shape[1:])).to(stack) for lane in range(self.lanes.count)]
         for i, plane in enumerate(stack):
             plane.add_(planes[self.lanes[first + i]], alpha=scale)
@@ -177,33 +213,39 @@ class Slerp(Strategy):
     """Inter-slice consistent stochasticity: spherical interpolation between two planes (eq. 11).
 
     Attributes:
-        angle: the angle Omega between the planes, in rad, prescribed as in the paper's Table 8.
-            None leaves it as drawn, near pi/2 in high dimension (proposition B.1).
+        angle: the angle Omega between the planes, in degrees, prescribed as in the paper's Table 8.
+            None leaves it as drawn, near 90 degrees in high dimension (proposition B.1).
+
+    Raises:
+        CosliceError: an angle that is not between 0 and 180 degrees.
     """
 
-    angle: float | None = None
+    kind, title = "iscs", "ISCS"
+
+    angle: float | None = setting(None, "Angle between the two planes; none leaves it as drawn, near 90", "degrees")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.angle is not None and not 0 < self.angle < math.pi:
+        if self.angle is not None and not 0 < self.angle < 180:
             raise CosliceError(
-                f"Slerp: an anchor angle of {math.degrees(self.angle):g} degrees was given, "
+                f"Slerp: an angle of {self.angle:g} degrees was given, "
                 "but it must lie strictly between 0 and 180 degrees."
             )
+        super().__post_init__()
 
     def anchors(self, key: Key, shape: tuple[int, ...], lane: int = 0) -> tuple[Tensor, Tensor, float]:
-        """z_1, z_S and the angle Omega between them, of a lane."""
+        """z_1, z_S and the angle Omega (rad) between them, of a lane."""
         z_1, z_s = standard_normal(key, 2 * lane, shape), standard_normal(key, 2 * lane + 1, shape)
         if self.angle is None:
             cosine = inner(z_1, z_s) / (_norm(z_1) * _norm(z_s))
             return z_1, z_s, math.acos(min(1.0, max(-1.0, cosine)))
         # Keep the length of z_S, turn its direction in the plane the two span.
+        omega = math.radians(self.angle)
         along = z_1 / _norm(z_1)
         across = z_s - inner(along, z_s) * along
-        turned = math.cos(self.angle) * along + math.sin(self.angle) * across / _norm(across)
-        return z_1, _norm(z_s) * turned, self.angle
+        turned = math.cos(omega) * along + math.sin(omega) * across / _norm(across)
+        return z_1, _norm(z_s) * turned, omega
 
-    def _add_(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
+    def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
         lanes = [self.anchors(key, tuple(stack.shape[1:]), lane) for lane in range(self.lanes.count)]
         lanes = [(z_1.to(stack), z_s.to(stack), omega) for z_1, z_s, omega in lanes]
         for i, plane in enumerate(stack):
@@ -224,16 +266,13 @@ class Following(Noise):
     Attributes:
         strategy: whatever its own axis and lanes.
         reading: of the prior, by step.
+        spacing: (dz, dy, dx) of the volume, mm.
     """
 
     strategy: Strategy
     reading: Callable[[int], Reading]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
-        read = self.reading(0 if key.stream == "start" else key.step + 1)
-        laid_out = replace(self.strategy, along=read.along, lanes=read.lanes)
-        return laid_out.add_(volume, scale, key, first, count)
-
-
-NOISES: dict[str, type[Strategy]] = {"independent": Independent, "identical": Identical, "iscs": Slerp}
-"""Strategies by the name the command line gives them."""
+        reading = self.reading(0 if key.stream == "start" else key.step + 1)
+        return self.strategy.laid_out(reading, self.spacing).add_(volume, scale, key, first, count)

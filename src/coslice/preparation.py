@@ -9,7 +9,7 @@ from typing import Any
 from coslice.errors import CosliceError
 from coslice.volume import Volume
 
-__all__ = ["Preparation"]
+__all__ = ["Preparation", "parse_slices"]
 
 _MOST_VOXELS = 2**31
 
@@ -39,7 +39,7 @@ class Preparation:
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise CosliceError(f"--{name}: {value:g} was given, a positive number is needed.")
+                raise CosliceError(f"{name}: {value:g} was given, a positive number is needed.")
 
     def __call__(self, scan: Volume) -> Volume:
         """The scan, prepared.
@@ -72,7 +72,7 @@ class Preparation:
         if voxels > _MOST_VOXELS:
             raise CosliceError(
                 f"preparation: {voxels:.2g} voxels would come of this scan, at most {_MOST_VOXELS:.2g} are possible; "
-                "choose a larger --spacing, a smaller --size or --pad, or fewer --slices."
+                "choose a larger spacing, a smaller size or pad, or fewer slices."
             )
 
     @property
@@ -85,3 +85,22 @@ class Preparation:
             "size": self.size,
             "pad": self.pad,
         }
+
+
+def parse_slices(text: str | None, count: int) -> tuple[int, int]:
+    """From "100:164" to (100, 164); either end may be left out; None is all of `count` slices.
+
+    Raises:
+        CosliceError: text that is not a range.
+    """
+    if text is None:
+        return 0, count
+    first, colon, last = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return int(first or 0), int(last or count)
+    except ValueError:
+        raise CosliceError(
+            f'slices: "{text}" was given, FIRST:LAST is needed, such as 100:164 (LAST not included).'
+        ) from None

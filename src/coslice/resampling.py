@@ -24,8 +24,9 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-__all__ = ["box_weights", "mix_slices", "new_count", "resample", "same_size", "triangle_weights"]
+__all__ = ["box_weights", "mix_slices", "new_count", "resample", "resize", "same_size", "triangle_weights"]
 
 _TOLERANCE = 1e-6  # of a slice: spacings in files are float32
 
@@ -67,6 +68,17 @@ def resample(volume: Tensor, ratios: tuple[float, float, float]) -> Tensor:
             turned = volume.transpose(0, axis)
             volume = mix_slices(triangle_weights(turned.shape[0], ratio), turned).transpose(0, axis)
     return volume.contiguous()
+
+
+def resize(stack: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (n, height, width) of `size` (height, width) pixels, the outer faces of their field of view kept in place.
+
+    Bilinear, with the triangle widened to the new pixels when they are larger (antialiased). Images that have the size
+    already are returned as they are, not copied. Each image by itself, whatever others are in the stack.
+    """
+    if tuple(stack.shape[1:]) == tuple(size):
+        return stack
+    return functional.interpolate(stack[None], tuple(size), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def mix_slices(weights: np.ndarray, volume: Tensor) -> Tensor:

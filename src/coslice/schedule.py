@@ -4,6 +4,8 @@ sigma is the only clock: x = x_0 + sigma * noise. A schedule is the falling sequ
 prior is asked, followed by 0, where sampling ends. A variance-preserving model lives in the same clock in
 the variables x / sqrt(alpha_bar), with sigma = sqrt((1 - alpha_bar) / alpha_bar).
 
+A schedule is a value: `Geometric(steps=30, sigma_max=0.5, sigma_min=0.01).sigmas()`.
+
 A level may be repeated: the step between two equal levels neither adds nor removes noise, which is the place of
 a corrector (`with_correctors`).
 """
@@ -11,7 +13,9 @@ a corrector (`with_correctors`).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,31 +23,96 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.settings import Part, setting
 
 __all__ = [
-    "SCHEDULES",
+    "Geometric",
+    "Karras",
+    "Schedule",
+    "VariancePreserving",
     "ddpm_alpha_bar",
     "falls",
     "from_alpha_bar",
-    "geometric",
-    "karras",
-    "variance_preserving",
     "with_correctors",
 ]
 
 
-def geometric(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01) -> tuple[float, ...]:
-    """`steps` sigmas at equal ratios, then 0: the VE schedule of the ISCS paper (30 steps from 5 to 0.01)."""
-    _check(steps, sigma_max, sigma_min)
-    ratio = (sigma_min / sigma_max) ** (1 / max(steps - 1, 1))
-    return (*(sigma_max * ratio**i for i in range(steps)), 0.0)
+@dataclass(frozen=True)
+class Schedule(Part, ABC):
+    """A falling sequence of noise levels. An own one is a subclass with `sigmas`.
+
+    Attributes:
+        steps: network evaluations for each sample.
+        sigma_max, sigma_min: first and last noise level, in units of the window.
+
+    Raises:
+        CosliceError: no steps, or levels that are not 0 < sigma_min <= sigma_max.
+    """
+
+    steps: int = setting(30, "Network evaluations for each sample", least=1)
+    sigma_max: float = setting(5.0, "First noise level", "of the window", above=0)
+    sigma_min: float = setting(0.01, "Last noise level", "of the window", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma_min > self.sigma_max:
+            raise CosliceError(
+                f"{type(self).__name__}: sigma from {self.sigma_max:g} to {self.sigma_min:g} was given, "
+                "0 < sigma_min <= sigma_max is needed; swap or correct them."
+            )
+
+    @abstractmethod
+    def sigmas(self) -> tuple[float, ...]:
+        """The levels, `steps` of them, then 0."""
 
 
-def karras(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01, rho: float = 7.0) -> tuple[float, ...]:
-    """`steps` sigmas, evenly spaced in sigma^(1/rho), then 0 (EDM, eq. 5)."""
-    _check(steps, sigma_max, sigma_min)
-    top, bottom = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    return (*((top + i / max(steps - 1, 1) * (bottom - top)) ** rho for i in range(steps)), 0.0)
+@dataclass(frozen=True)
+class Geometric(Schedule):
+    """Equal ratios: the VE schedule of the ISCS paper (30 steps from 5 to 0.01)."""
+
+    kind = "geometric"
+
+    def sigmas(self) -> tuple[float, ...]:
+        ratio = (self.sigma_min / self.sigma_max) ** (1 / max(self.steps - 1, 1))
+        return (*(self.sigma_max * ratio**i for i in range(self.steps)), 0.0)
+
+
+@dataclass(frozen=True)
+class Karras(Schedule):
+    """Evenly spaced in sigma^(1/rho) (EDM, eq. 5).
+
+    Attributes:
+        rho: more puts more levels near sigma_min.
+    """
+
+    kind = "karras"
+
+    rho: float = setting(7.0, "Exponent of the spacing", above=0)
+
+    def sigmas(self) -> tuple[float, ...]:
+        top, bottom = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        return (*((top + i / max(self.steps - 1, 1) * (bottom - top)) ** self.rho for i in range(self.steps)), 0.0)
+
+
+@dataclass(frozen=True)
+class VariancePreserving(Schedule):
+    """Evenly spaced timesteps of a DDPM with 1000 linear betas: DDS's and DiffusionBlend's.
+
+    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / 2: half of what it is in [-1, 1], a window twice as wide.
+    Between whole t, t is linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
+    """
+
+    kind = "vp"
+
+    def sigmas(self) -> tuple[float, ...]:
+        alpha_bar = ddpm_alpha_bar().numpy()
+        logs, table = np.log(((1 - alpha_bar) / alpha_bar) ** 0.5 / 2), np.arange(len(alpha_bar))
+        first, last = (float(np.interp(math.log(sigma), logs, table)) for sigma in (self.sigma_max, self.sigma_min))
+        between = np.exp(np.interp(np.linspace(first, last, self.steps), table, logs))
+        middle = list(map(float, between.clip(self.sigma_min, self.sigma_max)))
+        # The ends as they were given, also beyond the table.
+        middle[-1], middle[0] = self.sigma_min, self.sigma_max
+        return (*middle, 0.0)
 
 
 def ddpm_alpha_bar(first: float = 1e-4, last: float = 2e-2, count: int = 1000) -> Tensor:
@@ -60,23 +129,7 @@ def from_alpha_bar(alpha_bar: Tensor, steps: int) -> tuple[float, ...]:
         )
     kept = torch.linspace(len(alpha_bar) - 1, 0, steps, dtype=torch.float64).round().long()
     chosen = alpha_bar.double()[kept]
-    return (*((1 - chosen) / chosen).sqrt().tolist(), 0.0)
-
-
-def variance_preserving(steps: int, sigma_max: float = 5.0, sigma_min: float = 0.01) -> tuple[float, ...]:
-    """`steps` sigmas at evenly spaced timesteps of a DDPM with 1000 linear betas, then 0: DDS's and DiffusionBlend's.
-
-    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / 2: half of what it is in [-1, 1], a window twice as wide.
-    Between whole t, t is linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
-    """
-    _check(steps, sigma_max, sigma_min)
-    alpha_bar = ddpm_alpha_bar().numpy()
-    logs, table = np.log(((1 - alpha_bar) / alpha_bar) ** 0.5 / 2), np.arange(len(alpha_bar))
-    first, last = (float(np.interp(math.log(sigma), logs, table)) for sigma in (sigma_max, sigma_min))
-    middle = np.exp(np.interp(np.linspace(first, last, steps), table, logs)).clip(sigma_min, sigma_max).tolist()
-    # The ends as they were given, also beyond the table.
-    middle[-1], middle[0] = sigma_min, sigma_max
-    return (*middle, 0.0)
+    return (*map(float, ((1 - chosen) / chosen).sqrt()), 0.0)
 
 
 def with_correctors(sigmas: Sequence[float]) -> tuple[float, ...]:
@@ -88,20 +141,6 @@ def with_correctors(sigmas: Sequence[float]) -> tuple[float, ...]:
     was, and none at 0. N levels cost 2 N calls of the prior.
     """
     return (*(level for level in sigmas[:-1] for _ in range(2)), sigmas[-1])
-
-
-def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
-    if steps < 1:
-        raise CosliceError(f"schedule: {steps} steps were asked for, at least 1 is needed; raise --steps.")
-    if not 0 < sigma_min <= sigma_max < math.inf:
-        raise CosliceError(
-            f"schedule: sigma from {sigma_max:g} to {sigma_min:g} was given, "
-            "0 < sigma_min <= sigma_max is needed; swap or correct them."
-        )
-
-
-SCHEDULES = {"geometric": geometric, "vp": variance_preserving, "karras": karras}
-"""Schedules by the name the command line gives them."""
 
 
 def falls(sigmas: Sequence[float]) -> bool:

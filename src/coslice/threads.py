@@ -6,19 +6,22 @@ result depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
-import numba
 import torch
 
-__all__ = ["compiled_kernels", "one_each"]
+__all__ = ["compiled_kernels", "spread"]
 
 
 @contextmanager
 def compiled_kernels() -> Iterator[None]:
     """Compiled kernels inside run on as many threads as torch would, in small portions: a slow thread holds up none."""
+    # On demand: who only asks a network needs no compiler, and waits long for it.
+    import numba
+
     before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS  # pyright: ignore
     numba.set_num_threads(max(1, min(torch.get_num_threads(), most)))
     try:
@@ -28,19 +31,24 @@ def compiled_kernels() -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-@contextmanager
-def one_each() -> Iterator[ThreadPoolExecutor]:
-    """A pool as wide as torch's, whose workers run every operation of torch on one thread.
+def spread(device: torch.device, function: Callable[..., object], *lists: Sequence[Any]) -> None:
+    """function(a, b, ...) for the items a, b, ... of `lists` that belong together, as `map` calls it.
+
+    On the CPU, as many threads as torch would use share the calls, and each of them runs every operation of torch
+    alone. On an accelerator the calls come one after the other.
 
     Normalisations sum in an order that depends on how many threads share an operation, and float32 convolutions
     in one that depends on how many images share a call. One image on one thread makes the result independent of
     thread count and stack height, bit for bit. It is also faster where the cores are shared with other work: no
     operation waits for a thread that was put aside.
     """
+    if device.type != "cpu":
+        list(map(function, *lists))
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as workers:
-            yield workers
+            list(workers.map(function, *lists))
     finally:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Voxels that know where they are, and the window that makes them numbers a prior understands.
+"""Voxels that know where they are.
 
 A volume is a tensor (z, y, x) and an affine M, 4 x 4, that takes a voxel's index to millimetres,
 
@@ -17,14 +17,18 @@ in place, make voxel i' sit at i = (i' + 1/2) s - 1/2, hence
 Resizing a plane from n to n' pixels is s = n/n', a new spacing is s = new/old, and k thin slices to a thick one are
 s = k along z, or 1/k the other way.
 
-Priors live in [0, 1]. A window [low, high] is the affine map u = (v - low)/(high - low), with values
-beyond its ends clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own
-(`scan_window`).
+A scanner counts from its isocentre c, in mm along the volume's own axes. With D the unit vectors of M's first three
+columns, the voxel with index i is for the scanner at
+
+    (x, y, z) = D^T (M i - c),
+
+which is what a `Grid` says (`Volume.grid`, and `Volume.on` the other way).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,78 +37,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from coslice.errors import CosliceError
-from coslice.resampling import box_weights, mix_slices, new_count, resample, same_size
+from coslice.geometry import Grid
+from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size
 
-__all__ = ["CT_WINDOW", "Volume", "Window", "check_window", "flattens", "scan_window"]
+__all__ = ["Volume", "flattens", "shears"]
 
-
-@dataclass(frozen=True)
-class Window:
-    """The values `low`..`high` (in `unit`) that become 0..1.
-
-    Raises:
-        CosliceError: an end is not finite, or `high` is not above `low`.
-    """
-
-    low: float
-    high: float
-    unit: str = "HU"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
-            raise CosliceError(
-                f"Window: low {self.low:g} and high {self.high:g} {self.unit} were given, "
-                "finite numbers with high above low are needed; swap or widen them."
-            )
-
-    def to_unit(self, values: Tensor, clip: bool = True) -> Tensor:
-        """`low`..`high` to 0..1; values outside are clipped unless `clip` is False."""
-        unit = (values - self.low) / (self.high - self.low)
-        return unit.clamp(0, 1) if clip else unit
-
-    def from_unit(self, values: Tensor) -> Tensor:
-        """0..1 back to `low`..`high`; nothing is clipped."""
-        return values * (self.high - self.low) + self.low
-
-
-CT_WINDOW = Window(-1000.0, 1600.0)
-"""The paper's window for CT (appendix A.2)."""
-
-
-def scan_window(name: str, data: Tensor) -> Window:
-    """The window called `name`, for a scan with voxels `data` (z, y, x).
-
-    "ct" is `CT_WINDOW`. "mr" runs from 0 to the 99.9th percentile of the positive voxels, since MR intensities have
-    no unit and differ from scan to scan. "LOW:HIGH" is those two numbers, whatever the scan.
-
-    Raises:
-        CosliceError: another name, or a scan without positive voxels where "mr" needs some.
-    """
-    check_window(name)
-    if name == "ct":
-        return CT_WINDOW
-    if name == "mr":
-        positive = data[data > 0]
-        if not len(positive):
-            raise CosliceError(
-                "window mr: the scan has no voxel above 0, so nothing says what is bright; leave it out."
-            )
-        return Window(0.0, float(np.percentile(positive.numpy(), 99.9)), "a.u.")
-    low, _, high = name.partition(":")
-    return Window(float(low), float(high), "")
-
-
-def check_window(name: str) -> None:
-    """Refuse a name that `scan_window` does not know, before there is a scan."""
-    if name in ("ct", "mr"):
-        return
-    low, _, high = name.partition(":")
-    try:
-        Window(float(low), float(high), "")
-    except ValueError as error:
-        raise CosliceError(
-            f'window: "{name}" was given, but it must be ct, mr, or LOW:HIGH, as in -160:240.'
-        ) from error
+_SQUARE = 1e-5
+"""Cosines between axes below this are rounding: in files they are float32."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,6 +100,64 @@ class Volume:
         dx, dy, dz = (float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
         return dz, dy, dx
 
+    @property
+    def directions(self) -> np.ndarray:
+        """Unit vectors (R, A, S) of the axes x, y, z, as columns: (3, 3) float64."""
+        return self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    def grid(self, isocentre: Sequence[float] | None = None) -> Grid:
+        """Where the voxels are for a scanner, in mm along the volume's own axes.
+
+        Args:
+            isocentre: the scanner's origin (R, A, S) in mm. None is the middle of the volume: then the grid's centre
+                is (0, 0, 0), and axes that are not at right angles (a tilted gantry) are taken as if they were.
+
+        Raises:
+            CosliceError: an isocentre that is not three finite numbers, or one for axes that are not at right angles.
+        """
+        if isocentre is None:
+            return Grid(self.shape, self.spacing)
+        origin = _point("Volume.grid", isocentre)
+        if shears(self.affine):
+            raise CosliceError(
+                "Volume.grid: an isocentre was given for a volume whose axes are not at right angles, as a grid's are; "
+                "resample the scan, or leave the isocentre out."
+            )
+        middle = self.affine @ (*((n - 1) / 2 for n in self.shape[::-1]), 1)
+        x, y, z = map(float, (middle[:3] - origin) @ self.directions)
+        return Grid(self.shape, self.spacing, (z, y, x))
+
+    @classmethod
+    def on(
+        cls, grid: Grid, data: Tensor, isocentre: Sequence[float] = (0, 0, 0), directions: np.ndarray | None = None
+    ) -> Volume:
+        """The volume whose voxels are where `grid` says: the inverse of `grid`.
+
+        Args:
+            grid: in mm from the isocentre, along the scanner's axes.
+            data: (z, y, x).
+            isocentre: the scanner's origin (R, A, S) in mm.
+            directions: unit vectors (R, A, S) of the scanner's axes x, y, z, as columns (3, 3), at right angles;
+                None is x to the right, y to anterior, z to superior.
+
+        Raises:
+            CosliceError: data of another shape than the grid's; an isocentre or directions of another kind.
+        """
+        if tuple(data.shape) != grid.shape:
+            raise CosliceError(
+                f"Volume.on: data of shape {tuple(data.shape)} was given, {grid.shape} (z, y, x) is needed."
+            )
+        axes = np.eye(3) if directions is None else np.array(directions, dtype=np.float64)
+        if axes.shape != (3, 3) or not np.allclose(np.transpose(axes) @ axes, np.eye(3), atol=_SQUARE):
+            raise CosliceError(
+                f"Volume.on: the directions {axes.tolist()} were given, three unit vectors at right angles, "
+                "as columns, are needed."
+            )
+        affine = np.eye(4)
+        affine[:3, :3] = axes * grid.spacing[::-1]
+        affine[:3, 3] = _point("Volume.on", isocentre) + axes @ [grid.axis(name)[0] for name in "xyz"]
+        return cls(data, affine)
+
     def slices(self, start: int, stop: int) -> Volume:
         """Slices start..stop-1 along z, where they were.
 
@@ -188,8 +185,8 @@ class Volume:
             raise CosliceError(f"Volume.resized: {ny} x {nx} pixels were asked for, at least 1 x 1 is needed.")
         if (ny, nx) == self.shape[1:]:
             return self
-        data = functional.interpolate(self.data[None], (ny, nx), mode="bilinear", antialias=True, align_corners=False)
-        return replace(self, data=data[0], affine=self.affine @ _scale(y=self.shape[1] / ny, x=self.shape[2] / nx))
+        data = resize(self.data, (ny, nx))
+        return replace(self, data=data, affine=self.affine @ _scale(y=self.shape[1] / ny, x=self.shape[2] / nx))
 
     def resampled(self, spacing: float | tuple[float, float, float]) -> Volume:
         """Voxels of `spacing` (dz, dy, dx) mm, or cubes of one, the outer face at index -1/2 kept in place.
@@ -331,6 +328,20 @@ def flattens(affine: np.ndarray) -> bool:
     return bool(lengths.min() == 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-4)
 
 
+def shears(affine: np.ndarray) -> bool:
+    """Whether the axes of `affine` (4 x 4) are not at right angles, as those of a scan with a tilted gantry."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return not np.allclose(directions.T @ directions, np.eye(3), atol=_SQUARE)
+
+
+def _point(who: str, given: Sequence[float]) -> np.ndarray:
+    """An isocentre (R, A, S) as an array."""
+    point = np.array(given, dtype=np.float64)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise CosliceError(f"{who}: the isocentre {given} was given, three finite numbers (R, A, S) in mm are needed.")
+    return point
+
+
 def _shift(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, 3] = x, y, z
@@ -339,4 +350,4 @@ def _shift(x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
 
 def _scale(z: float = 1.0, y: float = 1.0, x: float = 1.0) -> np.ndarray:
     """T(s/2 - 1/2) S(s): voxels s times as large, the outer face at index -1/2 kept in place."""
-    return _shift(x / 2 - 0.5, y / 2 - 0.5, z / 2 - 0.5) @ np.diag((x, y, z, 1.0))
+    return _shift(x / 2 - 0.5, y / 2 - 0.5, z / 2 - 0.5) @ (np.eye(4) * np.array((x, y, z, 1.0)))

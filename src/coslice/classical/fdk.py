@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coslice.axes import AXES
 from coslice.classical.fdk_numba import backproject
 from coslice.classical.filters import Arc, Filter, apply_ramp, displacement, measured_arc, redundancy, strip_window
 from coslice.errors import CosliceError
@@ -188,7 +189,7 @@ def _with_numba(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
 
 def _with_torch(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
     p, q, dp, dq = _virtual(geometry)
-    z, y, x = (torch.as_tensor(grid.axis(a), dtype=torch.float32, device=filtered.device) for a in "zyx")
+    z, y, x = (torch.as_tensor(grid.axis(a), dtype=torch.float32, device=filtered.device) for a in AXES)
     curvature = 0.0 if isinstance(geometry, ParallelBeam) else 1 / geometry.source_axis
     volume = torch.zeros(grid.shape, device=filtered.device)
     for angle, view in zip(geometry.angles, filtered, strict=True):

@@ -51,7 +51,7 @@ def conjugate_gradient(
         apply: z -> M z.
         right: right-hand side, any shape; the solution takes its memory layout.
         start: first z, left unchanged; None for zero.
-        iterations: most iterations; each calls `apply` once, a start other than None once more.
+        iterations: largest number of iterations; each calls `apply` once, a start other than None once more.
         tolerance: stops when the residual's norm is at most this times that of `right`.
 
     Returns:
@@ -100,7 +100,7 @@ def cgls(
     Args:
         operator: A.
         y: measurement, shape `operator.codomain`.
-        iterations: each costs one A and one A^T.
+        iterations: number of iterations; each costs one A and one A^T.
         start: first x, (z, y, x), left unchanged; None for zero.
 
     Returns:
@@ -147,7 +147,7 @@ class Sirt:
 
     Attributes:
         operator: A, with no entry below 0.
-        iterations: each costs one A and one A^T.
+        iterations: number of iterations; each costs one A and one A^T.
         positivity: whether values below 0 are set to 0 after each iteration.
     """
 

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from coslice.axes import AXES, axis_number
 from coslice.classical.iterative import Callback, check_measurement, check_start, conjugate_gradient
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
@@ -55,7 +56,7 @@ class TotalVariation:
     isotropic: bool = True
 
     def __post_init__(self) -> None:
-        if not self.axes or len(set(self.axes)) != len(self.axes) or not set(self.axes) <= set("zyx"):
+        if not self.axes or len(set(self.axes)) != len(self.axes) or not set(self.axes) <= set(AXES):
             raise CosliceError(
                 f'TotalVariation: the axes {self.axes} were given, different ones of "z", "y" and "x" are needed.'
             )
@@ -64,7 +65,8 @@ class TotalVariation:
         """D x: (z, y, x) -> (axes, z, y, x)."""
         differences = _stack_like(volume, len(self.axes))
         for name, difference in zip(self.axes, differences, strict=True):
-            a, last = "zyx".index(name), volume.shape["zyx".index(name)] - 1
+            a = axis_number(name)
+            last = volume.shape[a] - 1
             torch.sub(volume.narrow(a, 1, last), volume.narrow(a, 0, last), out=difference.narrow(a, 0, last))
             difference.select(a, last).zero_()
         return differences
@@ -73,7 +75,8 @@ class TotalVariation:
         """D^T d: (axes, z, y, x) -> (z, y, x); minus the divergence."""
         volume = torch.zeros_like(differences[0])
         for name, difference in zip(self.axes, differences, strict=True):
-            a, last = "zyx".index(name), volume.shape["zyx".index(name)] - 1
+            a = axis_number(name)
+            last = volume.shape[a] - 1
             volume.narrow(a, 1, last).add_(difference.narrow(a, 0, last))
             volume.narrow(a, 0, last).sub_(difference.narrow(a, 0, last))
         return volume
@@ -158,8 +161,8 @@ def admm_tv(
         y: measurement, shape `operator.codomain`.
         weight: strength of the regulariser, relative to d and in units of the volume's values.
         penalty: rho / d; changes how fast it converges, not where to.
-        iterations: of ADMM.
-        cg_iterations: in each; each costs one A and one A^T.
+        iterations: number of iterations of ADMM.
+        cg_iterations: conjugate gradients in an iteration of ADMM; every one costs one A and one A^T.
         axes, isotropic: as in `TotalVariation`.
         start: first x, (z, y, x); None for zero.
         callback: called with (iteration, x) after each iteration of ADMM.

@@ -86,7 +86,7 @@ class Series:
 
     Attributes:
         uid: SeriesInstanceUID; empty for a file that could not be read.
-        paths: of its files, each object once.
+        paths: its files, each object once.
         modality: "CT", "MR", ...
         subject: a hash of the PatientID, empty without one.
     """

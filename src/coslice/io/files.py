@@ -3,19 +3,23 @@
 A reader must never meet half a file, not even after a full disk or an interrupt. So a file is written
 under another name in the same folder, flushed to the disk, and renamed: renaming within one file system
 is atomic. And a folder of results is checked before hours are spent on filling it.
+
+Text is UTF-8 with "\\n" at the end of a line, whatever the system: the same words are the same bytes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["atomic", "output_folder", "prepare_output"]
+__all__ = ["atomic", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -31,7 +35,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with open(temporary, "r+b") as written:  # Windows flushes no file that is open for reading only
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -40,6 +44,36 @@ def atomic(path: str | Path) -> Iterator[Path]:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        CosliceError: as `atomic`.
+    """
+    with atomic(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of text, whole or not at all. Errors as `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, values: Any, indent: int | None = 2) -> None:
+    """Write a file of strict JSON, whole or not at all; other letters than ASCII's are escaped, so any reader does.
+
+    Args:
+        path: the file.
+        values: mappings, sequences, text, numbers, booleans and None.
+        indent: spaces a level is moved in; None writes one line.
+
+    Raises:
+        CosliceError: as `atomic`.
+        ValueError: a number that is not finite, which JSON has no word for.
+    """
+    write_text(path, json.dumps(values, indent=indent, allow_nan=False) + "\n")
 
 
 def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:

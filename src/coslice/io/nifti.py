@@ -33,7 +33,7 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.volume import Volume, flattens
+from coslice.volume import Volume, flattens, shears
 
 __all__ = ["canonical_volume", "read_nifti", "write_nifti"]
 
@@ -107,7 +107,7 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     affine = volume.affine @ orientations.inv_ornt_aff(turn, array.shape)
     image = nibabel.Nifti1Image(orientations.apply_orientation(array, turn), affine, dtype=np.float32)
     image.set_sform(affine, code=volume.space_code)
-    image.set_qform(affine, code=0 if _sheared(affine) else volume.space_code)
+    image.set_qform(affine, code=0 if shears(affine) else volume.space_code)
     image.header.set_xyzt_units("mm")
     with atomic(path) as temporary:
         nibabel.save(image, temporary)
@@ -215,8 +215,3 @@ def _to_mm(header: Any) -> float:
 def _space_code(header: Any) -> int:
     """What the coordinates refer to: sform's word for it, else qform's, else 2 ("aligned to something")."""
     return int(header["sform_code"]) or int(header["qform_code"]) or 2
-
-
-def _sheared(affine: np.ndarray) -> bool:
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5)

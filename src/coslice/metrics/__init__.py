@@ -1,21 +1,25 @@
 """How good a reconstruction is, plane by plane and slice to slice, measured as published.
 
 `evaluate` gives the numbers of a row of the paper's tables; `per_slice` the curves behind them; a `Watcher` those
-of an estimate from step to step.
+of an estimate from step to step. How each number is called and printed stands in `coslice.metrics.quantities`.
 """
 
-from coslice.metrics.best import best_of
 from coslice.metrics.consistency import consistency, slice_difference, slice_differences
 from coslice.metrics.images import PSNR_CAP, psnr, ssim
 from coslice.metrics.perceptual import lpips
-from coslice.metrics.planes import PLANES, SMALLEST_SIDE, Curves, averages, evaluate, per_slice
+from coslice.metrics.planes import SMALLEST_SIDE, Curves, averages, evaluate, per_slice
+from coslice.metrics.quantities import PER_PLANE, PER_STEP, PER_VOLUME, QUANTITIES, Quantity, best_of
 from coslice.metrics.trajectory import Watcher
 
 __all__ = [
-    "PLANES",
+    "PER_PLANE",
+    "PER_STEP",
+    "PER_VOLUME",
     "PSNR_CAP",
+    "QUANTITIES",
     "SMALLEST_SIDE",
     "Curves",
+    "Quantity",
     "Watcher",
     "averages",
     "best_of",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from coslice.axes import AXES, axis_number
 from coslice.errors import CosliceError
 
 __all__ = ["consistency", "slice_difference", "slice_differences"]
@@ -22,12 +23,12 @@ def slice_differences(volume: Tensor, along: str = "z") -> Tensor:
     Raises:
         CosliceError: a volume that is not (z, y, x), an axis other than z, y, x, fewer than 2 slices along it.
     """
-    if volume.ndim != 3 or along not in ("z", "y", "x"):
+    if volume.ndim != 3 or along not in tuple(AXES):
         raise CosliceError(
             f"slice_differences: data of shape {tuple(volume.shape)} along {along!r} was given, "
             "a volume (z, y, x) along 'z', 'y' or 'x' is needed."
         )
-    stack = volume.movedim("zyx".index(along), 0)
+    stack = volume.movedim(axis_number(along), 0)
     if len(stack) < 2:
         raise CosliceError(f"slice_differences: {len(stack)} slice along {along} was given, at least 2 are needed.")
     return stack.diff(dim=0).abs().double().mean((1, 2))

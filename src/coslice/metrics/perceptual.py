@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from coslice.errors import CosliceError
+from coslice.io.packing import read_weights
 from coslice.metrics.images import chunked
 
 __all__ = ["SMALLEST_SIDE", "lpips"]
@@ -79,7 +79,7 @@ def _features(x: Tensor, weights: dict[str, Tensor]) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=4)
 def _weights(device: torch.device) -> dict[str, Tensor]:
-    stored = safetensors.torch.load(files("coslice").joinpath(_WEIGHTS).read_bytes())
+    stored = read_weights(str(files("coslice").joinpath(_WEIGHTS)))
     # Channels last: a third less time, the same values to 1e-9.
     weights = {name: tensor.to(device, torch.float32) for name, tensor in stored.items()}
     for name in (name for name in stored if stored[name].ndim == 4):

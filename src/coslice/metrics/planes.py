@@ -21,15 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
 from coslice.metrics.consistency import consistency
 from coslice.metrics.images import psnr, ssim
+from coslice.metrics.quantities import PER_PLANE
 
-__all__ = ["PLANES", "SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
-
-PLANES = {"axial": "z", "coronal": "y", "sagittal": "x"}
-"""The axis each plane's slices are stacked along."""
+__all__ = ["SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
 
 SMALLEST_SIDE = 7
 """Voxels a volume must have along each axis, for SSIM's window."""
@@ -82,17 +81,17 @@ def per_slice(reconstruction: Tensor, truth: Tensor, lpips: bool = True) -> dict
     """
     _check(reconstruction, truth)
     curves = {}
-    for plane, along in PLANES.items():
-        axis = "zyx".index(along)
-        curves[plane] = _curves(reconstruction.movedim(axis, 0), truth.movedim(axis, 0), lpips)
+    for plane in PLANES.values():
+        axis = axis_number(plane.along)
+        curves[plane.name] = _curves(reconstruction.movedim(axis, 0), truth.movedim(axis, 0), lpips)
     return curves
 
 
 def averages(curves: Curves) -> dict[str, float | None]:
     """The mean over slices of each metric, None where there is nothing to average."""
     return {
-        name: sum(values) / len(values) if values else None
-        for name, values in (("psnr", curves.psnr), ("ssim", curves.ssim), ("lpips", curves.lpips))
+        quantity.name: sum(values) / len(values) if (values := getattr(curves, quantity.name)) else None
+        for quantity in PER_PLANE
     }
 
 

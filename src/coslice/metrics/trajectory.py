@@ -17,11 +17,11 @@ import math
 import torch
 from torch import Tensor
 
+from coslice.axes import AXES, PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
 from coslice.metrics.consistency import slice_difference
 from coslice.metrics.images import PSNR_CAP
-from coslice.metrics.planes import PLANES
 
 __all__ = ["Watcher"]
 
@@ -44,7 +44,7 @@ class Watcher:
             raise CosliceError(
                 f"Watcher: a truth of shape {tuple(truth.shape)} was given, a volume (z, y, x) is needed."
             )
-        if along not in ("z", "y", "x") or slices < 1:
+        if along not in tuple(AXES) or slices < 1:
             raise CosliceError(
                 f"Watcher: {slices} slices and SDiff along {along!r} were asked for, "
                 "at least 1 slice and 'z', 'y' or 'x' are needed."
@@ -100,8 +100,8 @@ class Watcher:
 def _choose(truth: Tensor, count: int) -> dict[int, Tensor]:
     """By the axis of each plane that can be measured, the slices to measure."""
     chosen = {}
-    for along in PLANES.values():
-        axis = "zyx".index(along)
+    for plane in PLANES.values():
+        axis = axis_number(plane.along)
         images = truth.movedim(axis, 0)
         kept = torch.nonzero(images.amax((1, 2)) > images.amin((1, 2))).flatten()
         if len(kept) == 0 or min(images.shape[1:]) < perceptual.SMALLEST_SIDE:

@@ -4,11 +4,23 @@
 `from_dict` and `stride`; the module is built from it and keeps it as `.config`.
 """
 
-from coslice.networks.guided_diffusion import GuidedUNet, GuidedUNetConfig
-from coslice.networks.ncsnpp import NCSNpp, NCSNppConfig
+from coslice.networks.guided_config import GuidedUNetConfig
+from coslice.networks.guided_diffusion import GuidedUNet
+from coslice.networks.ncsnpp import NCSNpp
+from coslice.networks.ncsnpp_config import NCSNppConfig, NoiseTable, Pyramids
 from coslice.networks.unet import UNet, UNetConfig
 
-__all__ = ["NETWORKS", "GuidedUNet", "GuidedUNetConfig", "NCSNpp", "NCSNppConfig", "UNet", "UNetConfig"]
+__all__ = [
+    "NETWORKS",
+    "GuidedUNet",
+    "GuidedUNetConfig",
+    "NCSNpp",
+    "NCSNppConfig",
+    "NoiseTable",
+    "Pyramids",
+    "UNet",
+    "UNetConfig",
+]
 
 NETWORKS = {
     "unet": (UNetConfig, UNet),

@@ -8,7 +8,7 @@
 with m and s the mean and standard deviation of the data, so that F sees and predicts images of unit
 variance at every sigma (Karras et al., NeurIPS 2022, table 1; the mean is ours, since air is 0 here).
 
-A network of patches of slices is told ln(d)/2 besides, with d the mm between neighbouring slices of a patch: what
+A network of patches of slices is also given ln(d)/2, with d the mm between neighbouring slices of a patch: what
 DiffusionBlend (Song et al., NeurIPS 2024, section 3) encodes as 1 or k slices, in a unit that all scans share.
 """
 
@@ -37,7 +37,7 @@ class EDMDenoiser(nn.Module):
     Args:
         network: F(image, label) -> image; image (b, c, h, w), label (b,). With `positions` in its config,
             F(image, label, position), position (b,).
-        data_mean, data_std: of the training images, in the unit window.
+        data_mean, data_std: mean and standard deviation of the training images, in the unit window.
     """
 
     def __init__(self, network: nn.Module, data_mean: float, data_std: float):
@@ -48,7 +48,7 @@ class EDMDenoiser(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, distance: Tensor | None = None) -> Tensor:
         """Denoise x (b, c, h, w), each image at its own sigma (b,).
 
-        `distance` (b,), mm between a patch's neighbouring slices, is for networks with positions; others overlook it.
+        `distance` (b,), mm between neighbouring slices of a patch, is for networks with positions; others ignore it.
 
         Raises:
             CosliceError: no distance for a network with positions.
@@ -78,7 +78,7 @@ class EDMDenoiser(nn.Module):
 
     @property
     def positions(self) -> bool:
-        """Whether the network is told how far apart slices are."""
+        """Whether the network is also given how far apart slices are."""
         return getattr(getattr(self.network, "config", None), "positions", False)
 
     @property

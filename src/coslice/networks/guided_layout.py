@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from coslice.errors import CosliceError
-from coslice.networks.settings import Claim, Settings, flag, integer, missing, numbers, tidy
+from coslice.networks.configuration import ConfigEntry, Settings, flag, integer, missing, numbers, tidy
 
-__all__ = ["ASSUMED", "TITLE", "claims", "infer", "usual_heads"]
+__all__ = ["ASSUMED", "TITLE", "entries", "infer", "usual_heads"]
 
 TITLE = "guided-diffusion U-Net"
 
@@ -25,7 +25,7 @@ ASSUMED = {
         "The weights do not tell how queries, keys and values lie; head by head (the legacy order) was assumed."
     ),
 }
-"""Fields that may stay untold, and the sentence that says so."""
+"""Fields that may stay unknown, and the sentence that says what was assumed."""
 
 _WORDS = {
     "channels": (integer, "num_channels", "model_channels", "channels"),
@@ -115,44 +115,44 @@ def _shape(shapes: Mapping[str, Shape], name: str) -> Shape:
     return (*shapes[name], 0, 0)
 
 
-def claims(settings: Settings, told: Mapping[str, Any]) -> list[Claim]:
+def entries(settings: Settings, inferred: Mapping[str, Any]) -> list[ConfigEntry]:
     """What a configuration file says, in the words of guided diffusion or in ours.
 
     Raises:
         CosliceError: a value that cannot be read, or a network that predicts something else.
     """
-    found = [claim for field, (kind, *words) in _WORDS.items() for claim in settings.claims(field, kind, *words)]
+    found = [entry for field, (kind, *words) in _WORDS.items() for entry in settings.entries(field, kind, *words)]
     if settings.value(flag, "predict_xstart"):
         raise CosliceError(
             f"{settings.source}: predict_xstart was given, but only networks that predict noise can be read."
         )
     size = settings.value(integer, "image_size")
-    found += settings.claims("multipliers", numbers, "channel_mult", "multipliers")
+    found += settings.entries("multipliers", numbers, "channel_mult", "multipliers")
     # An empty channel_mult stands for what is usual at that size.
     found = [
-        replace(claim, value=claim.value or _USUAL_MULTIPLIERS.get(size)) if claim.field == "multipliers" else claim
-        for claim in found
+        replace(entry, value=entry.value or _USUAL_MULTIPLIERS.get(size)) if entry.field == "multipliers" else entry
+        for entry in found
     ]
-    found = [claim for claim in found if claim.value is not None]
-    resolutions = settings.claims("attention", numbers, "attention_resolutions")
+    found = [entry for entry in found if entry.value is not None]
+    resolutions = settings.entries("attention", numbers, "attention_resolutions")
     if size and resolutions:
         factors = [size // number for number in resolutions[0].value if number]
-        levels = tuple(n for n in range(len(told["multipliers"])) if 2**n in factors)
+        levels = tuple(n for n in range(len(inferred["multipliers"])) if 2**n in factors)
         found.append(replace(resolutions[0], value=levels))
-    for claim in settings.claims("classes", flag, "class_cond"):
-        if not claim.value:  # then the number of classes is idle talk
+    for entry in settings.entries("classes", flag, "class_cond"):
+        if not entry.value:  # then the number of classes is idle talk
             found = [other for other in found if other.field != "classes"]
-        if claim.value != bool(told["classes"]):
-            found.append(replace(claim, value=None if claim.value else 0))
-    for claim in settings.claims("learn_sigma", integer, "out_channels"):
-        if claim.value != told["image_channels"]:  # else it is the images', and learn_sigma may double it
-            found.append(replace(claim, value=claim.value == 2 * told["image_channels"]))
-    return found + _resampling_claims(settings) + _head_claims(settings)
+        if entry.value != bool(inferred["classes"]):
+            found.append(replace(entry, value=None if entry.value else 0))
+    for entry in settings.entries("learn_sigma", integer, "out_channels"):
+        if entry.value != inferred["image_channels"]:  # else it is the images', and learn_sigma may double it
+            found.append(replace(entry, value=entry.value == 2 * inferred["image_channels"]))
+    return found + _resampling_entries(settings) + _head_entries(settings)
 
 
-def _resampling_claims(settings: Settings) -> list[Claim]:
-    by_blocks = settings.claims("resampling", flag, "resblock_updown")
-    by_conv = settings.claims("resampling", flag, "resamp_with_conv", "conv_resample")
+def _resampling_entries(settings: Settings) -> list[ConfigEntry]:
+    by_blocks = settings.entries("resampling", flag, "resblock_updown")
+    by_conv = settings.entries("resampling", flag, "resamp_with_conv", "conv_resample")
     if by_blocks and by_blocks[0].value:
         return [replace(by_blocks[0], value="residual")]
     if by_blocks and by_conv:
@@ -160,13 +160,13 @@ def _resampling_claims(settings: Settings) -> list[Claim]:
     return []
 
 
-def _head_claims(settings: Settings) -> list[Claim]:
+def _head_entries(settings: Settings) -> list[ConfigEntry]:
     """Heads are counted, unless the channels of one are: -1 means that they are not."""
-    found = settings.claims("heads", integer, "num_heads", "heads")
-    found += settings.claims("heads_up", _counted, "num_heads_upsample", "heads_up")
-    sized = settings.claims("head_channels", _counted, "num_head_channels", "head_channels")
+    found = settings.entries("heads", integer, "num_heads", "heads")
+    found += settings.entries("heads_up", _counted, "num_heads_upsample", "heads_up")
+    sized = settings.entries("head_channels", _counted, "num_head_channels", "head_channels")
     if not sized and found:
-        sized = [Claim("head_channels", found[0].word, found[0].given, None)]
+        sized = [ConfigEntry("head_channels", found[0].word, found[0].given, None)]
     return found + sized
 
 
@@ -176,7 +176,7 @@ def _counted(given: Any) -> int | None:
 
 
 def usual_heads(widths: tuple[int, ...]) -> tuple[dict[str, Any], str]:
-    """Heads where nothing tells: fields, and a sentence that says what was assumed for attentions of such widths."""
+    """Heads where no file says: fields, and a sentence that says what was assumed for attentions of such widths."""
     if all(width % 64 == 0 for width in widths):
         fields, spoken = {"head_channels": 64}, "64 channels a head"
     else:  # multiples of 32 all the same

@@ -14,28 +14,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslice.networks.resampling import FIRConv2d, fir_down, fir_up, mean_down, repeat_up
+from coslice.networks.halving import FIRConv2d, fir_down, fir_up, mean_down, repeat_up
+from coslice.networks.layers import silent, waves
 
 __all__ = [
-    "Attention",
+    "BigGANBlock",
     "Combine",
     "FourierFeatures",
     "PixelDense",
     "Pyramid",
-    "ResBlock",
     "Resampled",
+    "SingleHeadAttention",
     "conv3x3",
     "merge",
     "norm",
     "resampler",
-    "silent",
 ]
 
 Resample = Callable[[Tensor], Tensor]
 
 
-class ResBlock(nn.Module):
-    """BigGAN's residual block: two normalised 3x3 convolutions with the noise level as a bias; it may resample."""
+class BigGANBlock(nn.Module):
+    """The residual block of BigGAN: two normalised 3x3 convolutions with the noise level as a bias; it may resample."""
 
     def __init__(
         self, width_in: int, width_out: int, label_width: int, rescale: bool, resample: Resample | None = None
@@ -60,7 +60,7 @@ class ResBlock(nn.Module):
         return merge(self.Conv_2(x) if hasattr(self, "Conv_2") else x, h, self.rescale)
 
 
-class Attention(nn.Module):
+class SingleHeadAttention(nn.Module):
     """Every pixel asks all others: softmax(q k^T / sqrt(c)) v, with one head, added to the input."""
 
     def __init__(self, width: int, rescale: bool):
@@ -68,8 +68,7 @@ class Attention(nn.Module):
         self.rescale = rescale
         self.GroupNorm_0 = norm(width)
         self.NIN_0, self.NIN_1, self.NIN_2 = PixelDense(width), PixelDense(width), PixelDense(width)
-        self.NIN_3 = PixelDense(width)
-        nn.init.zeros_(self.NIN_3.W)
+        self.NIN_3 = silent(PixelDense(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, width, h, w) -> the same shape."""
@@ -143,14 +142,14 @@ class Pyramid(nn.Module):
 class FourierFeatures(nn.Module):
     """sin and cos of 2 pi W ln(sigma), with frequencies W drawn once and never trained."""
 
-    def __init__(self, waves: int, scale: float):
+    def __init__(self, count: int, scale: float):
         super().__init__()
-        self.W = nn.Parameter(nn.init.normal_(torch.empty(waves), std=scale), requires_grad=False)
+        self.W = nn.Parameter(nn.init.normal_(torch.empty(count), std=scale), requires_grad=False)
 
     def forward(self, log_sigma: Tensor) -> Tensor:
-        """(b,) -> (b, 2 waves)."""
+        """(b,) -> (b, 2 count)."""
         phase = log_sigma[:, None] * self.W.to(log_sigma) * 2 * math.pi
-        return torch.cat((phase.sin(), phase.cos()), dim=1)
+        return waves(phase, sines_first=True)
 
 
 def resampler(kernel: tuple[float, ...] | None, direction: str) -> Resample:
@@ -168,13 +167,6 @@ def norm(width: int) -> nn.GroupNorm:
 def conv3x3(width_in: int, width_out: int) -> nn.Conv2d:
     """A 3x3 convolution that keeps the size."""
     return nn.Conv2d(width_in, width_out, 3, padding=1)
-
-
-def silent(layer: nn.Conv2d) -> nn.Conv2d:
-    """Make a layer put out zeros until it has learned something."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 def merge(a: Tensor, b: Tensor, rescale: bool) -> Tensor:

@@ -23,9 +23,9 @@ from typing import Any
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.networks.settings import Claim, Settings, flag, integer, missing, numbers, tidy
+from coslice.networks.configuration import ConfigEntry, Settings, flag, integer, missing, numbers, tidy
 
-__all__ = ["ASSUMED", "TITLE", "claims", "infer"]
+__all__ = ["ASSUMED", "TITLE", "entries", "infer"]
 
 TITLE = "NCSN++"
 
@@ -33,10 +33,10 @@ ASSUMED = {
     "fir": "The weights do not tell how images are resampled; the FIR filter 1, 3, 3, 1 was assumed.",
     "skip_rescale": "The weights do not tell whether sums of branches are divided by sqrt(2); they were assumed to be.",
     "scale_by_sigma": "The weights do not tell whether the output is divided by sigma; that it is was assumed.",
-    "centred": "The weights do not tell what images were fed in; [0, 1], mapped to [-1, 1] inside, was assumed.",
+    "centred": "The weights do not tell what images the network takes; [0, 1], mapped to [-1, 1] inside, was assumed.",
     "sigma_max": "The weights hold no table of noise levels; 2000 from 0.01 to 378 were assumed.",
 }
-"""Fields that may stay untold, and the sentence that says so."""
+"""Fields that may stay unknown, and the sentence that says what was assumed."""
 
 _WORDS = {
     "channels": (integer, "nf"),
@@ -59,7 +59,7 @@ Shape = tuple[int, ...]
 
 
 def infer(shapes: Mapping[str, Shape], sigmas: Tensor | None) -> dict[str, Any]:
-    """Fields of `NCSNppConfig` that shapes (name -> shape) and the table of noise levels tell.
+    """Entries of `NCSNppConfig.from_dict` that shapes (name -> shape) and the table of noise levels tell.
 
     Raises:
         CosliceError: a parameter is missing without which they tell too little.
@@ -78,7 +78,7 @@ def infer(shapes: Mapping[str, Shape], sigmas: Tensor | None) -> dict[str, Any]:
     firsts = residual[:: blocks + 1][:levels] if blocks > 0 else []
     if len(firsts) < levels:
         raise CosliceError(f"{TITLE}: the weights have {len(residual)} residual blocks, which make no such network.")
-    told: dict[str, Any] = {
+    inferred: dict[str, Any] = {
         "image_channels": start[1],
         "channels": start[0],
         "multipliers": tuple(tidy(_widths(modules[number])[1] / start[0]) for number in firsts),
@@ -88,10 +88,10 @@ def infer(shapes: Mapping[str, Shape], sigmas: Tensor | None) -> dict[str, Any]:
     }
     if sigmas is not None and sigmas.ndim == 1 and len(sigmas) > 1:
         ends = (float(f"{float(value):.6g}") for value in (sigmas.max(), sigmas.min()))
-        told.update(zip(("sigma_max", "sigma_min"), ends, strict=True), scales=len(sigmas))
+        inferred.update(zip(("sigma_max", "sigma_min"), ends, strict=True), scales=len(sigmas))
     middle = residual[levels * (blocks + 1) - 1]
-    told |= _pyramid_in(modules, resampling[0], modules[firsts[1]]) if resampling else {"progressive_input": "none"}
-    return told | _pyramid_out(modules, order, middle, levels)
+    inferred |= _pyramid_in(modules, resampling[0], modules[firsts[1]]) if resampling else {"progressive_input": "none"}
+    return inferred | _pyramid_out(modules, order, middle, levels)
 
 
 def _pyramid_in(modules: dict[int, dict[str, Shape]], resampling: int, deeper: dict[str, Shape]) -> dict[str, Any]:
@@ -153,27 +153,27 @@ def _widths(block: dict[str, Shape]) -> tuple[int, int]:
     return into[0], out[0]
 
 
-def claims(settings: Settings, told: Mapping[str, Any]) -> list[Claim]:
+def entries(settings: Settings, inferred: Mapping[str, Any]) -> list[ConfigEntry]:
     """What a configuration file says, in the words of score_sde or in ours.
 
     Raises:
         CosliceError: a value that cannot be read, or a kind of network that is not this one.
     """
-    found = [claim for field, (kind, word) in _WORDS.items() for claim in settings.claims(field, kind, word, field)]
-    found += settings.claims("fir_kernel", numbers, "fir_kernel")
-    found += settings.claims("progressive_combine", str, "progressive_combine")
-    found += settings.claims("attention", numbers, "attention")
-    found += settings.claims("multipliers", numbers, "ch_mult", "multipliers")
+    found = [entry for field, (kind, word) in _WORDS.items() for entry in settings.entries(field, kind, word, field)]
+    found += settings.entries("fir_kernel", numbers, "fir_kernel")
+    found += settings.entries("progressive_combine", str, "progressive_combine")
+    found += settings.entries("attention", numbers, "attention")
+    found += settings.entries("multipliers", numbers, "ch_mult", "multipliers")
     size = settings.value(integer, "image_size")
-    resolutions = settings.claims("attention", numbers, "attn_resolutions")
+    resolutions = settings.entries("attention", numbers, "attn_resolutions")
     if size and resolutions:
-        levels = tuple(n for n in range(len(told["multipliers"])) if size // 2**n in resolutions[0].value)
+        levels = tuple(n for n in range(len(inferred["multipliers"])) if size // 2**n in resolutions[0].value)
         found.append(replace(resolutions[0], value=levels))
     kind = settings.value(str, "resblock_type")
     if kind not in (None, "biggan"):
         raise CosliceError(
             f'{settings.source}: resblock_type "{kind}" was given, but only "biggan" networks can be read.'
         )
-    if told["progressive_input"] != "input_skip":  # then nothing is combined
-        found = [claim for claim in found if claim.field != "progressive_combine"]
+    if inferred["progressive_input"] != "input_skip":  # then nothing is combined
+        found = [entry for entry in found if entry.field != "progressive_combine"]
     return found

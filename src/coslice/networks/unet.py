@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.errors import CosliceError
+from coslice.networks.layers import silent, waves
 
 __all__ = ["UNet", "UNetConfig", "for_patches"]
 
@@ -33,7 +34,7 @@ class UNetConfig:
         multipliers: width of each level, in units of `channels`; the resolution halves between levels.
         blocks: residual blocks per level, on the way down and on the way up.
         fold: side of the pixel block folded into channels before the first layer.
-        positions: whether the network is told how far apart the slices of a patch are.
+        positions: whether the network is given how far apart the slices of a patch are.
     """
 
     image_channels: int = 1
@@ -73,7 +74,7 @@ class UNet(nn.Module):
         if config.positions:
             self.position = Label(config.channels, label_width)
             # A network that starts from a prior of single slices starts with its answers.
-            _silence(self.position.dense2)
+            silent(self.position.dense2)
         self.first = nn.Conv2d(folded, widths[0], 3, padding=1)
 
         self.down = nn.ModuleList()
@@ -99,8 +100,7 @@ class UNet(nn.Module):
                 self.up.append(Upsample(width))
 
         self.last_norm = nn.GroupNorm(8, width)
-        self.last = nn.Conv2d(width, folded, 3, padding=1)
-        _silence(self.last)
+        self.last = silent(nn.Conv2d(width, folded, 3, padding=1))
 
     @property
     def stride(self) -> int:
@@ -133,10 +133,9 @@ class Block(nn.Module):
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.film = nn.Linear(label_width, 2 * width_out)
         self.norm2 = nn.GroupNorm(8, width_out)
-        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
-        self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
         # Each block starts as the identity, so the untrained network is a plain skip path.
-        _silence(self.conv2)
+        self.conv2 = silent(nn.Conv2d(width_out, width_out, 3, padding=1))
+        self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -171,17 +170,17 @@ class Label(nn.Module):
     (b,) float32 -> (b, width) in the weights' own type: the phase would not survive bfloat16.
     """
 
-    def __init__(self, waves: int, width: int, lowest: float = 0.2, highest: float = 50.0):
+    def __init__(self, count: int, width: int, lowest: float = 0.2, highest: float = 50.0):
         super().__init__()
-        half = waves // 2
+        half = count // 2
         self.frequencies = [lowest * (highest / lowest) ** (i / max(half - 1, 1)) for i in range(half)]
         self.dense1 = nn.Linear(2 * half, width)
         self.dense2 = nn.Linear(width, width)
 
     def forward(self, label: Tensor) -> Tensor:
         phase = label[:, None] * label.new_tensor(self.frequencies)
-        waves = torch.cat((phase.cos(), phase.sin()), dim=1).to(self.dense1.weight.dtype)
-        return F.silu(self.dense2(F.silu(self.dense1(waves))))
+        embedded = waves(phase).to(self.dense1.weight.dtype)
+        return F.silu(self.dense2(F.silu(self.dense1(embedded))))
 
 
 @torch.no_grad()
@@ -212,9 +211,3 @@ def for_patches(network: UNet, slices: int) -> UNet:
         weights[name] = weights[name].repeat(slices, *[1] * (weights[name].ndim - 1))
     patches.load_state_dict(weights, assign=True)
     return patches
-
-
-def _silence(layer: nn.Conv2d | nn.Linear) -> None:
-    """Make a layer put out zeros until it has learned something."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)

@@ -28,7 +28,7 @@ import numpy as np
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.operators.frame import driving_axis, to_voxels
 
-__all__ = ["Plan", "adjoint", "forward", "plan", "separable"]
+__all__ = ["SeparablePlan", "adjoint", "forward", "plan", "separable"]
 
 _PAD = 2  # one empty voxel for interpolation beyond either end, one for rounding
 _CHUNK = 16  # detector columns a thread takes at once: neighbours share voxels in cache
@@ -38,7 +38,7 @@ _OPTIONS = {"parallel": True, **_SCALAR}
 
 
 @dataclass(frozen=True)
-class Plan:
+class SeparablePlan:
     """In-plane paths of the rays of every (view, column), and the rows' heights.
 
     Attributes:
@@ -71,7 +71,7 @@ def separable(geometry: Geometry, grid: Grid) -> TypeGuard[ConeBeam | FanBeam | 
     return bool(highest / dz < slowest)
 
 
-def plan(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> Plan:
+def plan(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> SeparablePlan:
     """Lay the paths of a circular geometry through a grid."""
     start, direction = _in_plane(geometry)
     nz, ny, nx = grid.shape
@@ -89,7 +89,7 @@ def plan(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> Plan:
     last = np.floor(np.clip(edges[1], -1, n_a - 1)).astype(np.int64)
     length = np.hypot(direction[:, 0], direction[:, 1])
     v, z = geometry.v(), grid.axis("z")
-    return Plan(
+    return SeparablePlan(
         path=np.ascontiguousarray(np.stack((q0, qs, t0, ts, length, 1 / np.abs(d_a)), axis=1)),
         span=np.ascontiguousarray(np.stack((by_y.astype(np.int64), first, last), axis=1)),
         heights=np.array((v[0], geometry.pixel[0], z[0], grid.spacing[0])),
@@ -106,7 +106,7 @@ def _in_plane(geometry: ConeBeam | FanBeam | ParallelBeam) -> tuple[np.ndarray, 
     return np.concatenate(start, axis=1)[0], np.concatenate(direction, axis=1)[0]
 
 
-def forward(plan: Plan, volume: np.ndarray) -> np.ndarray:
+def forward(plan: SeparablePlan, volume: np.ndarray) -> np.ndarray:
     """A x: contiguous float32 (y, x, z) -> (view, u, v)."""
     views, columns, rows = plan.detector
     paths = views * columns
@@ -121,7 +121,7 @@ def forward(plan: Plan, volume: np.ndarray) -> np.ndarray:
     return out.reshape(plan.detector)
 
 
-def adjoint(plan: Plan, projections: np.ndarray) -> np.ndarray:
+def adjoint(plan: SeparablePlan, projections: np.ndarray) -> np.ndarray:
     """A^T y: contiguous float32 (view, u, v) -> (y, x, z)."""
     views, columns, rows = plan.detector
     ny, nx, nz = plan.shape

@@ -17,7 +17,7 @@ import numpy as np
 from coslice.geometry import Geometry, Grid
 from coslice.operators import frame
 
-__all__ = ["Plan", "adjoint", "forward", "plan"]
+__all__ = ["OrbitPlan", "adjoint", "forward", "plan"]
 
 _BLOCKS = 32  # portions of planes shared among threads in the transpose
 _OPTIONS = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
@@ -25,7 +25,7 @@ _BIAS_X, _BIAS_Y, _ = (float(b) for b in frame.BIAS)
 
 
 @dataclass(frozen=True)
-class Plan:
+class OrbitPlan:
     """A free orbit in voxel units.
 
     Attributes:
@@ -44,7 +44,7 @@ class Plan:
     divergent: bool
 
 
-def plan(geometry: Geometry, grid: Grid) -> Plan:
+def plan(geometry: Geometry, grid: Grid) -> OrbitPlan:
     """Put the rays of a geometry in voxel units; both their starts and directions are affine in (row, column)."""
     orbit = geometry.to_orbit()  # pyright: ignore  # fans never come here, they are always separable
     rows, columns = orbit.detector
@@ -61,7 +61,7 @@ def plan(geometry: Geometry, grid: Grid) -> Plan:
     start = np.stack(start, axis=1) / spacing
     start[:, 0] -= first / spacing
     nz, ny, nx = grid.shape
-    return Plan(
+    return OrbitPlan(
         start=start,
         direction=np.stack(direction, axis=1) / spacing,
         spacing=spacing,
@@ -71,14 +71,14 @@ def plan(geometry: Geometry, grid: Grid) -> Plan:
     )
 
 
-def forward(plan: Plan, volume: np.ndarray) -> np.ndarray:
+def forward(plan: OrbitPlan, volume: np.ndarray) -> np.ndarray:
     """A x: contiguous float32 (y, x, z) -> (view, u, v)."""
     out = np.zeros(plan.detector, np.float32)
     _forward(volume.reshape(-1), out, plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent)
     return out
 
 
-def adjoint(plan: Plan, projections: np.ndarray) -> np.ndarray:
+def adjoint(plan: OrbitPlan, projections: np.ndarray) -> np.ndarray:
     """A^T y: contiguous float32 (view, u, v) -> (y, x, z)."""
     out = np.zeros(int(np.prod(plan.shape)), np.float32)
     for axis in range(3):

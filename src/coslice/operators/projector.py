@@ -54,7 +54,7 @@ class Projector(Operator):
         _refuse_source_inside(geometry, grid)
         self.geometry, self.grid, self.backend = geometry, grid, backend
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
-        self._plan: joseph_numba.Plan | joseph_numba_orbit.Plan | None = None
+        self._plan: joseph_numba.SeparablePlan | joseph_numba_orbit.OrbitPlan | None = None
 
     def __repr__(self) -> str:
         return f"Projector({self.geometry!r}, {self.grid!r}, backend={self.backend!r})"
@@ -87,7 +87,7 @@ class Projector(Operator):
                 self._plan = joseph_numba.plan(geometry, grid)
             else:
                 self._plan = joseph_numba_orbit.plan(geometry, grid)
-        return self._plan, joseph_numba if isinstance(self._plan, joseph_numba.Plan) else joseph_numba_orbit
+        return self._plan, joseph_numba if isinstance(self._plan, joseph_numba.SeparablePlan) else joseph_numba_orbit
 
     def _uses_torch(self, tensor: Tensor) -> bool:
         if self.backend == "numba" and tensor.device.type != "cpu":

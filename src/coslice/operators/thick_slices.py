@@ -44,9 +44,9 @@ class ThickSlices(Operator):
     Results do not depend on the number of threads or on how a tensor lies in memory.
 
     Args:
-        shape: (z, y, x) of the thin slices.
-        factor: k, thin slices per thick one.
-        fwhm: of the Gaussian profile, in thin slices; None is the published box.
+        shape: shape (z, y, x) of the volume of thin slices.
+        factor: number of thin slices per thick one, k.
+        fwhm: full width at half maximum of the Gaussian profile, in thin slices; None is the published box.
 
     Attributes:
         domain: (n, y, x), `shape`.

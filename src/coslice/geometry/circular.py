@@ -1,18 +1,6 @@
-"""Where the rays run: CT geometries in millimetres and radians.
+"""Scanners that turn about z: parallel, fan and cone beams onto a flat detector, and the angles they stop at.
 
-A world point is (x, y, z), in mm from the isocentre; the rotation axis is z. At view angle beta a
-circular scanner has
-
-    source            source_axis * (cos beta, sin beta, 0)
-    detector centre   -axis_detector * (cos beta, sin beta, 0) + offset
-    u (columns)       (-sin beta, cos beta, 0)
-    v (rows)          (0, 0, 1)
-
-and pixel (row j, column i) is centred at u = (i - (columns - 1)/2) du + offset_u, likewise v. A
-parallel scanner has rays along -(cos beta, sin beta, 0), from source side to detector. `Orbit` frees
-every view from the circle: it lists source, detector centre and pixel steps per view.
-
-Arrays never appear here with voxels in them; a `Grid` says where the voxels are.
+All lengths are in mm and all angles in rad; see `coslice.geometry` for the coordinates.
 """
 
 from __future__ import annotations
@@ -20,22 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.geometry.orbit import Orbit
+from coslice.geometry.voxels import Grid, floats
 
-__all__ = [
-    "ConeBeam",
-    "FanBeam",
-    "Geometry",
-    "Grid",
-    "Orbit",
-    "ParallelBeam",
-    "limited_angle",
-    "sparse_view",
-]
+__all__ = ["ConeBeam", "FanBeam", "ParallelBeam", "limited_angle", "sparse_view"]
 
 
 def sparse_view(views: int, arc: float = 2 * math.pi, start: float = 0.0) -> tuple[float, ...]:
@@ -53,62 +33,6 @@ def limited_angle(arc: float, views: int, start: float = 0.0) -> tuple[float, ..
             "but it must be above 0 and at most 360; choose one in that range."
         )
     return sparse_view(views, arc, start)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Voxels in space: shape (nz, ny, nx), spacing (dz, dy, dx) in mm, centre (z, y, x) in mm.
-
-    Voxel (k, j, i) is centred at z = centre_z + (k - (nz - 1)/2) dz, likewise y and x.
-    """
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise CosliceError(f"Grid: shape {self.shape} was given, three positive sizes (z, y, x) are needed.")
-        if not all(math.isfinite(s) and s > 0 for s in self.spacing):
-            raise CosliceError(
-                f"Grid: spacing {self.spacing} mm was given, three positive numbers (z, y, x) are needed."
-            )
-        if len(self.spacing) != 3 or len(self.centre) != 3 or not all(math.isfinite(c) for c in self.centre):
-            raise CosliceError(
-                f"Grid: spacing {self.spacing} mm and centre {self.centre} mm were given, "
-                "three finite numbers (z, y, x) each are needed."
-            )
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        object.__setattr__(self, "spacing", _floats(self.spacing))
-        object.__setattr__(self, "centre", _floats(self.centre))
-
-    @property
-    def size(self) -> tuple[float, float, float]:
-        """Extent (z, y, x) in mm, from outer voxel face to outer voxel face."""
-        nz, ny, nx = self.shape
-        dz, dy, dx = self.spacing
-        return (nz * dz, ny * dy, nx * dx)
-
-    @property
-    def radius(self) -> float:
-        """Distance in mm from the rotation axis to the farthest corner, in the plane."""
-        _, y, x = self.size
-        return math.hypot(abs(self.centre[1]) + y / 2, abs(self.centre[2]) + x / 2)
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """Farthest |z| and farthest distance from the rotation axis, in mm, at which the volume is not 0.
-
-        Linear interpolation fades out half a voxel beyond the outer faces.
-        """
-        grown = replace(self, shape=(self.shape[0] + 1, self.shape[1] + 1, self.shape[2] + 1))
-        return abs(grown.centre[0]) + grown.size[0] / 2, grown.radius
-
-    def axis(self, name: str) -> np.ndarray:
-        """Voxel centres in mm along "z", "y" or "x"."""
-        a = "zyx".index(name)
-        n = self.shape[a]
-        return self.centre[a] + (np.arange(n) - (n - 1) / 2) * self.spacing[a]
 
 
 @dataclass(frozen=True)
@@ -142,7 +66,7 @@ class _Detector:
             )
         object.__setattr__(self, "detector", tuple(int(n) for n in self.detector))
         for field in ("angles", "pixel", "offset"):
-            object.__setattr__(self, field, _floats(getattr(self, field)))
+            object.__setattr__(self, field, floats(getattr(self, field)))
 
     @property
     def views(self) -> int:
@@ -190,7 +114,7 @@ def _within(centres: np.ndarray, reach: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class ParallelBeam(_Detector):
-    """Parallel rays, perpendicular to z; a stack of 2D scans. Fields as in the module's docstring."""
+    """Parallel rays, perpendicular to z; a stack of 2D scans. Fields as in the docstring of `coslice.geometry`."""
 
     def cropped(self, grid: Grid) -> ParallelBeam:
         """Without the rows and columns no ray of which meets `grid`: they only ever see 0."""
@@ -276,7 +200,7 @@ class ConeBeam(_Divergent):
     """A point source and a flat detector on a circle.
 
     Attributes:
-        angles, detector, pixel, offset: as in the module's docstring.
+        angles, detector, pixel, offset: as in the docstring of `coslice.geometry`.
         source_axis: distance from the source to the rotation axis, mm.
         axis_detector: distance from the rotation axis to the detector plane, mm.
     """
@@ -302,72 +226,6 @@ class ConeBeam(_Divergent):
             across=across,
             divergent=True,
         )
-
-
-@dataclass(frozen=True)
-class Orbit:
-    """A free orbit: every view says where its source and its detector are.
-
-    Attributes:
-        source: per view (x, y, z) of the source in mm; the rays' direction when not `divergent`.
-        centre: per view (x, y, z) of the detector's centre in mm.
-        row_step, column_step: per view, the step (x, y, z) in mm from a pixel to the next row, column.
-        detector: (rows, columns).
-        divergent: whether rays start at a point; else they are parallel to `source`.
-    """
-
-    source: tuple[tuple[float, float, float], ...]
-    centre: tuple[tuple[float, float, float], ...]
-    row_step: tuple[tuple[float, float, float], ...]
-    column_step: tuple[tuple[float, float, float], ...]
-    detector: tuple[int, int]
-    divergent: bool = True
-
-    def __post_init__(self) -> None:
-        counts = {len(self.source), len(self.centre), len(self.row_step), len(self.column_step)}
-        if len(counts) != 1 or 0 in counts:
-            raise CosliceError(
-                f"Orbit: {len(self.source)} sources, {len(self.centre)} centres, {len(self.row_step)} row steps and "
-                f"{len(self.column_step)} column steps were given; one of each per view, 1 view or more, is needed."
-            )
-        if len(self.detector) != 2 or min(self.detector) < 1:
-            raise CosliceError(f"Orbit: a detector of {self.detector} was given, positive (rows, columns) are needed.")
-        object.__setattr__(self, "detector", tuple(int(n) for n in self.detector))
-        for field in ("source", "centre", "row_step", "column_step"):
-            object.__setattr__(self, field, tuple(_floats(vector) for vector in getattr(self, field)))
-
-    @property
-    def views(self) -> int:
-        return len(self.source)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the projections: (views, rows, columns)."""
-        return (self.views, *self.detector)
-
-    def to_orbit(self) -> Orbit:
-        return self
-
-    def rays(self, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points the rays of a view start at or pass, in mm, and their directions, both (rows, columns, 3)."""
-        rows, columns = self.detector
-        j = (np.arange(rows) - (rows - 1) / 2)[:, None, None]
-        i = (np.arange(columns) - (columns - 1) / 2)[:, None]
-        source, centre, row, column = (
-            np.array(vectors[view]) for vectors in (self.source, self.centre, self.row_step, self.column_step)
-        )
-        pixels = centre + j * row + i * column
-        if not self.divergent:
-            return pixels, np.broadcast_to(source, pixels.shape)
-        return np.broadcast_to(source, pixels.shape), pixels - source
-
-
-Geometry: TypeAlias = ConeBeam | FanBeam | ParallelBeam | Orbit
-
-
-def _floats(numbers: Sequence[float]) -> tuple[float, ...]:
-    """Plain floats, so that a repr can be read back whatever kind of number was given."""
-    return tuple(float(number) for number in numbers)
 
 
 def _turned(angles: Sequence[float] | float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """Published configuration files, read into our words.
 
 A configuration that accompanies published weights is a JSON or YAML mapping, flat (guided diffusion's command line
-arguments) or in sections (`model:`, `data:`, `diffusion:`, as score_sde and DDS write it). A `Claim` is what one entry
-says about one field of our config; claims that contradict the weights themselves are refused by the reader.
+arguments) or in sections (`model:`, `data:`, `diffusion:`, as score_sde and DDS write it). A `ConfigEntry` says what
+one field of our config is; the reader refuses entries that contradict the weights themselves.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["Claim", "Settings", "agrees", "missing"]
+__all__ = ["ConfigEntry", "Settings", "agrees", "missing"]
 
 _SECTIONS = ("model", "data", "diffusion", "sde", "network", "unet")
 
 
 @dataclass(frozen=True)
-class Claim:
+class ConfigEntry:
     """One entry of a configuration file: `word`: `given`, which makes our `field` equal to `value`."""
 
     field: str
@@ -60,10 +60,10 @@ class Settings:
         found = self.get(*words)
         return None if found is None else self._as(kind, *found)
 
-    def claims(self, field: str, kind: Callable[[Any], Any], *words: str) -> list[Claim]:
+    def entries(self, field: str, kind: Callable[[Any], Any], *words: str) -> list[ConfigEntry]:
         """What the first of `words` says of `field`, its value read by `kind`; nothing if none is there."""
         found = self.get(*words)
-        return [] if found is None else [Claim(field, *found, self._as(kind, *found))]
+        return [] if found is None else [ConfigEntry(field, *found, self._as(kind, *found))]
 
     def _as(self, kind: Callable[[Any], Any], word: str, given: Any) -> Any:
         try:

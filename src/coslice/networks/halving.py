@@ -19,9 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coslice.errors import CosliceError
-
-__all__ = ["FIRConv2d", "check_sides", "fir_down", "fir_up", "mean_down", "repeat_up"]
+__all__ = ["FIRConv2d", "fir_down", "fir_up", "mean_down", "repeat_up"]
 
 
 def fir_down(x: Tensor, kernel: tuple[float, ...]) -> Tensor:
@@ -69,20 +67,6 @@ class FIRConv2d(nn.Conv2d):
         before, after = (taps - 3) // 2 + 1, (taps - 4) // 2 + 1
         smooth = _filter(spread, self.fir_kernel, before, after, gain=4.0)
         return smooth if self.bias is None else smooth + self.bias[:, None, None]
-
-
-def check_sides(name: str, x: Tensor, stride: int) -> None:
-    """Refuse images (b, c, h, w) whose sides are no multiples of `stride`.
-
-    Raises:
-        CosliceError: that.
-    """
-    height, width = x.shape[-2:]
-    if height % stride or width % stride or not height or not width:
-        raise CosliceError(
-            f"{name}: images of {height} x {width} pixels were given, but sides must be multiples of {stride}; "
-            "pad or crop them."
-        )
 
 
 def _filter(x: Tensor, kernel: tuple[float, ...], before: int, after: int, gain: float = 1.0, step: int = 1) -> Tensor:

@@ -35,7 +35,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator, standard_normal
 from coslice.operators import Operator
-from coslice.volume import Window
+from coslice.window import Window
 
 __all__ = [
     "WATER",
@@ -205,11 +205,11 @@ def detector_noise(gaussian: float | None, photons: float | None, electronic: fl
     """
     if photons is not None and gaussian is not None:
         raise CosliceError(
-            "--measurement-noise and --photons were both given, but a detector has one noise; choose one."
+            "detector: Gaussian noise and photons were both given, but a detector has one noise; choose one."
         )
     if photons is None and electronic:
         raise CosliceError(
-            f"--electronic-noise {electronic:g} was given without --photons, whose counts it is added to."
+            f"detector: electronic noise of {electronic:g} was given without photons, whose counts it is added to."
         )
     if photons is not None:
         return PhotonNoise(photons, electronic)

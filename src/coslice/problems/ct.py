@@ -1,0 +1,88 @@
+"""CT: projections of a volume by a scanner whose geometry is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from coslice.classical import Sirt, cgls, fdk
+from coslice.errors import CosliceError
+from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam
+from coslice.operators import Projector
+from coslice.problems.problem import Problem, check_measurement
+
+__all__ = ["CTProblem"]
+
+_ITERATIONS = 20
+"""Of conjugate gradients, for a first reconstruction where no formula gives one."""
+
+
+@dataclass(frozen=True, eq=False)
+class CTProblem(Problem):
+    """Projections.
+
+    The first reconstruction is filtered back-projection: FDK, of parallel beams FBP. A free orbit has none, and takes
+    conjugate gradients on the normal equations. The pseudo-inverse is SIRT.
+
+    Attributes:
+        geometry: where the rays run, mm and rad.
+        grid: where the voxels are, mm.
+        measurement: y, (views, rows, columns) float32: line integrals of the unit window, in mm.
+        noise: standard deviation of the noise in y, mm.
+        task: key of a simulated task, see `coslice.problems.Task.key`; "" for any other measurement.
+
+    Raises:
+        CosliceError: a measurement of another shape than the geometry has.
+    """
+
+    kind = "ct"
+
+    geometry: Geometry
+    grid: Grid
+    measurement: Tensor
+    noise: float = 0.0
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        check_measurement("CTProblem", self.measurement, self.noise)
+        given, needed = tuple(self.measurement.shape), tuple(self.geometry.shape)
+        if given != needed:
+            raise CosliceError(
+                f"CTProblem: projections of shape {given} were given, but the geometry measures {needed} (views, rows, "
+                "columns); check which of them is meant."
+            )
+
+    def _operator(self) -> Projector:
+        return Projector(self.geometry, self.grid)
+
+    def initial(self) -> Tensor:
+        if isinstance(self.geometry, Orbit):
+            return cgls(self.operator, self.measurement, _ITERATIONS)
+        return fdk(self.measurement, self.geometry, self.grid)
+
+    def pseudo_inverse(self, iterations: int) -> Callable[[Tensor], Tensor]:
+        return Sirt(self.operator, iterations)
+
+    @property
+    def initial_title(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if isinstance(self.geometry, Orbit):
+            return "CGLS"
+        return "FBP" if isinstance(self.geometry, ParallelBeam) else "FDK"
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        return self.grid.spacing
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.grid.shape
+
+    @property
+    def unit(self) -> float:
+        return max(self.grid.size[1:]) / max(self.grid.shape[1:])
+
+    @property
+    def description(self) -> str:
+        return repr(self.geometry)

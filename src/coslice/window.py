@@ -1,0 +1,86 @@
+"""Windows: the intensities that a prior sees as 0 and 1.
+
+Priors live in [0, 1]. A window [low, high] is the affine map u = (v - low)/(high - low), with values beyond its ends
+clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own (`scan_window`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from coslice.errors import CosliceError
+
+__all__ = ["CT_WINDOW", "Window", "check_window", "scan_window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values `low`..`high` (in `unit`) that become 0..1.
+
+    Raises:
+        CosliceError: an end is not finite, or `high` is not above `low`.
+    """
+
+    low: float
+    high: float
+    unit: str = "HU"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
+            raise CosliceError(
+                f"Window: low {self.low:g} and high {self.high:g} {self.unit} were given, "
+                "finite numbers with high above low are needed; swap or widen them."
+            )
+
+    def to_unit(self, values: Tensor, clip: bool = True) -> Tensor:
+        """`low`..`high` to 0..1; values outside are clipped unless `clip` is False."""
+        unit = (values - self.low) / (self.high - self.low)
+        return unit.clamp(0, 1) if clip else unit
+
+    def from_unit(self, values: Tensor) -> Tensor:
+        """0..1 back to `low`..`high`; nothing is clipped."""
+        return values * (self.high - self.low) + self.low
+
+
+CT_WINDOW = Window(-1000.0, 1600.0)
+"""The paper's window for CT (appendix A.2)."""
+
+
+def scan_window(name: str, data: Tensor) -> Window:
+    """The window called `name`, for a scan with voxels `data` (z, y, x).
+
+    "ct" is `CT_WINDOW`. "mr" runs from 0 to the 99.9th percentile of the positive voxels, since MR intensities have
+    no unit and differ from scan to scan. "LOW:HIGH" is those two numbers, whatever the scan.
+
+    Raises:
+        CosliceError: another name, or a scan without positive voxels where "mr" needs some.
+    """
+    check_window(name)
+    if name == "ct":
+        return CT_WINDOW
+    if name == "mr":
+        positive = data[data > 0]
+        if not len(positive):
+            raise CosliceError(
+                "window mr: the scan has no voxel above 0, so nothing says what is bright; leave it out."
+            )
+        return Window(0.0, float(np.percentile(positive.numpy(), 99.9)), "a.u.")
+    low, _, high = name.partition(":")
+    return Window(float(low), float(high), "")
+
+
+def check_window(name: str) -> None:
+    """Refuse a name that `scan_window` does not know, before there is a scan."""
+    if name in ("ct", "mr"):
+        return
+    low, _, high = name.partition(":")
+    try:
+        Window(float(low), float(high), "")
+    except ValueError as error:
+        raise CosliceError(
+            f'window: "{name}" was given, but it must be ct, mr, or LOW:HIGH, as in -160:240.'
+        ) from error

@@ -1,9 +1,9 @@
 """Step (2) of the loop: bring the prior's prediction into agreement with the measurement y.
 
-    unchanged    DPS, DiffusionMBIR    nothing: the data come in elsewhere, or there are none
-    ProximalCG   DDS, DiffPIR          argmin_z  gamma/2 |y - A z|^2 + 1/2 |z - denoised|^2, by conjugate gradients
-    NullSpace    DDNM                  keep the null-space part of the prediction, take the range part from y
-    ProximalTV   DDS+TV                argmin_z  1/2 |y - A z|^2 + lambda |D z|_1, by a step of ADMM from the prediction
+    unchanged       DPS, DiffusionMBIR    nothing: the data come in elsewhere, or there are none
+    ProximalCG      DDS, DiffPIR          argmin_z  gamma/2 |y - A z|^2 + 1/2 |z - denoised|^2, by conjugate gradients
+    RangeNullSpace  DDNM                  keep the null-space part of the prediction, take the range part from y
+    ProximalTV      DDS+TV                argmin_z  1/2 |y - A z|^2 + lambda |D z|_1, by a step of ADMM from there
 
 All are callables (denoised, sigma) -> estimate, as the sampling loop wants them. DiffusionMBIR uses the last on the
 noisy volume instead: `AfterCorrector(ProximalTV(...))` is the loop's correction.
@@ -21,7 +21,7 @@ from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gr
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
 
-__all__ = ["AfterCorrector", "DiffPIRWeight", "NullSpace", "ProximalCG", "ProximalTV", "unchanged"]
+__all__ = ["AfterCorrector", "DiffPIRWeight", "ProximalCG", "ProximalTV", "RangeNullSpace", "unchanged"]
 
 
 def unchanged(denoised: Tensor, sigma: float) -> Tensor:
@@ -95,7 +95,7 @@ class ProximalCG:
 
 
 @dataclass(frozen=True)
-class NullSpace:
+class RangeNullSpace:
     """DDNM (Wang et al., ICLR 2023; the ISCS paper's eq. 14): (I - A-dagger A) denoised + A-dagger y.
 
     Attributes:

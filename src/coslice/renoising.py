@@ -15,6 +15,8 @@ as x - estimate, after: then what fidelity changed is taken out of x as if it ha
     PredictorCorrector(snr)  kept = sigma_next^2/sigma^2               fresh = sqrt(sigma^2 - sigma_next^2)
                              and, where a level is repeated, a step of Langevin's equation
 
+Every rule has a temperature, the size of its fresh noise.
+
 For all but the last, (kept sigma)^2 + fresh^2 = sigma_next^2: with a clean image known for certain, x has noise of
 exactly sigma_next after the step. The predictor overshoots and the corrector mends.
 """
@@ -22,15 +24,19 @@ exactly sigma_next after the step. The predictor overshoots and the corrector me
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Literal
 
-from coslice.errors import CosliceError
+from coslice.schedule import Schedule, with_correctors
+from coslice.settings import Part, setting
 
-__all__ = ["DDIM", "Cooled", "DiffPIR", "Mix", "Origin", "PredictorCorrector", "Renoising", "Share"]
+__all__ = ["DDIM", "DiffPIR", "Mix", "Origin", "PredictorCorrector", "Renoising", "Share"]
 
 Origin = Literal["denoised", "estimate"]
 """What x is measured from to name its noise."""
+
+_ORIGIN = "Volume that x is measured from to name its noise"
 
 
 @dataclass(frozen=True)
@@ -41,17 +47,38 @@ class Mix:
     fresh: float
 
 
-class Renoising(Protocol):
-    """(sigma, sigma_next) -> Mix, 0 < sigma_next <= sigma; `origin` says which noise is kept."""
+@dataclass(frozen=True)
+class Renoising(Part, ABC):
+    """A rule: (sigma, sigma_next) -> Mix, for 0 < sigma_next <= sigma. An own one is a subclass with `mix`.
 
-    @property
-    def origin(self) -> Origin: ...
+    With a temperature below 1, x is cleaner than sigma says, and the prior takes away more than there is: samples lean
+    towards the mean of the posterior, with less texture and a smaller error. 0, with all noise fresh, is plug-and-play
+    restoration without noise (Zhang et al., TPAMI 2022, DPIR).
 
-    def __call__(self, sigma: float, sigma_next: float) -> Mix: ...
+    Attributes:
+        temperature: size of the fresh noise against the rule's, 0 to 1.
+        origin: which noise is kept: that of x against the "denoised" volume, or against the "estimate".
+    """
+
+    _: KW_ONLY
+    temperature: float = setting(1.0, "Size of the fresh noise against the published", least=0, most=1)
+    origin: Origin = setting("denoised", _ORIGIN, choices=("denoised", "estimate"))
+
+    @abstractmethod
+    def mix(self, sigma: float, sigma_next: float) -> Mix:
+        """How much noise is kept and how much is fresh, at temperature 1."""
+
+    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+        mix = self.mix(sigma, sigma_next)
+        return Mix(mix.kept, self.temperature * mix.fresh)
+
+    def sigmas(self, schedule: Schedule) -> tuple[float, ...]:
+        """The levels at which the prior is asked, `schedule.steps` of them, then 0."""
+        return schedule.sigmas()
 
 
 @dataclass(frozen=True)
-class Share:
+class Share(Renoising):
     """The same share of fresh noise at every step: eta = 1 is all fresh, 0 is deterministic.
 
     eta = 1 is the ISCS repository's re-noising; eta = 0.85 is DDNM's code (Wang et al., ICLR 2023), and DDS's
@@ -59,38 +86,33 @@ class Share:
 
     Attributes:
         eta: share of sigma_next that is drawn anew, 0 to 1.
-        origin: "denoised" or "estimate".
     """
 
-    eta: float = 1.0
-    origin: Origin = "denoised"
+    kind = "share"
 
-    def __post_init__(self) -> None:
-        _check(type(self).__name__, "eta", self.eta)
-        if self.origin not in ("denoised", "estimate"):
-            raise CosliceError(
-                f'{type(self).__name__}: origin "{self.origin}" was given, "denoised" or "estimate" is needed.'
-            )
+    eta: float = setting(1.0, "Share of the next noise level that is drawn anew", least=0, most=1)
 
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+    def mix(self, sigma: float, sigma_next: float) -> Mix:
         return _mix(self.eta, sigma, sigma_next)
 
 
 @dataclass(frozen=True)
 class DDIM(Share):
-    """eta of DDIM (Song et al., ICLR 2021, eq. 16; the ISCS paper's eq. 8): 1 is ancestral (DDPM) sampling.
+    """DDIM (Song et al., ICLR 2021, eq. 16; the ISCS paper's eq. 8): eta = 1 is ancestral (DDPM) sampling.
 
     eta beta_tilde in the clock of sigma is a share e = eta sqrt(1 - sigma_next^2/sigma^2), so that even eta = 1 keeps
     most of the noise where steps are small. With origin "estimate" it is DDNM's paper, Algorithm 1: the DDPM posterior
     q(x_next | x, estimate) at eta = 1.
     """
 
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+    kind = "ddim"
+
+    def mix(self, sigma: float, sigma_next: float) -> Mix:
         return _mix(self.eta * math.sqrt(max(0.0, 1 - (sigma_next / sigma) ** 2)), sigma, sigma_next)
 
 
 @dataclass(frozen=True)
-class DiffPIR:
+class DiffPIR(Renoising):
     """Zhu et al., CVPRW 2023, Algorithm 1: noise as named by the estimate, a share zeta of its variance fresh.
 
         eps_hat = (x_t - sqrt(abar_t) x0_hat) / sqrt(1 - abar_t)
@@ -100,21 +122,18 @@ class DiffPIR:
         zeta: 0 to 1.
     """
 
-    zeta: float = 1.0
+    kind = "diffpir"
 
-    @property
-    def origin(self) -> Origin:
-        return "estimate"
+    zeta: float = setting(1.0, "Share of the variance of the noise that is drawn anew", least=0, most=1)
+    _: KW_ONLY
+    origin: Origin = setting("estimate", _ORIGIN, choices=("denoised", "estimate"))
 
-    def __post_init__(self) -> None:
-        _check("DiffPIR", "zeta", self.zeta)
-
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+    def mix(self, sigma: float, sigma_next: float) -> Mix:
         return _mix(math.sqrt(self.zeta), sigma, sigma_next)
 
 
 @dataclass(frozen=True)
-class PredictorCorrector:
+class PredictorCorrector(Renoising):
     """The variance-exploding sampler of Song et al. (ICLR 2021, Algorithms 2 and 4), which DiffusionMBIR uses.
 
     With score = (denoised - x) / sigma^2 and no data fidelity of its own (estimate = denoised):
@@ -130,55 +149,20 @@ class PredictorCorrector:
         snr: length of a Langevin step against that of its noise; 0.16 is DiffusionMBIR's.
     """
 
-    snr: float = 0.16
+    kind = "predictor-corrector"
 
-    @property
-    def origin(self) -> Origin:
-        return "denoised"
+    # From 1/sqrt(2) on, the step would turn the noise round rather than shrink it.
+    snr: float = setting(0.16, "Length of a Langevin step against that of its noise", above=0, most=math.sqrt(0.5))
 
-    def __post_init__(self) -> None:
-        # From 1/sqrt(2) on, the step would turn the noise round rather than shrink it.
-        if not 0 < self.snr <= math.sqrt(0.5):
-            raise CosliceError(f"PredictorCorrector: snr {self.snr} was given, above 0 and at most 0.707 is needed.")
-
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+    def mix(self, sigma: float, sigma_next: float) -> Mix:
         if sigma_next == sigma:
             return Mix(1 - 2 * self.snr**2, 2 * self.snr * sigma)
         return Mix((sigma_next / sigma) ** 2, math.sqrt(sigma**2 - sigma_next**2))
 
-
-@dataclass(frozen=True)
-class Cooled:
-    """A rule whose fresh noise is `temperature` times as large.
-
-    x is then cleaner than sigma says, and the prior takes away more than there is: samples lean towards the mean
-    of the posterior, with less texture and a smaller error. 1 is the rule itself; 0, with all noise fresh, is
-    plug-and-play restoration without noise (Zhang et al., TPAMI 2022, DPIR).
-
-    Attributes:
-        rule: which noise is kept and which is fresh.
-        temperature: 0 to 1.
-    """
-
-    rule: Renoising
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check("Cooled", "temperature", self.temperature, "temperature")
-
-    @property
-    def origin(self) -> Origin:
-        return self.rule.origin
-
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
-        mix = self.rule(sigma, sigma_next)
-        return Mix(mix.kept, self.temperature * mix.fresh)
+    def sigmas(self, schedule: Schedule) -> tuple[float, ...]:
+        """Half as many levels, every one of them twice."""
+        return with_correctors(replace(schedule, steps=(schedule.steps + 1) // 2).sigmas())
 
 
 def _mix(share: float, sigma: float, sigma_next: float) -> Mix:
     return Mix(sigma_next / sigma * math.sqrt(1 - share**2), sigma_next * share)
-
-
-def _check(who: str, name: str, value: float, option: str = "eta") -> None:
-    if not 0 <= value <= 1:
-        raise CosliceError(f"{who}: {name} {value} was given, 0 to 1 is needed; correct --{option}.")

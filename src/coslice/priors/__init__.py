@@ -3,7 +3,7 @@
 from coslice.priors.guidance import Guided, PullBack, by_autograd
 from coslice.priors.places import embedded_priors, stored_priors, user_store
 from coslice.priors.slices import SlicePrior
-from coslice.priors.store import import_prior, load_prior, read_card, save_prior
+from coslice.priors.storage import import_prior, load_prior, read_card, save_prior
 
 __all__ = [
     "Guided",

@@ -3,22 +3,21 @@
     Blend           DiffusionBlend++, DiffusionBlend    patches of a volume, cut anew at every step; or windows
     Perpendicular   TPDM                                two priors of slices, of perpendicular planes, in turn
 
-What each stands for is a product of densities, and its score a sum of scores (Song et al., NeurIPS 2024, table 7). All
-terms of the sum at every step would be dear, so the step takes one term, and the sum is shared among the steps.
+Both stand for a product of densities, whose score is a sum of scores (Song et al., NeurIPS 2024, table 7). To compute
+every term at every step would cost too much, so a step computes one term, and another step the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
+from functools import partial
 
 from coslice.errors import CosliceError
 from coslice.noise import Lanes, Reading
 from coslice.priors.partitions import Partition
 from coslice.priors.slices import SlicePrior
-from coslice.sample import Changing, Denoiser
+from coslice.sampling import Changing, Denoiser
 
 __all__ = ["Blend", "Perpendicular"]
 
@@ -28,12 +27,12 @@ class Blend(Changing):
     """A prior of patches as one of volumes.
 
     Attributes:
-        prior: of patches.
-        count: slices of the volume.
-        spacing: mm between them.
-        partition: (step, count) -> which slices are seen together.
-        lanes: whether ISCS and BCS give the slices of a patch noise of their own, as the network was trained; without,
-            they treat slices as for a prior of single ones.
+        prior: a prior of patches.
+        count: number of slices of the volume.
+        spacing: distance between neighbouring slices, in mm.
+        partition: (step, count) -> the slices that are seen together.
+        lanes: whether ISCS and BCS give every slice of a patch its own noise, as in training; else the noise is that
+            for a prior of single slices.
 
     Raises:
         CosliceError: a prior of single slices, or one whose patches no such partition can be made of.
@@ -52,11 +51,7 @@ class Blend(Changing):
 
     def at(self, step: int) -> Denoiser:
         patches = self.partition(step, self.count).patches
-
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            return self.prior.patches(x, sigma, patches, self.spacing)
-
-        return denoise
+        return partial(self.prior.patches, patches=patches, spacing=self.spacing)
 
     def reading(self, step: int) -> Reading:
         lanes = self.partition(step, self.count).lanes if self.lanes else Lanes()
@@ -70,8 +65,8 @@ class Perpendicular(Changing):
     Volumes of any shape: each prior sees the slices of its plane, whatever their sides.
 
     Attributes:
-        primary, auxiliary: of single slices.
-        auxiliary_every: the auxiliary prior takes the last of so many steps; published: 2, so a = b.
+        primary, auxiliary: priors of single slices.
+        auxiliary_every: number of steps, the last of which is the auxiliary prior's; published: 2, so a = b.
 
     Raises:
         CosliceError: two priors of one plane, or of different windows; never a primary step.
@@ -86,7 +81,7 @@ class Perpendicular(Changing):
         if first.along == second.along:
             raise CosliceError(
                 f"tpdm: priors {first.name} and {second.name} were given, which are both of plane {first.plane}; "
-                "give an --auxiliary-prior of another one."
+                "give an auxiliary prior of another plane."
             )
         if first.window != second.window:
             raise CosliceError(

@@ -80,7 +80,7 @@ class Betas:
         return cls(**values)
 
 
-class Denoiser(nn.Module):
+class PublishedDenoiser(nn.Module):
     """What the denoisers of published networks share: a network, and the noise levels it was trained for.
 
     Attributes:
@@ -127,7 +127,7 @@ class Denoiser(nn.Module):
         return levels.expand(len(x)) if levels.numel() == 1 else levels
 
 
-class VEDenoiser(Denoiser):
+class VEDenoiser(PublishedDenoiser):
     """D(x, sigma) = x + sigma^2 s(x, sigma), from a score network.
 
     Args:
@@ -146,7 +146,7 @@ class VEDenoiser(Denoiser):
         return x + levels[:, None, None, None] ** 2 * self.network(x.to(self.dtype), levels).to(torch.float32)
 
 
-class VPDenoiser(Denoiser):
+class VPDenoiser(PublishedDenoiser):
     """D(x, sigma) = x - sigma eps(sqrt(abar) (2 x - 1), t), from a network that names the noise.
 
     Args:

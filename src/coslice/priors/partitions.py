@@ -86,11 +86,11 @@ class RandomPartitions:
     """DiffusionBlend++'s partition of every step, a function of (seed, step).
 
     Attributes:
-        size: k.
-        seed: the user's.
-        cross_every: every so many steps, the first among them, the partition is `cross`; 0 is never. Published: 2.
+        size: number of slices of a patch, k.
+        seed: the seed of the run.
+        cross_every: number of steps, the first of which has the partition `cross`; 0 is never. Published: 2.
         random: whether adjacency begins at a random slice; False is the fixed partition of the paper's Table 4.
-        ends: "overlap" or "repeat".
+        ends: what a patch does at an end of the volume, "overlap" or "repeat", see above.
 
     Raises:
         CosliceError: patches of one slice, a negative frequency, or ends of another name.

@@ -9,7 +9,7 @@ The averaged (EMA) weights are the ones that sample well, so they are taken wher
 a list without names, in the order of the trained parameters of "model". The network's shape is inferred from names and
 shapes, the network built, and every name and shape compared: weights fit exactly or are refused. What leaves no trace
 in the weights comes from a configuration file: the one given, else one beside the checkpoint (NAME_config.json,
-NAME.json, NAME.yaml, config.json, config.yaml). It may not contradict the weights. What nobody tells is assumed as
+NAME.json, NAME.yaml, config.json, config.yaml). It may not contradict the weights. What neither says is assumed as
 published, and `Published.notes` says so.
 
 A pickle can run programs when it is read. Only the reader that knows nothing but tensors and plain values is used here,
@@ -36,9 +36,9 @@ from torch import Tensor, nn
 
 from coslice.errors import CosliceError
 from coslice.networks import NETWORKS, guided_layout, ncsnpp_layout
-from coslice.networks.guided_diffusion import GuidedUNetConfig
-from coslice.networks.ncsnpp import NCSNppConfig, noise_levels
-from coslice.networks.settings import Claim, Settings, agrees, integer
+from coslice.networks.configuration import ConfigEntry, Settings, agrees, integer
+from coslice.networks.guided_config import GuidedUNetConfig
+from coslice.networks.ncsnpp_config import NCSNppConfig, noise_levels
 from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
 
 __all__ = ["FORMATS", "Published", "configuration_beside", "read_published"]
@@ -65,7 +65,7 @@ class Published:
         config: its shape.
         sigma_range: noise levels it was trained for, in the unit window.
         betas: the variances of a variance-preserving network; None for the others.
-        image_size: side in pixels of the images it was trained on, where a configuration file told.
+        image_size: side in pixels of the images it was trained on, where a configuration file says it.
         notes: sentences on what the weights do not tell and what was assumed.
     """
 
@@ -110,17 +110,17 @@ def read_published(path: str | Path, format: str = "auto", config: str | Path | 
     settings, more = _settings(path, config)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     if family == "ncsnpp":
-        fields, untold = _ncsnpp_fields(shapes, weights.get("sigmas"), settings, path.name)
+        fields, assumed = _ncsnpp_fields(shapes, weights.get("sigmas"), settings, path.name)
         betas, schedule = None, ()
     else:
-        fields, untold = _guided_fields(shapes, settings, path.name)
+        fields, assumed = _guided_fields(shapes, settings, path.name)
         betas, schedule = _betas(settings)
     config_class, network_class = NETWORKS[family]
     shape: Any = config_class.from_dict(fields)
     network = _filled(network_class, shape, weights, path.name)
-    sigma_range = (shape.sigma_min, shape.sigma_max) if betas is None else betas.sigma_range
+    sigma_range = (shape.levels.sigma_min, shape.levels.sigma_max) if betas is None else betas.sigma_range
     size = settings.value(integer, "image_size")
-    return Published(family, network, shape, sigma_range, betas, size, (*notes, *more, *untold, *schedule))
+    return Published(family, network, shape, sigma_range, betas, size, (*notes, *more, *assumed, *schedule))
 
 
 def _read(path: Path) -> Any:
@@ -281,44 +281,44 @@ def _parsed(path: Path) -> Any:
 def _ncsnpp_fields(
     shapes: dict[str, tuple[int, ...]], sigmas: Tensor | None, settings: Settings, name: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    told = ncsnpp_layout.infer(shapes, sigmas)
-    fields = _agreed(told, ncsnpp_layout.claims(settings, told), settings.source, name)
-    untold = tuple(note for field, note in ncsnpp_layout.ASSUMED.items() if field not in fields)
-    return fields, untold
+    inferred = ncsnpp_layout.infer(shapes, sigmas)
+    fields = _agreed(inferred, ncsnpp_layout.entries(settings, inferred), settings.source, name)
+    assumed = tuple(note for field, note in ncsnpp_layout.ASSUMED.items() if field not in fields)
+    return fields, assumed
 
 
 def _guided_fields(
     shapes: dict[str, tuple[int, ...]], settings: Settings, name: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    told = guided_layout.infer(shapes)
-    fields = _agreed(told, guided_layout.claims(settings, told), settings.source, name)
-    untold = tuple(note for field, note in guided_layout.ASSUMED.items() if field not in fields)
+    inferred = guided_layout.infer(shapes)
+    fields = _agreed(inferred, guided_layout.entries(settings, inferred), settings.source, name)
+    assumed = tuple(note for field, note in guided_layout.ASSUMED.items() if field not in fields)
     if "head_channels" in fields:
-        return fields, untold
+        return fields, assumed
     widths = GuidedUNetConfig.from_dict({**fields, "head_channels": None, "heads": 1}).attended
     heads, note = guided_layout.usual_heads(widths)
-    return {**fields, **heads}, (note, *untold)
+    return {**fields, **heads}, (note, *assumed)
 
 
-def _agreed(told: dict[str, Any], claims: list[Claim], source: str, name: str) -> dict[str, Any]:
-    """What the weights told, joined by what was claimed of the rest.
+def _agreed(inferred: dict[str, Any], entries: list[ConfigEntry], source: str, name: str) -> dict[str, Any]:
+    """What the weights say, joined by what the configuration says of the rest.
 
     Raises:
-        CosliceError: a claim against what the weights told.
+        CosliceError: a configuration against what the weights say.
     """
-    fields = dict(told)
-    for claim in claims:
-        if claim.field in told and not agrees(claim.value, told[claim.field]):
+    fields = dict(inferred)
+    for entry in entries:
+        if entry.field in inferred and not agrees(entry.value, inferred[entry.field]):
             raise CosliceError(
-                f"{source} says {claim.word} {claim.given!r}, but by the shapes in {name} {claim.field} is "
-                f"{told[claim.field]!r}; give the configuration that belongs to these weights."
+                f"{source} says {entry.word} {entry.given!r}, but by the shapes in {name} {entry.field} is "
+                f"{inferred[entry.field]!r}; give the configuration that belongs to these weights."
             )
-        fields.setdefault(claim.field, claim.value)
+        fields.setdefault(entry.field, entry.value)
     return fields
 
 
 def _betas(settings: Settings) -> tuple[Betas, tuple[str, ...]]:
-    """The variances of the steps, told or as published."""
+    """The variances of the steps, as the configuration says or as published."""
     schedule = settings.value(str, "noise_schedule", "beta_schedule")
     if schedule not in (None, "linear"):
         raise CosliceError(f'{settings.source}: noise schedule "{schedule}" was given, but only "linear" can be used.')
@@ -346,7 +346,7 @@ def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: s
         raise CosliceError(f"{name}: no network can be built with {config} ({error}).") from error
     needed = {key: tuple(weight.shape) for key, weight in network.state_dict().items()}
     if "sigmas" in needed and "sigmas" not in weights:
-        weights = {**weights, "sigmas": noise_levels(config)}
+        weights = {**weights, "sigmas": noise_levels(config.levels)}
     absent = [key for key in needed if key not in weights]
     spare = [key for key in weights if key not in needed]
     odd = [key for key in needed if key in weights and tuple(weights[key].shape) != needed[key]]

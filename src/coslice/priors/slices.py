@@ -4,25 +4,28 @@ Axes have names: the prior's images are planes of the volume, rows and columns g
 `along` the axis that is left. The CT prior has plane "yx" along "z"; the published MR prior is coronal,
 plane "zx" along "y".
 
-A prior of patches has k channels, slices of one volume (DiffusionBlend++, Song et al., NeurIPS 2024). Which slices it
-sees together is not its business (`coslice.priors.partitions`), but how it is told their distance is: in mm, by a
-prior that coslice trained; as a class, by a published one; or not at all.
+A prior of patches has k channels, slices of one volume (DiffusionBlend++, Song et al., NeurIPS 2024). Which slices
+it sees together is decided elsewhere (`coslice.priors.partitions`); in what form it gets their distance is its own
+matter: in mm, if coslice trained it; as a class, if it is a published one; or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.priors.partitions import Patch
-from coslice.threads import one_each
-from coslice.volume import Volume, Window, scan_window
+from coslice.threads import spread
+from coslice.volume import Volume
+from coslice.window import Window, scan_window
 
 __all__ = ["SlicePrior"]
 
@@ -33,15 +36,15 @@ class SlicePrior:
 
     Attributes:
         denoiser: module x (b, c, h, w), sigma (b,) -> (b, c, h, w), in the unit window.
-        stride: sides of the denoiser's images are multiples of this; others are padded by reflection.
-        sigma_range: noise levels the denoiser was trained for.
+        stride: number of pixels that sides must be a multiple of; other images are padded by reflection.
+        sigma_range: smallest and largest noise level that the denoiser was trained for, in the unit window.
         plane: rows and columns of an image, two of "z", "y", "x".
-        window: name of the intensities that are 0 and 1, see `coslice.volume.scan_window`.
-        channels: of an image; 1, or the k slices of a patch.
-        classes: what a network with classes is told of patches: the class of neighbours, and that of jumping slices.
-        batch: slices at a time on an accelerator; a CPU takes one per thread.
-        name: for messages.
-        card: name, data, licences, training, losses: for people.
+        window: name of the intensities that are 0 and 1, see `coslice.window.scan_window`.
+        channels: number of channels of an image; 1, or the k slices of a patch.
+        classes: for a network with classes, that of patches of neighbours and that of patches of jumping slices.
+        batch: number of images in one call on an accelerator; a thread of a CPU takes one.
+        name: the name that messages use.
+        card: what people want to know: name, data, licences, training, losses.
     """
 
     denoiser: nn.Module
@@ -63,7 +66,7 @@ class SlicePrior:
     @property
     def along(self) -> str:
         """The axis the slices are stacked along."""
-        return next(axis for axis in "zyx" if axis not in self.plane)
+        return stacked_along(self.plane)
 
     def window_for(self, volume: Volume) -> Window:
         """The intensities of `volume` that are 0 and 1 to this prior."""
@@ -71,7 +74,7 @@ class SlicePrior:
 
     def check(self, shape: tuple[int, ...], *sigmas: float) -> None:
         """Refuse a volume (z, y, x) whose slices the network cannot take, and noise levels it was not trained for."""
-        self._check_sides(tuple(shape["zyx".index(axis)] for axis in self.plane))
+        self._check_sides(tuple(shape[axis_number(axis)] for axis in self.plane))
         self._check_sigmas(*sigmas)
 
     def check_single(self) -> None:
@@ -94,7 +97,7 @@ class SlicePrior:
         if min(sides) < self.stride:
             raise CosliceError(
                 f"prior {self.name}: slices of {sides[0]} x {sides[1]} pixels were given, but the network needs at "
-                f"least {self.stride} x {self.stride}; choose a larger --size or a larger scan."
+                f"least {self.stride} x {self.stride}; choose a larger size or a larger scan."
             )
 
     def _check_sigmas(self, *sigmas: float) -> None:
@@ -113,7 +116,7 @@ class SlicePrior:
 
         Args:
             x: a volume (z, y, x), or images (b, c, h, w) of the prior's plane.
-            sigma: noise level in the unit window; for images also one each, (b,).
+            sigma: noise level in the unit window; for images also one for every image, (b,).
             label: (b,), for images: the class of a network that asks for one, or the mm between slices of patches.
 
         Raises:
@@ -122,13 +125,12 @@ class SlicePrior:
         """
         if x.ndim == 4:
             return self._denoised_images(x, sigma, label)
-        sigma = self._checked_volume(x, sigma)
-
-        @torch.no_grad()  # the switch is per thread
-        def denoise(out: Tensor, some: Tensor) -> None:
-            out.copy_(self._denoised(some[:, None], sigma)[:, 0])
-
-        return self._slice_by_slice(denoise, x)
+        level = self._checked_volume(x, sigma)
+        stack = x.permute(self._order)
+        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+        singles = [Patch((number,), (0,)) for number in range(len(stack))]
+        spread(x.device, partial(self._denoise, result, stack, level, None), self._portions(singles, x.device))
+        return result.permute(self._back)
 
     @torch.no_grad()
     def patches(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float) -> Tensor:
@@ -151,23 +153,26 @@ class SlicePrior:
         self.check(tuple(x.shape), sigma)
         stack = x.permute(self._order)
         result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
-        size = 1 if x.device.type == "cpu" else self.batch
+        spread(x.device, partial(self._denoise, result, stack, sigma, spacing), self._portions(patches, x.device))
+        return result.permute(self._back)
 
-        @torch.no_grad()  # again: the switch is per thread
-        def denoise(some: Sequence[Patch]) -> None:
-            images = stack[torch.tensor([patch.slices for patch in some], device=x.device)]
-            denoised = self._denoised(images, sigma, self._position(some, spacing, x.device))
-            for patch, slices in zip(some, denoised, strict=True):
-                for place in patch.own:
-                    result[patch.slices[place]] = slices[place]
+    @torch.no_grad()  # again: the switch is per thread
+    def _denoise(
+        self, result: Tensor, stack: Tensor, sigma: float, spacing: float | None, patches: Sequence[Patch]
+    ) -> None:
+        """Write into `result` the slices of `stack`, both (slices, rows, columns), that `patches` answer for."""
+        height, width = stack.shape[1:]
+        images = stack[torch.tensor([patch.slices for patch in patches], device=stack.device)]
+        label = None if spacing is None else self._label(patches, spacing, stack.device)
+        answers = self.denoiser(*self._inputs(images, sigma, label))[..., :height, :width]
+        for patch, slices in zip(patches, answers, strict=True):
+            for place in patch.own:
+                result[patch.slices[place]] = slices[place]
 
-        _shared(x.device, denoise, [patches[i : i + size] for i in range(0, len(patches), size)])
-        return result.permute(*(self._order.index(axis) for axis in range(3)))
-
-    def _position(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
+    def _label(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
+        """What the network asks for besides patches and noise level: their classes, or the mm between their slices."""
         if self.classes is not None:
-            told = [self.classes[patch.gap > 1] for patch in patches]
-            return torch.tensor(told, device=device)
+            return torch.tensor([self.classes[patch.gap > 1] for patch in patches], device=device)
         if getattr(self.denoiser, "positions", False):
             return torch.tensor([patch.gap * spacing for patch in patches], device=device)
         return None
@@ -186,20 +191,26 @@ class SlicePrior:
         Raises:
             CosliceError: as when denoising; a cotangent of another shape.
         """
-        sigma = self._checked_volume(x, sigma)
+        level = self._checked_volume(x, sigma)
         if cotangent.shape != x.shape:
             raise CosliceError(
                 f"prior {self.name}: a cotangent of shape {tuple(cotangent.shape)} was given for x of shape "
                 f"{tuple(x.shape)}, the same shape is needed."
             )
+        stacks = [volume.permute(self._order) for volume in (x, cotangent)]
+        result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
+        portions = (stack.split(self._batch(x.device)) for stack in (result, *stacks))
+        spread(x.device, partial(self._pull, level), *portions)
+        return result.permute(self._back)
 
-        @torch.enable_grad()  # in each thread, also below a no_grad
-        def pull(out: Tensor, some: Tensor, along: Tensor) -> None:
-            images = some[:, None].detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._denoised(images, sigma), images, along[:, None])
-            out.copy_(gradient[:, 0])
-
-        return self._slice_by_slice(pull, x, cotangent)
+    @torch.enable_grad()  # in each thread, also below a no_grad
+    def _pull(self, sigma: float, result: Tensor, stack: Tensor, cotangent: Tensor) -> None:
+        """Write J^T `cotangent` at the slices of `stack` into `result`, all (slices, rows, columns)."""
+        height, width = stack.shape[1:]
+        images = stack[:, None].detach().requires_grad_()
+        answers = self.denoiser(*self._inputs(images, sigma))[..., :height, :width]
+        (gradient,) = torch.autograd.grad(answers, images, cotangent[:, None])
+        result.copy_(gradient[:, 0])
 
     def _checked_volume(self, x: Tensor, sigma: float | Tensor) -> float:
         if x.ndim != 3 or self.channels != 1 or (isinstance(sigma, Tensor) and sigma.ndim > 0):
@@ -211,18 +222,23 @@ class SlicePrior:
         self.check(tuple(x.shape), float(sigma))
         return float(sigma)
 
-    def _slice_by_slice(self, function: Callable[..., None], x: Tensor, *others: Tensor) -> Tensor:
-        """function(out, x, *others) on stacks of slices, of volumes (z, y, x): the volume of the outs."""
-        stacks = [volume.permute(self._order) for volume in (x, *others)]
-        result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
-        size = 1 if x.device.type == "cpu" else self.batch
-        _shared(x.device, function, *(stack.split(size) for stack in (result, *stacks)))
-        return result.permute(*(self._order.index(axis) for axis in range(3)))
+    def _batch(self, device: torch.device) -> int:
+        """How many images go into one call of the network."""
+        return 1 if device.type == "cpu" else self.batch
+
+    def _portions(self, patches: Sequence[Patch], device: torch.device) -> list[Sequence[Patch]]:
+        size = self._batch(device)
+        return [patches[start : start + size] for start in range(0, len(patches), size)]
 
     @property
     def _order(self) -> list[int]:
         """The axes of a volume, slices first."""
-        return ["zyx".index(axis) for axis in (self.along, *self.plane)]
+        return [axis_number(axis) for axis in (self.along, *self.plane)]
+
+    @property
+    def _back(self) -> list[int]:
+        """The axes of a stack, as a volume has them."""
+        return [self._order.index(axis) for axis in range(3)]
 
     def _denoised_images(self, x: Tensor, sigma: float | Tensor, label: Tensor | None) -> Tensor:
         levels = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
@@ -233,21 +249,13 @@ class SlicePrior:
             )
         self._check_sides(tuple(x.shape[-2:]))
         self._check_sigmas(*levels.reshape(-1).tolist())
-        return self._denoised(x, levels, label)
+        height, width = x.shape[-2:]
+        return self.denoiser(*self._inputs(x, levels, label))[..., :height, :width]
 
-    def _denoised(self, images: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> Tensor:
+    def _inputs(self, images: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What the denoiser is called with: images padded to its stride, a noise level for each, and their label."""
         height, width = images.shape[-2:]
         down, right = -height % self.stride, -width % self.stride
         padded = F.pad(images, (0, right, 0, down), mode="reflect")
-        level = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).expand(len(images))
-        labels = () if label is None else (label,)
-        return self.denoiser(padded, level, *labels)[..., :height, :width]
-
-
-def _shared(device: torch.device, function: Callable[..., None], *lists: Sequence[Any]) -> None:
-    """map(function, *lists), on a CPU by threads that work alone."""
-    if device.type != "cpu":
-        list(map(function, *lists))
-        return
-    with one_each() as workers:
-        list(workers.map(function, *lists))
+        levels = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).expand(len(images))
+        return (padded, levels) if label is None else (padded, levels, label)

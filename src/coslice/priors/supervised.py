@@ -7,10 +7,11 @@ a filtered back-projection b = clip(FBP(A x), 0, 1),
 
 A denoiser D(b, s) trained on b in place of x + s n is such a network: s is a number that stands for the task, the root
 mean square of b - x over the slices trained on, and D's own skip connection (`coslice.networks.edm`) carries b to the
-output. Published is a network for each task. Here one may know several, told apart by s and by what their artefacts
-look like: its card lists them under "tasks". That entry is the mark of a supervised prior; no diffusion prior has it.
+output. The paper trains a network for each task. Here one network may know several: it tells them apart by s and by
+what their artefacts look like, and its card lists them under "tasks". Only the card of a supervised prior has this
+entry.
 
-Nothing here holds the answer to the measurement: A is not used any more.
+Nothing here makes the answer agree with the measurement: A is not used any more.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def check_diffusion(prior: SlicePrior, method: str) -> None:
     if tasks_of(prior.card):
         raise CosliceError(
             f"method {method}: prior {prior.name} was given, but it removes artefacts of "
-            f"{', '.join(tasks_of(prior.card))} and no noise; choose --method fbp-unet, or a diffusion prior."
+            f"{', '.join(tasks_of(prior.card))} and no noise; choose the method fbp-unet, or a diffusion prior."
         )
 
 
@@ -54,7 +55,7 @@ def fbp_unet(prior: SlicePrior, initial: Tensor, key: str) -> Tensor:
     Args:
         prior: a supervised one.
         initial: the analytic reconstruction (z, y, x) in the unit window.
-        key: of the task, as `coslice.tasks.Acquisition.key` writes it.
+        key: of the task, as `coslice.problems.SparseViewCT.key` writes it.
 
     Returns:
         (z, y, x), in the unit window, not clipped.

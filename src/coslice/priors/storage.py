@@ -12,7 +12,8 @@ The metadata entry "coslice" is a JSON object:
     card                   name, data, licences, training, validation losses: for people
 
 A network is stored in the type it is to be computed in: those that coslice trains in bfloat16, imported ones in
-float32, as published.
+float32, as published. Weights of 16 bits may be packed without loss, as those that come with coslice are, see
+`coslice.io.packing`.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
+from coslice.axes import check_plane
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
+from coslice.io.packing import read_weights, write_weights
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
 from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
 from coslice.priors.places import find_prior
 from coslice.priors.published import read_published
 from coslice.priors.slices import SlicePrior
-from coslice.volume import check_window
+from coslice.window import check_window
 
 __all__ = ["import_prior", "load_prior", "read_card", "save_prior"]
 
@@ -79,12 +81,12 @@ def import_prior(
 ) -> SlicePrior:
     """A published checkpoint as a prior, see `coslice.priors.published`.
 
-    One of several channels is a prior of patches. If it has classes, they stand for the distance between slices; which
-    is which, the weights do not tell.
+    One of several channels is a prior of patches. If it has classes, they stand for the distance between slices; the
+    weights do not say which is which.
 
     Args:
         path, format, config: as `read_published` takes them.
-        plane, window: what the images were; the weights do not tell.
+        plane, window: what the images were; the weights do not say.
         licence, source: for the card.
         classes: of neighbouring slices, and of jumping ones; None is 1 and 3, as DiffusionBlend's released code has it.
 
@@ -92,12 +94,11 @@ def import_prior(
         CosliceError: as `read_published`; a plane or window that is none; classes that the network does not know.
     """
     check_window(window)
-    if sorted(plane) not in (["x", "y"], ["x", "z"], ["y", "z"]):
-        raise CosliceError(f'import: plane "{plane}" was given, two different axes of z, y, x are needed, as in yx.')
+    check_plane(plane)
     published = read_published(path, format, config)
     denoiser = published.denoiser()
     known, channels = _classes_known(denoiser), published.config.image_channels
-    told, noted = _classes_of_patches(classes, known, channels)
+    chosen, noted = _classes_of_patches(classes, known, channels)
     card = {
         "name": Path(path).stem,
         "title": f"{published.family}, imported from {Path(path).name}",
@@ -114,7 +115,7 @@ def import_prior(
         plane=plane,
         window=window,
         channels=channels,
-        classes=told,
+        classes=chosen,
         name=Path(path).stem,
         card=card,
     )
@@ -134,7 +135,7 @@ def _classes_of_patches(
     if not known or channels < 2:
         return None, ()
     if known <= max(_PUBLISHED_CLASSES):
-        return None, (f"Which of its {known} classes neighbouring and jumping slices have, was not told.",)
+        return None, (f"Which of its {known} classes neighbouring and jumping slices have is not known.",)
     near, far = _PUBLISHED_CLASSES
     published = f"Neighbouring slices are of class {near}, jumping ones of {far}, as in DiffusionBlend's released code."
     return _PUBLISHED_CLASSES, (published,)
@@ -151,8 +152,16 @@ def _check_classes(classes: tuple[int, int], known: int, channels: int) -> None:
         )
 
 
-def save_prior(path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.float32) -> None:
-    """Write `prior` as `load_prior` reads it, atomically, its floating-point weights as `dtype`.
+def save_prior(
+    path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.float32, *, packed: bool = False
+) -> None:
+    """Write `prior` as `load_prior` reads it, atomically.
+
+    Args:
+        path: file to write.
+        prior: its network must be of a family in `coslice.networks.NETWORKS`.
+        dtype: of its floating-point weights in the file.
+        packed: weights of 16 bits are packed without loss, to two thirds of their size for bfloat16.
 
     Raises:
         CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
@@ -175,7 +184,7 @@ def save_prior(path: str | Path, prior: SlicePrior, dtype: torch.dtype = torch.f
         for key, value in network.state_dict().items()
     }
     with atomic(path) as part:
-        save_file(weights, part, metadata={"coslice": json.dumps(described)})
+        write_weights(part, weights, {"coslice": json.dumps(described)}, packed)
         # safetensors writes files that nobody else may read.
         part.chmod(0o666 & ~_umask())
 
@@ -191,9 +200,9 @@ def read_card(name: str | Path) -> dict[str, Any]:
     if described is None:
         prior = import_prior(path)
         network: Any = prior.network
-        told = {"network": type(network).__name__, "window": prior.window, "plane": prior.plane}
-        told |= {} if prior.classes is None else {"classes": list(prior.classes)}
-        return {**prior.card, **told, "sigma_range": list(prior.sigma_range), "config": network.config.to_dict()}
+        found = {"network": type(network).__name__, "window": prior.window, "plane": prior.plane}
+        found |= {} if prior.classes is None else {"classes": list(prior.classes)}
+        return {**prior.card, **found, "sigma_range": list(prior.sigma_range), "config": network.config.to_dict()}
     card = described["card"]
     keys = ("network", "window", "plane", "sigma_range", "config", "classes")
     return {"name": path.stem, **card, **{key: described[key] for key in keys if key in described}}
@@ -203,13 +212,13 @@ def _description(path: Path) -> dict[str, Any] | None:
     """The metadata of coslice's own files; None for files that are somebody else's."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get("coslice")
+            entry = (file.metadata() or {}).get("coslice")
     except (safetensors.SafetensorError, OSError):
         return None
-    if told is None:
+    if entry is None:
         return None
     try:
-        described = json.loads(told)
+        described = json.loads(entry)
         missing = {"network", "config", "denoiser", "window", "plane", "sigma_range", "card"} - set(described)
         if missing:
             raise KeyError(", ".join(sorted(missing)))
@@ -220,9 +229,8 @@ def _description(path: Path) -> dict[str, Any] | None:
 
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
+    weights = read_weights(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            weights = {key: file.get_tensor(key) for key in file.keys()}
         config_class, network_class = NETWORKS[described["network"]]
         config: Any = config_class.from_dict(described["config"])
         network: Any = network_class(config)
@@ -242,7 +250,7 @@ def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePr
             name=name,
             card=described["card"],
         )
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _not_a_prior(path, error) from error
     dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
@@ -258,20 +266,22 @@ def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
     raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
 
 
-def _denoiser(network: nn.Module, told: dict[str, Any], sigma_range: tuple[float, float]) -> nn.Module:
-    if told["kind"] == "edm":
-        return EDMDenoiser(network, told["data_mean"], told["data_std"])
-    if told["kind"] == "ve":
+def _denoiser(network: nn.Module, described: dict[str, Any], sigma_range: tuple[float, float]) -> nn.Module:
+    if described["kind"] == "edm":
+        return EDMDenoiser(network, described["data_mean"], described["data_std"])
+    if described["kind"] == "ve":
         return VEDenoiser(network, sigma_range)
-    if told["kind"] == "vp" and isinstance(network, GuidedUNet):
-        return VPDenoiser(network, Betas.from_dict(told["betas"]), network.config.learn_sigma, network.config.classes)
-    raise KeyError(f"denoiser {told['kind']} of a {type(network).__name__}")
+    if described["kind"] == "vp" and isinstance(network, GuidedUNet):
+        return VPDenoiser(
+            network, Betas.from_dict(described["betas"]), network.config.learn_sigma, network.config.classes
+        )
+    raise KeyError(f"denoiser {described['kind']} of a {type(network).__name__}")
 
 
 def _not_a_prior(path: Path, error: Exception) -> CosliceError:
-    told = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return CosliceError(
-        f"prior: {path.name} was given, but it is not a prior that coslice can use ({told}); give an embedded name, "
+        f"prior: {path.name} was given, but it is not a prior that coslice can use ({reason}); give an embedded name, "
         "a file made by this version of coslice, or a published checkpoint."
     )
 

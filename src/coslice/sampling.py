@@ -32,7 +32,7 @@ from coslice.noise import Key, Noise, Reading
 from coslice.renoising import Renoising, Share
 from coslice.schedule import falls
 
-__all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "each", "sample", "start"]
+__all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "altered", "sample", "start"]
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """A prior: (x, sigma) -> E[x_0 | x], volumes (z, y, x) in the unit window."""
@@ -50,13 +50,13 @@ class Changing(ABC):
         """How it reads the volume, for the noise that is added before it does."""
 
 
-def each(prior: Denoiser | Changing, change: Callable[[Any], Denoiser]) -> Denoiser | Changing:
-    """`prior` with something done to it, or to the denoiser of every step."""
-    return _Changed(prior, change) if isinstance(prior, Changing) else change(prior)
+def altered(prior: Denoiser | Changing, change: Callable[[Any], Denoiser]) -> Denoiser | Changing:
+    """`prior` with something done to it; where it changes from step to step, to the denoiser of every step."""
+    return _Altered(prior, change) if isinstance(prior, Changing) else change(prior)
 
 
 @dataclass(frozen=True)
-class _Changed(Changing):
+class _Altered(Changing):
     prior: Changing
     change: Callable[[Any], Denoiser]
 

@@ -1,0 +1,221 @@
+"""Data steps: the settings of step (2) of the loop, which build themselves for a problem.
+
+    ConjugateGradients    DDS                solve towards the measurement from the prediction, and stop early
+    NullSpace             DDNM               keep the null-space part of the prediction
+    StackTV               DDS+TV             conjugate gradients with total variation along the stack
+    TrustedPrediction     DiffPIR            conjugate gradients whose trust in the data falls with sigma
+    Guidance              DPS, TPDM          nothing; the prior is guided instead
+    TVAfterCorrector      DiffusionMBIR      nothing; the noisy volume is corrected instead
+
+The arithmetic is in `coslice.fidelity`. An own data step is a subclass of `DataStep` with `build`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import KW_ONLY, dataclass
+
+from coslice.classical import mean_diagonal
+from coslice.errors import CosliceError
+from coslice.fidelity import AfterCorrector, DiffPIRWeight, ProximalCG, ProximalTV, RangeNullSpace, unchanged
+from coslice.priors import Guided, SlicePrior
+from coslice.problems import Problem
+from coslice.renoising import PredictorCorrector, Renoising
+from coslice.sampling import Changing, Correction, Denoiser, Fidelity, altered
+from coslice.settings import Part, setting
+
+__all__ = [
+    "ConjugateGradients",
+    "DataStep",
+    "Guidance",
+    "NullSpace",
+    "Projecting",
+    "StackTV",
+    "TVAfterCorrector",
+    "TrustedPrediction",
+]
+
+_FLOOR = 0.001
+"""Noise that DiffPIR assumes at the least, for an A that counts lengths in voxels (Zhu et al.'s code)."""
+
+
+@dataclass(frozen=True)
+class DataStep(Part, ABC):
+    """How a method agrees with the measurement. An own one overrides `build`; some act elsewhere in the loop.
+
+    What these functions give may have a memory, so they are called anew for every sample.
+    """
+
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        """The function (denoised, sigma) -> estimate of the loop, volumes (z, y, x) in the unit window.
+
+        Args:
+            problem: y, its operator A, and what is known of the noise.
+            along: the axis along which the prior's slices are stacked.
+        """
+        return unchanged
+
+    def guided(self, problem: Problem, prior: SlicePrior | Changing) -> Denoiser | Changing:
+        """The prior, changed by the measurement where a method does so."""
+        return prior
+
+    def correction(self, problem: Problem, along: str) -> Correction | None:
+        """What acts on the noisy volume after re-noising; None for nothing."""
+        return None
+
+    def check(self, renoising: Renoising) -> None:
+        """Refuse a re-noising that the data step cannot follow.
+
+        Raises:
+            CosliceError: it cannot.
+        """
+
+
+@dataclass(frozen=True)
+class Projecting(DataStep):
+    """A data step that can be repeated at the end, on the volume cut off at 0 and 1.
+
+    Attributes:
+        rounds: how often; projections between the data and values from 0 to 1, after the last step.
+    """
+
+    _: KW_ONLY
+    rounds: int = setting(0, "Projections between the data and values from 0 to 1, at the end", least=0)
+
+
+_CG = "Steps of conjugate gradients"
+
+
+@dataclass(frozen=True)
+class ConjugateGradients(Projecting):
+    """DDS (Chung et al., ICLR 2024; the ISCS paper's eqs. 15 and 16): A^T A z = A^T y, started at the prediction.
+
+    Attributes:
+        iterations: steps of conjugate gradients. Stopping early leaves what they have not reached at the prediction.
+        gamma: weight of the data against the prediction, for an A that counts lengths in voxels, solving
+            (gamma A^T A + 1) z = gamma A^T y + prediction; None takes the early-stopped form.
+    """
+
+    kind = "cg"
+
+    iterations: int = setting(10, _CG, least=1)
+    gamma: float | None = setting(None, "Weight of the data; none stops early instead", above=0)
+
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        gamma = None if self.gamma is None else self.gamma / problem.unit**2
+        return ProximalCG(problem.operator, problem.measurement, self.iterations, gamma)
+
+
+@dataclass(frozen=True)
+class NullSpace(Projecting):
+    """DDNM (Wang et al., ICLR 2023; the ISCS paper's eq. 14): (1 - A-dagger A) prediction + A-dagger y.
+
+    Attributes:
+        sirt_iterations: of the pseudo-inverse of CT; that of thick slices is exact.
+    """
+
+    kind = "null-space"
+
+    sirt_iterations: int = setting(100, "SIRT iterations of the pseudo-inverse of CT", least=1)
+
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        inverse = problem.pseudo_inverse(self.sirt_iterations)
+        return RangeNullSpace(problem.operator, problem.measurement, inverse)
+
+
+@dataclass(frozen=True)
+class _WithTV(DataStep):
+    """What the two data steps with total variation along the stack share.
+
+    Weight and penalty are relative to the mean diagonal of A^T A. (Published code scales its backprojection by
+    pi/(2 views), which brings that diagonal to about 1.)
+    """
+
+    weight: float = setting(0.04, "Weight lambda of total variation, against the mean diagonal of A^T A", least=0)
+    penalty: float = setting(10.0, "Penalty rho of ADMM, likewise", above=0)
+
+    def _total_variation(self, problem: Problem, along: str, iterations: int) -> ProximalTV:
+        operator, y = problem.operator, problem.measurement
+        scale = mean_diagonal(operator, y.device)
+        return ProximalTV(operator, y, self.weight * scale, self.penalty * scale, along, cg_iterations=iterations)
+
+
+@dataclass(frozen=True)
+class StackTV(_WithTV, Projecting):
+    """DDS+TV (Chung et al., ICLR 2024): |y - A z|^2 / 2 + lambda |D z|_1, D the differences along the stack.
+
+    Attributes:
+        weight, penalty: lambda and rho.
+        iterations: steps of conjugate gradients.
+    """
+
+    kind = "tv"
+
+    iterations: int = setting(5, _CG, least=1)
+
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        return self._total_variation(problem, along, self.iterations)
+
+
+@dataclass(frozen=True)
+class TVAfterCorrector(_WithTV):
+    """DiffusionMBIR (Chung et al., CVPR 2023): the same on the noisy volume, after every corrector.
+
+    Attributes:
+        weight, penalty: lambda and rho.
+        iterations: steps of conjugate gradients.
+
+    Raises:
+        CosliceError: a re-noising without correctors.
+    """
+
+    kind = "tv-after-corrector"
+
+    iterations: int = setting(1, _CG, least=1)
+
+    def correction(self, problem: Problem, along: str) -> Correction:
+        return AfterCorrector(self._total_variation(problem, along, self.iterations))
+
+    def check(self, renoising: Renoising) -> None:
+        if not isinstance(renoising, PredictorCorrector):
+            raise CosliceError(
+                f"renoising: {renoising.kind or type(renoising).__name__} was given, but the data step {self.kind} "
+                f"follows a corrector; choose {PredictorCorrector.kind}, or another data step."
+            )
+
+
+@dataclass(frozen=True)
+class TrustedPrediction(Projecting):
+    """DiffPIR (Zhu et al., CVPRW 2023): the prediction is trusted like a measurement that errs by sigma/sqrt(lambda).
+
+    Attributes:
+        weight: lambda.
+        iterations: steps of conjugate gradients.
+    """
+
+    kind = "trust"
+
+    weight: float = setting(7.0, "Weight lambda of the prediction", above=0)
+    iterations: int = setting(10, _CG, least=1)
+
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        assumed = max(problem.noise, _FLOOR * problem.unit)
+        weight = DiffPIRWeight(self.weight, assumed)
+        return ProximalCG(problem.operator, problem.measurement, self.iterations, weight)
+
+
+@dataclass(frozen=True)
+class Guidance(DataStep):
+    """DPS (Chung et al., ICLR 2023): the prediction goes down the gradient of |y - A prediction|.
+
+    Attributes:
+        step: length of a step against the gradient, for an A that counts lengths in voxels.
+    """
+
+    kind = "guidance"
+
+    step: float = setting(1.0, "Step against the gradient of the residual's length", least=0)
+
+    def guided(self, problem: Problem, prior: SlicePrior | Changing) -> Denoiser | Changing:
+        operator, y, step = problem.operator, problem.measurement, self.step / problem.unit
+        return altered(prior, lambda one: Guided(one, one.pull_back, operator, y, step))

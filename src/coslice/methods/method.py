@@ -1,0 +1,169 @@
+"""A method is a composition of parts; nothing else is known of it.
+
+    Method    a diffusion method: how the volume is read, what the data do, noise, re-noising, noise levels, the start
+    Direct    a method that does not sample: a solution
+
+A change is a new value:
+
+    mine = replace(DDS, data=ConjugateGradients(iterations=20), noise=Slerp())
+
+A setting that a method does not read has no place in it, and cannot be written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coslice.errors import CosliceError
+from coslice.methods.data_steps import DataStep
+from coslice.methods.prior_parts import PriorPart
+from coslice.methods.solutions import Solution
+from coslice.noise import Slerp, Strategy
+from coslice.renoising import Renoising, Share
+from coslice.schedule import Geometric, Schedule
+from coslice.settings import Part, setting
+
+__all__ = ["AnyMethod", "Direct", "Method", "Start"]
+
+
+@dataclass(frozen=True)
+class Start(Part):
+    """What sampling starts from.
+
+    Attributes:
+        volume: "initial", the first reconstruction plus noise, as published, or "noise" alone.
+        noise: of the start; None is the method's own.
+    """
+
+    kind = "start"
+
+    volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise"))
+    noise: Strategy | None = setting(None, "Noise of the start; none is the method's")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A diffusion method.
+
+    Attributes:
+        name: as the command line knows it.
+        title: as tables print it, without its noise.
+        source: where its constants come from.
+        prior: how it reads the volume with its priors.
+        data: how it agrees with the measurement.
+        renoising: what becomes of the noise between two levels.
+        schedule: noise levels.
+        noise: how the noise of a slice depends on that of the others.
+        start: what sampling starts from.
+        samples: number of reconstructions with seeds seed, seed + 1, ..., of which the mean is the result.
+        kinds: of problems it is for; empty for all.
+        published: settings by path ("schedule.steps") that were published with another value, and that value.
+
+    Raises:
+        CosliceError: no samples, or a data step that cannot follow the re-noising.
+    """
+
+    name: str
+    title: str
+    source: str
+    prior: PriorPart
+    data: DataStep
+    renoising: Renoising = Share()
+    schedule: Schedule = Geometric()
+    noise: Strategy = Slerp()
+    start: Start = Start()
+    samples: int = 1
+    kinds: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+
+    def __post_init__(self) -> None:
+        _check_parts(self, _PARTS)
+        samples: Any = self.samples
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+            raise CosliceError(f"samples: {samples!r} was given, a whole number of at least 1 is needed.")
+        self.data.check(self.renoising)
+
+    @property
+    def need(self) -> str:
+        """The sort of prior it needs, see `coslice.methods.USUAL_PRIORS`."""
+        return self.prior.need
+
+    @property
+    def label(self) -> str:
+        """As tables print it: "DDS + ISCS", "DDS, mean of 5"; with another algorithm in it "DDS (null-space)"."""
+        noise = self.noise.title or ("" if self.noise.kind else type(self.noise).__name__)
+        title = self.title + _departures(self, ("prior", "data"))
+        return title + (f" + {noise}" if noise else "") + (f", mean of {self.samples}" if self.samples > 1 else "")
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A method that does not sample, and so has neither noise nor steps.
+
+    Attributes:
+        name, title, source, kinds, published: as of `Method`.
+        solution: how it solves a problem.
+    """
+
+    name: str
+    title: str
+    source: str
+    solution: Solution
+    kinds: tuple[str, ...] = ()
+    published: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+
+    def __post_init__(self) -> None:
+        _check_parts(self, {"solution": Solution})
+
+    @property
+    def need(self) -> str:
+        """The sort of prior it needs, "" for none."""
+        return self.solution.need
+
+    @property
+    def label(self) -> str:
+        """As tables print it."""
+        return self.title + _departures(self, ("solution",))
+
+
+AnyMethod = Method | Direct
+
+_PARTS: dict[str, type[Part]] = {
+    "prior": PriorPart,
+    "data": DataStep,
+    "renoising": Renoising,
+    "schedule": Schedule,
+    "noise": Strategy,
+    "start": Start,
+}
+
+
+def _check_parts(method: AnyMethod, parts: Mapping[str, type[Part]]) -> None:
+    for name in ("name", "title", "source"):
+        given: Any = getattr(method, name)
+        if not isinstance(given, str):
+            raise CosliceError(f"{type(method).__name__}: {name} {given!r} was given, a word is needed.")
+    kinds: Any = method.kinds
+    if not isinstance(kinds, tuple):
+        raise CosliceError(f'method {method.name}: kinds {kinds!r} was given, a tuple is needed, as in ("ct",).')
+    for name, sort in parts.items():
+        value: Any = getattr(method, name)
+        if not isinstance(value, sort):
+            hint = "; write brackets behind the class" if isinstance(value, type) and issubclass(value, sort) else ""
+            raise CosliceError(
+                f"method {method.name}: {name} {value!r} was given, but a {sort.__name__} is needed{hint}."
+            )
+
+
+def _departures(method: AnyMethod, slots: tuple[str, ...]) -> str:
+    """The words of the parts that make a published method another algorithm: " (null-space)"; "" of a new method."""
+    from coslice.methods.papers import METHODS  # when it is asked: the papers are made of this module
+
+    usual = METHODS.get(method.name)
+    if usual is None or type(usual) is not type(method):
+        return ""
+    parts = [(getattr(method, slot), getattr(usual, slot)) for slot in slots]
+    words = [part.kind or type(part).__name__ for part, known in parts if type(part) is not type(known)]
+    return f" ({', '.join(words)})" if words else ""

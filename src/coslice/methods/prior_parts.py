@@ -1,0 +1,158 @@
+"""How a method reads a volume with its priors: alone, by patches, by windows, in two planes.
+
+Slices     a prior of single slices, every slice alone
+Patches    a prior of k slices, on patches cut anew at every step (DiffusionBlend++)
+Windows    the same, on a window about every slice (DiffusionBlend)
+Planes     two priors of single slices, of perpendicular planes, in turn (TPDM)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from coslice.axes import axis_number
+from coslice.errors import CosliceError
+from coslice.priors import SlicePrior
+from coslice.priors.blends import Blend, Perpendicular
+from coslice.priors.partitions import ENDS, Partition, RandomPartitions, windows
+from coslice.problems import Problem
+from coslice.sampling import Changing
+from coslice.settings import Part, setting
+
+__all__ = ["USUAL_PRIORS", "Patches", "Planes", "PriorPart", "Slices", "Windows"]
+
+USUAL_PRIORS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("ct", "slices"): ("ct",),
+    ("ct", "patches"): ("ct3",),
+    ("ct", "planes"): ("ct", "ct-coronal"),
+    ("ct", "supervised"): ("ct-fbp-unet",),
+    ("zsr", "slices"): ("mr",),
+}
+"""Names of the embedded priors, by the kind of the problem and what a method needs."""
+
+
+@dataclass(frozen=True)
+class PriorPart(Part, ABC):
+    """How the priors of a method become one function of volumes.
+
+    Attributes:
+        need: what sort of prior it needs, a key of `USUAL_PRIORS`.
+        planes: names of the priors it needs, in order.
+    """
+
+    need: ClassVar[str] = "slices"
+    planes: ClassVar[tuple[str, ...]] = ("prior",)
+
+    @abstractmethod
+    def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> SlicePrior | Changing:
+        """What the loop asks at every step.
+
+        Args:
+            problem: whose volumes are denoised.
+            priors: as many as `planes` has names.
+            seed: of what is drawn, such as partitions.
+
+        Raises:
+            CosliceError: priors of another sort, or that do not fit the problem's slices.
+        """
+
+
+@dataclass(frozen=True)
+class Slices(PriorPart):
+    """Every slice alone."""
+
+    kind = "slices"
+
+    def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> SlicePrior:
+        priors[0].check_single()
+        return priors[0]
+
+
+_ENDS = "Patches at the ends of the stack: moved inside, or with the last slice repeated"
+_LANES = "Noise of their own for the slices of a patch, where noise is tied between slices"
+
+
+@dataclass(frozen=True)
+class _OfPatches(PriorPart):
+    """What the two ways to use a prior of patches share."""
+
+    need = "patches"
+
+    ends: str = setting("overlap", _ENDS, choices=ENDS)
+    lanes: bool = setting(True, _LANES)
+
+    def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Blend:
+        prior = priors[0]
+        prior.check_patches()
+        axis = axis_number(prior.along)
+        partition = self._partition(prior.channels, seed)
+        return Blend(prior, problem.shape[axis], problem.spacing[axis], partition, self.lanes)
+
+    @abstractmethod
+    def _partition(self, size: int, seed: int) -> Callable[[int, int], Partition]:
+        """(step, number of slices) -> partition into patches of `size`."""
+
+
+@dataclass(frozen=True)
+class Patches(_OfPatches):
+    """Patches that cut the volume another way at every step (DiffusionBlend++, Algorithm 1).
+
+    Attributes:
+        ends: "overlap", as in the published code, or "repeat", as in the paper.
+        lanes: whether ISCS and BCS leave the slices of a patch independent (`coslice.noise.Lanes`); without, they treat
+            all slices alike, as with a prior of single ones.
+        cross_every: one step of so many sees slices k apart; 0 is never.
+        partition: "random" or "fixed" starts of the patches of neighbours (Table 4).
+    """
+
+    kind = "patches"
+
+    cross_every: int = setting(2, "Steps of which one sees slices that lie k apart; 0 for none", least=0)
+    partition: str = setting("random", "Starts of the patches of neighbours", choices=("random", "fixed"))
+
+    def _partition(self, size: int, seed: int) -> Callable[[int, int], Partition]:
+        return RandomPartitions(size, seed, self.cross_every, self.partition == "random", self.ends)
+
+
+@dataclass(frozen=True)
+class Windows(_OfPatches):
+    """A window about every slice, which answers for that slice alone (DiffusionBlend, Algorithm 2).
+
+    Attributes:
+        ends, lanes: as of `Patches`.
+    """
+
+    kind = "windows"
+
+    def _partition(self, size: int, seed: int) -> Callable[[int, int], Partition]:
+        return partial(_windows, size=size, ends=self.ends)
+
+
+def _windows(step: int, count: int, size: int, ends: str) -> Partition:
+    return windows(count, size, ends)
+
+
+@dataclass(frozen=True)
+class Planes(PriorPart):
+    """Two perpendicular planes in turn (TPDM, Lee et al., ICCV 2023).
+
+    Attributes:
+        auxiliary_every: the prior of the second plane takes the last of so many steps.
+    """
+
+    kind = "planes"
+    need = "planes"
+    planes = ("prior", "auxiliary prior")
+
+    auxiliary_every: int = setting(2, "Steps of which the second plane takes one", least=2)
+
+    def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Perpendicular:
+        for prior in priors:
+            prior.check_single()
+        if len(priors) < 2:
+            raise CosliceError("tpdm: no prior of a second plane was given, but it needs one; give an auxiliary prior.")
+        return Perpendicular(priors[0], priors[1], self.auxiliary_every)

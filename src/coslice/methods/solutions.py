@@ -1,0 +1,144 @@
+"""Methods that do not sample: how each of them solves a problem, as a part with settings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from coslice.classical import admm_tv, cgls, sirt
+from coslice.priors import SlicePrior
+from coslice.priors.supervised import check_supervised, fbp_unet
+from coslice.problems import Problem
+from coslice.settings import Part, setting
+
+__all__ = ["AdmmTVSolution", "AnalyticSolution", "CglsSolution", "NetworkSolution", "SirtSolution", "Solution"]
+
+Iterated = Callable[[int, int], None]
+"""Called with the number of finished iterations, and of all of them."""
+
+
+def _counted(iterated: Iterated, count: int) -> Callable[[int, Tensor], None]:
+    """`iterated` as the iterative methods call it, with the number of the iteration and the volume so far."""
+    return lambda iteration, volume: iterated(iteration, count)
+
+
+@dataclass(frozen=True)
+class Solution(Part, ABC):
+    """How a problem is solved without sampling.
+
+    Attributes:
+        need: sort of prior it needs, "" for none.
+    """
+
+    need: ClassVar[str] = ""
+
+    @abstractmethod
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        """The reconstruction (z, y, x), in the unit window.
+
+        Args:
+            problem: the measurement.
+            initial: its first reconstruction.
+            priors: one where `need` says so.
+            iterated: called after every iteration.
+        """
+
+    def check(self, problem: Problem, priors: Sequence[SlicePrior]) -> None:
+        """Refuse priors that do not fit.
+
+        Raises:
+            CosliceError: they do not.
+        """
+
+
+@dataclass(frozen=True)
+class AnalyticSolution(Solution):
+    """The first reconstruction itself: FDK of a cone beam, FBP of a parallel one, cubic splines of thick slices."""
+
+    kind = "analytic"
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        return initial
+
+
+@dataclass(frozen=True)
+class SirtSolution(Solution):
+    """Simultaneous iterative reconstruction with values from 0 up.
+
+    Attributes:
+        iterations: one A and one A^T each.
+    """
+
+    kind = "sirt"
+
+    iterations: int = setting(100, "Iterations", least=1)
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        return sirt(
+            problem.operator, problem.measurement, self.iterations, callback=_counted(iterated, self.iterations)
+        )
+
+
+@dataclass(frozen=True)
+class CglsSolution(Solution):
+    """Conjugate gradients on the normal equations, from zero, stopped early.
+
+    Attributes:
+        iterations: one A and one A^T each.
+    """
+
+    kind = "cgls"
+
+    iterations: int = setting(20, "Iterations", least=1)
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        return cgls(
+            problem.operator, problem.measurement, self.iterations, callback=_counted(iterated, self.iterations)
+        )
+
+
+@dataclass(frozen=True)
+class AdmmTVSolution(Solution):
+    """Total variation in all three directions, by ADMM (the ISCS paper's eq. 13).
+
+    Attributes:
+        weight, penalty: lambda and rho, relative to the mean diagonal of A^T A.
+        iterations: of ADMM.
+        cg_iterations: steps of conjugate gradients in each of them.
+    """
+
+    kind = "admm-tv"
+
+    weight: float = setting(0.06, "Weight lambda of total variation, against the mean diagonal of A^T A", least=0)
+    penalty: float = setting(1.0, "Penalty rho of ADMM, likewise", above=0)
+    iterations: int = setting(30, "Iterations of ADMM", least=1)
+    cg_iterations: int = setting(5, "Steps of conjugate gradients in each iteration", least=1)
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        return admm_tv(
+            problem.operator,
+            problem.measurement,
+            weight=self.weight,
+            penalty=self.penalty,
+            iterations=self.iterations,
+            cg_iterations=self.cg_iterations,
+            callback=_counted(iterated, self.iterations),
+        )
+
+
+@dataclass(frozen=True)
+class NetworkSolution(Solution):
+    """FBP-UNet: a network that makes the first reconstruction into the truth, slice by slice."""
+
+    kind = "network"
+    need = "supervised"
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        return fbp_unet(priors[0], initial, problem.task)
+
+    def check(self, problem: Problem, priors: Sequence[SlicePrior]) -> None:
+        check_supervised(priors[0], problem.task)

@@ -1,0 +1,198 @@
+"""A plan: a problem, a method and its priors, resolved and checked once, before any work and any file.
+
+    plan(problem, "dds", prior, seed=0)      names become values, usual priors are loaded, what cannot be run is refused
+    run(plan)                                runs it; nothing is resolved a second time
+
+A plan says what will be done: its method with all settings, the noise levels, the priors, the noise laid out as the
+prior reads the volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coslice.devices import chosen_device
+from coslice.errors import CosliceError
+from coslice.methods import KINDS, USUAL_PRIORS, AnalyticSolution, AnyMethod, Direct, Method, find_method
+from coslice.noise import Following, Key, Noise, Reading, Strategy
+from coslice.priors import SlicePrior, load_prior
+from coslice.priors.supervised import check_diffusion
+from coslice.problems import Problem
+from coslice.sampling import Changing
+from coslice.schedule import falls
+
+__all__ = ["Plan", "Priors", "load_priors", "plan"]
+
+Priors = SlicePrior | str | Path | Sequence[SlicePrior | str | Path | None] | None
+"""A prior, or several, as values, names or files; None for a usual one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run. Made by `plan`.
+
+    Attributes:
+        problem: the measurement.
+        method: with all its settings.
+        priors: as many as the method needs.
+        seed: of all randomness; sample k has seed + k.
+    """
+
+    problem: Problem
+    method: AnyMethod
+    priors: tuple[SlicePrior, ...]
+    seed: int = 0
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise levels, then 0; none of a method that does not sample."""
+        return () if isinstance(self.method, Direct) else self.method.renoising.sigmas(self.method.schedule)
+
+    @property
+    def label(self) -> str:
+        """What tables call it; a formula by what it is for this problem, FBP or FDK."""
+        formula = isinstance(self.method, Direct) and isinstance(self.method.solution, AnalyticSolution)
+        return self.problem.initial_title if formula else self.method.label
+
+    def prior(self, sample: int = 0) -> SlicePrior | Changing:
+        """What a sampling method asks at every step of a sample.
+
+        Raises:
+            CosliceError: the method does not sample.
+        """
+        return _sampling(self.method).prior.build(self.problem, self.priors, self.seed + sample)
+
+    def noise(self, prior: SlicePrior | Changing) -> tuple[Noise, Noise]:
+        """The noise of the start and that of the steps, laid out as `prior` reads the volume."""
+        method = _sampling(self.method)
+        start = method.noise if method.start.noise is None else method.start.noise
+        return self._laid_out(start, prior), self._laid_out(method.noise, prior)
+
+    def _laid_out(self, strategy: Strategy, prior: SlicePrior | Changing) -> Noise:
+        if isinstance(prior, Changing):
+            return Following(strategy, prior.reading, self.problem.spacing)
+        return strategy.laid_out(Reading(prior.along), self.problem.spacing)
+
+
+def plan(
+    problem: Problem, method: str | AnyMethod = "dds", prior: Priors = None, seed: int = 0, device: str | None = None
+) -> Plan:
+    """Resolve and check everything that a run needs.
+
+    Args:
+        problem: what was measured.
+        method: a name, which takes the settings for such a problem, or a method of one's own, which is taken as it is.
+        prior: for a method that needs one; None takes the embedded ones. Two for a method of two planes.
+        seed: of all randomness.
+        device: to load priors on that are given by name; None is the measurement's.
+
+    Raises:
+        CosliceError: an unknown method or prior, one that does not fit the problem, or a number out of its range.
+    """
+    if not isinstance(problem, Problem):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
+        raise CosliceError(
+            f"plan: a {type(problem).__name__} was given, but a problem is needed, as in simulate(...).problem."
+        )
+    kind = problem.kind if problem.kind in KINDS else ""
+    chosen = find_method(method, kind) if isinstance(method, str) else method
+    if not isinstance(chosen, Method | Direct):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
+        raise CosliceError(f"plan: a {type(method).__name__} was given, but a name or a method is needed.")
+    if chosen.kinds and problem.kind not in chosen.kinds:
+        raise CosliceError(f"method {chosen.name}: it is for {' and '.join(chosen.kinds)}, but not for this problem.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:  # pyright: ignore
+        raise CosliceError(f"seed: {seed!r} was given, but a whole number of at least 0 is needed.")
+    place = str(problem.measurement.device if device is None else chosen_device(device))
+    planned = Plan(problem, chosen, load_priors(chosen, problem.kind, prior, place), seed)
+    _check_priors(planned)
+    if isinstance(chosen, Method):
+        _check_levels(planned)
+        _check_noise(chosen)
+    return planned
+
+
+def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str = "cpu") -> tuple[SlicePrior, ...]:
+    """The priors that a method needs: those that are given, loaded where they are names, else the embedded ones.
+
+    Args:
+        method: whose priors they are.
+        kind: of the problem.
+        prior: as `plan` takes it; in a sequence, None stands for the usual one.
+        device: to load them on.
+
+    Raises:
+        CosliceError: a prior that the method would not read, or one that is neither given nor embedded.
+    """
+    given = list(prior) if isinstance(prior, Sequence) and not isinstance(prior, str) else [prior]
+    planes = method.prior.planes if isinstance(method, Method) else ("prior",) if method.need else ()
+    for one in given:
+        if not (one is None or isinstance(one, SlicePrior | str | Path)):  # pyright: ignore
+            raise CosliceError(
+                f"prior: a {type(one).__name__} was given, but a prior as load_prior gives it, its name or its file is "
+                "needed."
+            )
+    for unread in given[len(planes) :]:
+        if unread is not None:
+            name = unread.name if isinstance(unread, SlicePrior) else unread
+            raise CosliceError(
+                f"method {method.name}: prior {name} was given, but the method reads no such prior; leave it out."
+            )
+    usual = USUAL_PRIORS.get((kind, method.need), ())
+    found: list[SlicePrior] = []
+    for number, plane in enumerate(planes):
+        one = given[number] if number < len(given) else None
+        one = usual[number] if one is None and number < len(usual) else one
+        if one is None:
+            raise CosliceError(
+                f"method {method.name}: no {plane} was given, and none of {method.need} comes with coslice for this "
+                "task; name one, or train it with coslice train."
+            )
+        found.append(one if isinstance(one, SlicePrior) else load_prior(one, device))
+    return tuple(found)
+
+
+def _check_priors(planned: Plan) -> None:
+    problem, method, priors = planned.problem, planned.method, planned.priors
+    for prior in priors:
+        if problem.kind == "ct" and prior.window == "mr":
+            raise CosliceError(
+                f"method {method.name}: prior {prior.name} was given, which sees the window of MR, but the problem is "
+                "of CT; choose a prior of CT."
+            )
+    if isinstance(method, Direct):
+        method.solution.check(problem, priors)
+        return
+    for prior in priors:
+        check_diffusion(prior, method.name)
+        prior.check(problem.shape, method.schedule.sigma_max, method.schedule.sigma_min)
+    planned.prior()  # building it is checking it
+
+
+def _check_levels(planned: Plan) -> None:
+    sigmas = planned.sigmas
+    if not falls(sigmas):
+        raise CosliceError(
+            f"method {planned.method.name}: the schedule gives {tuple(sigmas)}, but a falling sequence that ends in 0 "
+            "is needed."
+        )
+
+
+def _check_noise(method: Method) -> None:
+    """Refuse a noise of the user's own that adds nothing: the volume would look better and be no sample."""
+    for noise in (method.noise, method.start.noise):
+        if noise is not None and not type(noise).__module__.startswith("coslice."):
+            drawn = noise.laid_out(Reading(), (1.0, 1.0, 1.0))((4, 8, 8), Key(0))
+            if not bool(drawn.isfinite().all()) or not bool(drawn.any()):
+                raise CosliceError(
+                    f"method {method.name}: the noise {type(noise).__name__} adds nothing, or what is no number, to a "
+                    "stack; add to `stack` in place, as in stack[i].add_(plane, alpha=scale)."
+                )
+
+
+def _sampling(method: AnyMethod) -> Method:
+    if isinstance(method, Direct):
+        raise CosliceError(
+            f"method {method.name}: it does not sample, so it asks no prior at any step and adds no noise."
+        )
+    return method

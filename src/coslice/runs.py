@@ -1,0 +1,192 @@
+"""From a plan to a reconstruction.
+
+`run` drives the sampling loop with the parts of a plan, or calls a method that does not sample. It knows no file, no
+terminal and no modality.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coslice.errors import CosliceError
+from coslice.methods import AnyMethod, Direct, Projecting
+from coslice.metrics import Watcher
+from coslice.plans import Plan, Priors, plan
+from coslice.problems import Problem
+from coslice.sampling import Step, altered, sample, start
+
+__all__ = ["Progress", "Result", "run"]
+
+Progress = Callable[[str, int, int], None]
+"""progress(phase, done, total), called as work goes on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives.
+
+    Attributes:
+        reconstruction: (z, y, x), clipped to the unit window; the mean of the samples.
+        initial: the first reconstruction, clipped likewise.
+        trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
+            `coslice.metrics.Watcher`.
+        seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
+    """
+
+    reconstruction: Tensor
+    initial: Tensor
+    trajectory: list[dict[str, float | int | None]]
+    seconds: dict[str, float]
+
+
+def run(
+    problem: Problem | Plan,
+    method: str | AnyMethod | None = None,
+    prior: Priors = None,
+    *,
+    seed: int | None = None,
+    truth: Tensor | None = None,
+    lpips: bool = False,
+    progress: Progress = lambda phase, done, total: None,
+) -> Result:
+    """Reconstruct.
+
+    Args:
+        problem: what was measured, or a plan, which has its method, prior and seed.
+        method: a name, or a method of one's own; None is DDS.
+        prior: for a method that needs one; None takes the embedded one. Two for a method of two planes.
+        seed: of all randomness; None is 0.
+        truth: (z, y, x), only to measure the estimates along the way.
+        lpips: whether the trajectory holds LPIPS too.
+        progress: called after every step.
+
+    Raises:
+        CosliceError: as `coslice.plan`.
+    """
+    if isinstance(problem, Plan):
+        if (method, prior, seed) != (None, None, None):
+            raise CosliceError(
+                "run: a plan was given with a method, prior or seed, but it has its own; leave them out."
+            )
+        planned = problem
+    else:
+        planned = plan(problem, "dds" if method is None else method, prior, 0 if seed is None else seed)
+    problem, method = planned.problem, planned.method
+    log = _Log(Watcher(truth, lpips), progress)
+    with log.phase("initial"):
+        initial = problem.initial()
+    if isinstance(method, Direct):
+        with log.phase("reconstruction"):
+            solved = method.solution.solve(problem, initial, planned.priors, log.iterated)
+        return _result(planned, solved, initial, log)
+    sigmas, along = planned.sigmas, planned.priors[0].along
+    first = initial if method.start.volume == "initial" else torch.zeros_like(initial)
+    mean = torch.zeros_like(initial, memory_format=torch.contiguous_format)
+    total = method.samples * (len(sigmas) - 1)
+    for number in range(method.samples):
+        seed = planned.seed + number
+        asked = planned.prior(number)
+        start_noise, noise = planned.noise(asked)
+        with log.phase("preparation"):
+            denoiser = method.data.guided(problem, asked)
+            fidelity = method.data.build(problem, along)
+            correction = method.data.correction(problem, along)
+        x = start(first, sigmas[0], start_noise, seed)
+        denoiser = altered(denoiser, lambda one: log.timed("prior", one))
+        steps = sample(x, sigmas, denoiser, log.timed("fidelity", fidelity), noise, seed, method.renoising, correction)
+        log.begin()
+        # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
+        for step in steps:
+            log.end(total)
+            x = step.x
+            if number == 0:
+                log.record(step, x if step.index == len(sigmas) - 2 else step.estimate)
+            log.begin()
+        if isinstance(method.data, Projecting) and method.data.rounds:
+            with log.phase("projection"):
+                for _ in range(method.data.rounds):
+                    x = fidelity(x.clamp(0, 1), sigmas[-2])
+        mean.add_(x, alpha=1 / method.samples)
+    return _result(planned, mean, initial, log)
+
+
+def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log) -> Result:
+    if not bool(volume.isfinite().all()):
+        raise CosliceError(
+            f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
+            "the settings and parts that are not the published ones."
+        )
+    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds)
+
+
+class _Log:
+    """Seconds per phase, the trajectory, and calls of the caller's `progress`."""
+
+    def __init__(self, watcher: Watcher, progress: Progress) -> None:
+        self.watcher, self.progress = watcher, progress
+        self.seconds: dict[str, float] = {}
+        self.trajectory: list[dict[str, float | int | None]] = []
+        self._steps, self._began, self._parts_then = 0, 0.0, 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Generator[None]:
+        """One piece of work from beginning to end."""
+        self.progress(name, 0, 1)
+        with self._clock(name):
+            yield
+        self.progress(name, 1, 1)
+
+    def iterated(self, done: int, total: int) -> None:
+        """An iteration of a method that does not sample is done."""
+        self.progress("reconstruction", done, total)
+
+    def timed(self, name: str, function: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor, float], Tensor]:
+        """`function`, its seconds summed over calls."""
+
+        if not callable(function):
+            raise CosliceError(f"run: the {name} is {function!r}, but a function (x, sigma) -> volume is needed.")
+
+        def call(x: Tensor, sigma: float) -> Tensor:
+            with self._clock(name):
+                given: Any = function(x, sigma)
+            if not isinstance(given, Tensor) or given.shape != x.shape:
+                found = tuple(given.shape) if isinstance(given, Tensor) else given
+                raise CosliceError(
+                    f"run: the {name} gave {found!r}, but a volume (z, y, x) of shape {tuple(x.shape)} is needed."
+                )
+            return given
+
+        return call
+
+    def begin(self) -> None:
+        """A step of the loop begins."""
+        self._began, self._parts_then = time.perf_counter(), self._parts
+
+    def end(self, total: int) -> None:
+        """A step of `total` is done; what its timed parts did not take is that of re-noising."""
+        spent = time.perf_counter() - self._began - (self._parts - self._parts_then)
+        self.seconds["renoising"] = self.seconds.get("renoising", 0.0) + spent
+        self._steps += 1
+        self.progress("sampling", self._steps, total)
+
+    @property
+    def _parts(self) -> float:
+        return self.seconds.get("prior", 0.0) + self.seconds.get("fidelity", 0.0)
+
+    def record(self, step: Step, estimate: Tensor) -> None:
+        """Add the step to the trajectory."""
+        with self._clock("trajectory"):
+            self.trajectory.append(self.watcher.record(step.index, step.sigma, estimate))
+
+    @contextmanager
+    def _clock(self, name: str) -> Generator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began

@@ -1,28 +1,42 @@
 """The papers' tables, regenerated: recipes, the grid of reconstructions they ask for, and what is printed of it."""
 
+from coslice.benchmark.cell_keys import NUMERICS, Keyed, keyed_cells
+from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
 from coslice.benchmark.formats import latex, markdown, tidy_csv
-from coslice.benchmark.grid import complete, keyed_cells, truth_of
+from coslice.benchmark.grid import complete, truth_of
 from coslice.benchmark.metric import Metric, metric_called
-from coslice.benchmark.recipe import Benchmark, Cell, load_benchmark
-from coslice.benchmark.shape import shipped_benchmarks
-from coslice.benchmark.store import Store
-from coslice.benchmark.table import Entry, Row, Table, table_of
+from coslice.benchmark.outline import first_reconstruction, outline, sweep
+from coslice.benchmark.recipe_content import Figure
+from coslice.benchmark.recipe_file import shipped_benchmarks
+from coslice.benchmark.rows import TRUTH
+from coslice.benchmark.store import Store, digest_of
+from coslice.benchmark.table import Entry, Records, Row, Table, entry_of, table_of
 
 __all__ = [
+    "NUMERICS",
+    "TRUTH",
     "Benchmark",
     "Cell",
     "Entry",
+    "Figure",
+    "Keyed",
     "Metric",
+    "Records",
     "Row",
     "Store",
     "Table",
     "complete",
+    "digest_of",
+    "entry_of",
+    "first_reconstruction",
     "keyed_cells",
     "latex",
     "load_benchmark",
     "markdown",
     "metric_called",
+    "outline",
     "shipped_benchmarks",
+    "sweep",
     "table_of",
     "tidy_csv",
     "truth_of",

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from coslice.benchmark.recipe import Benchmark
+from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.table import Entry, Records, Table
 
 __all__ = ["latex", "markdown", "tidy_csv"]

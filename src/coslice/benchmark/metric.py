@@ -14,19 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coslice.axes import PLANES
 from coslice.errors import CosliceError
-from coslice.metrics import PLANES
+from coslice.metrics import PER_PLANE, PER_VOLUME, QUANTITIES, Quantity
 
 __all__ = ["Metric", "metric_called"]
-
-_IMAGES = {"psnr": ("PSNR", +1, 2), "ssim": ("SSIM", +1, 3), "lpips": ("LPIPS", -1, 3)}  # title, better, decimals
-_VOLUMES = {
-    "sdiff": ("SDiff", 0, 4),
-    "sdiff_truth": ("SDiff of truth", 0, 4),
-    "sdiff_delta": ("Δ", 0, 4),
-    "sdiff_gap": ("|Δ|", -1, 4),
-    "seconds": ("seconds", 0, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -35,36 +27,49 @@ class Metric:
 
     Attributes:
         name: "axial.psnr".
+        quantity: what is measured, with how it is printed.
         plane: "axial", "coronal", "sagittal", or "" for a number of the whole volume.
-        title: without the plane: "PSNR".
-        better: +1 where more is better, -1 where less is, 0 where neither.
-        decimals: to print.
+        deviation: whether it is the standard deviation over the slices of the plane, not their mean.
     """
 
     name: str
-    plane: str
-    title: str
-    better: int
-    decimals: int
+    quantity: Quantity
+    plane: str = ""
+    deviation: bool = False
+
+    @property
+    def title(self) -> str:
+        """Without the plane: "PSNR", "PSNR std"."""
+        return f"{self.quantity.title} std" if self.deviation else self.quantity.title
+
+    @property
+    def label(self) -> str:
+        """With the plane and the unit, for an axis: "axial PSNR (dB)"."""
+        return f"{self.plane} {self.title if self.deviation else self.quantity.label}".strip()
+
+    @property
+    def better(self) -> int:
+        """+1 where more is better, -1 where less is, 0 where neither, as of a deviation."""
+        return 0 if self.deviation else self.quantity.better
 
     @property
     def arrow(self) -> str:
         """Which way is better: "↑", "↓" or ""."""
-        return {1: "↑", -1: "↓", 0: ""}[self.better]
+        return "" if self.deviation else self.quantity.arrow
 
     def of(self, record: Mapping[str, Any]) -> float | None:
         """The value in the record of a cell (`coslice.benchmark.store`); None where it could not be measured."""
+        name = self.quantity.name
         if not self.plane:
-            return record["seconds"] if self.name == "seconds" else record["metrics"][self.name]
-        _, key, *deviation = self.name.split(".")
-        if not deviation:
-            return record["metrics"][self.plane][key]
-        values = record["curves"][self.plane][key]
+            return record["seconds"] if name == "seconds" else record["metrics"][name]
+        if not self.deviation:
+            return record["metrics"][self.plane][name]
+        values = record["curves"][self.plane][name]
         return statistics.pstdev(values) if values else None
 
     def text(self, value: float) -> str:
         """A value as tables print it."""
-        return f"{value:.{self.decimals}f}"
+        return self.quantity.text(value)
 
 
 def metric_called(name: str) -> Metric:
@@ -73,16 +78,16 @@ def metric_called(name: str) -> Metric:
     Raises:
         CosliceError: another name.
     """
-    if name in _VOLUMES:
-        title, better, decimals = _VOLUMES[name]
-        return Metric(name, "", title, better, decimals)
+    if name in {quantity.name for quantity in PER_VOLUME}:
+        return Metric(name, QUANTITIES[name])
     plane, _, rest = name.partition(".")
     key, _, deviation = rest.partition(".")
-    if plane in PLANES and key in _IMAGES and rest in (key, f"{key}.std"):
-        title, better, decimals = _IMAGES[key]
-        return Metric(name, plane, f"{title} std" if deviation else title, 0 if deviation else better, decimals)
-    planes = " or ".join(f"{plane}.psnr" for plane in PLANES)
+    images = [quantity.name for quantity in PER_PLANE]
+    if plane in PLANES and key in images and rest in (key, f"{key}.std"):
+        return Metric(name, QUANTITIES[key], plane, deviation=bool(deviation))
+    planes = " or ".join(f"{plane}.{images[0]}" for plane in PLANES)
+    volumes = ", ".join(quantity.name for quantity in PER_VOLUME)
     raise CosliceError(
-        f'metric: "{name}" was given, but metrics are like {planes} (also ssim, lpips, and .std behind it), '
-        f"or {', '.join(_VOLUMES)}."
+        f'metric: "{name}" was given, but metrics are like {planes} (also {", ".join(images[1:])}, and .std behind '
+        f"it), or {volumes}."
     )

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from coslice.errors import CosliceError
-from coslice.io.files import atomic, prepare_output
+from coslice.io.files import prepare_output, write_json
 from coslice.io.nifti import write_nifti
 from coslice.volume import Volume
 
@@ -68,7 +68,7 @@ class Store:
         """
         if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             # First of all, so that a process that starts at the same moment finds a folder of cells, not any other.
-            with suppress(OSError):  # which the next line tells
+            with suppress(OSError):  # which the next line reports
                 self._cells.mkdir(parents=True, exist_ok=True)
         prepare_output(self.folder, overwrite=self._cells.is_dir())
         for place in (self._cells, self._locks):
@@ -101,23 +101,22 @@ class Store:
         return self._cells / f"{key}.nii.gz"
 
     def put(self, key: str, record: Mapping[str, Any], volume: Volume) -> None:
-        """Keep a finished cell that is claimed.
+        """Keep a finished cell that this process holds.
 
-        Files are written aside, under the cell's name: what a kill leaves of them is gone with the next claim.
+        Files are written aside, under the cell's name: what a kill leaves of them is gone when the cell is next taken.
         """
         aside = self._aside(key)
         aside.mkdir(exist_ok=True)
         write_nifti(volume, aside / "volume.nii.gz")
-        with atomic(aside / "record.json") as part:
-            part.write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(aside / "record.json", record, indent=None)
         (aside / "volume.nii.gz").replace(self.volume(key))
         (aside / "record.json").replace(self._cells / f"{key}.json")
         shutil.rmtree(aside)
 
     @contextmanager
-    def claimed(self, key: str) -> Iterator[bool]:
+    def taken(self, key: str) -> Iterator[bool]:
         """Whether the cell is this process's to compute, until the end of the block: False if another one has it."""
-        with self._held(key, timeout=0) as mine:
+        with self._locked(key, timeout=0) as mine:
             if mine:
                 shutil.rmtree(self._aside(key), ignore_errors=True)
             yield mine
@@ -125,11 +124,11 @@ class Store:
     @contextmanager
     def publishing(self, name: str) -> Iterator[None]:
         """The outputs called `name` are this process's to write, until the end of the block; waits for others."""
-        with self._held(f"{name}.outputs", timeout=-1):
+        with self._locked(f"{name}.outputs", timeout=-1):
             yield
 
     @contextmanager
-    def _held(self, name: str, timeout: float) -> Iterator[bool]:
+    def _locked(self, name: str, timeout: float) -> Iterator[bool]:
         lock = FileLock(self._locks / name)
         try:
             lock.acquire(timeout=timeout)
@@ -138,7 +137,7 @@ class Store:
             return
         except OSError as error:
             raise CosliceError(
-                f"{lock.lock_file} cannot be locked ({error.strerror}); choose another --out."
+                f"{lock.lock_file} cannot be locked ({error.strerror}); choose another folder."
             ) from error
         try:
             yield True

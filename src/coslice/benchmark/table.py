@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.metric import Metric
-from coslice.benchmark.recipe import Benchmark
 from coslice.metrics import best_of
 
 __all__ = ["Entry", "Records", "Row", "Table", "entry_of", "table_of"]

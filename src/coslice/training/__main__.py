@@ -10,14 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from coslice.errors import CosliceError
-from coslice.training.preparation import settle
-from coslice.training.recipe import overlay
-from coslice.training.run import Pace, train
-from coslice.training.watch import Listener, told
-from coslice.tree import read_tree
+from coslice.training.learning.journal import Listener, record_line
+from coslice.training.learning.run_folder import run_settings_of
+from coslice.training.learning.training_run import Pace, train
+from coslice.tree import assignments, overlay, read_tree
 
 
 class _Lines(Listener):
@@ -25,7 +22,7 @@ class _Lines(Listener):
         sys.stderr.write(text + "\n")
 
     def record(self, record: dict[str, Any]) -> None:
-        self.note(told(record))
+        self.note(record_line(record))
 
 
 def main() -> None:
@@ -43,25 +40,13 @@ def main() -> None:
     parser.add_argument("--save-every", type=float, default=Pace.save, help="seconds between checkpoints")
     chosen = parser.parse_args()
     try:
-        tree = read_tree(chosen.config) if chosen.config else {}
-        for pair in chosen.set:
-            tree = overlay(tree, _branch(pair))
-        recipe = settle(chosen.out, [chosen.data], tree)
+        tree = overlay(read_tree(chosen.config, "train") if chosen.config else {}, assignments(chosen.set))
+        settings = run_settings_of(chosen.out, [chosen.data], tree)
         pace = Pace(chosen.log_every, chosen.validate_every, chosen.save_every)
-        train(recipe, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines())
+        train(settings, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines())
     except CosliceError as error:
         sys.stderr.write(f"coslice: {error}\n")
         sys.exit(2)
-
-
-def _branch(pair: str) -> dict[str, Any]:
-    path, equals, text = pair.partition("=")
-    if not equals:
-        raise CosliceError(f"--set: {pair} was given, but KEY=VALUE is needed, as in optimiser.name=muon.")
-    value = yaml.safe_load(text)
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return value
 
 
 if __name__ == "__main__":

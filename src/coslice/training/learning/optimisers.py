@@ -25,17 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
-from coslice.training.recipe import Optimiser, Schedule
+from coslice.training.sections import OptimiserSettings, RateSettings
 
-__all__ = ["Adam", "Each", "Muon", "Steps", "clip_", "orthogonal", "relative_rate", "steps_of"]
+__all__ = ["Adam", "Mapper", "Muon", "Steps", "clip_", "orthogonal", "relative_rate", "steps_of"]
 
 
-def relative_rate(schedule: Schedule, images: int, total: int) -> float:
+def relative_rate(schedule: RateSettings, images: int, total: int) -> float:
     """The learning rate after `images` of `total` images, relative to its highest, 0 to 1.
 
     "linear": constant, then straight to 0 over the last `decay` of the run. "cosine": half a cosine from 1 to 0.
     "inverse-sqrt": constant for `hold` images, then sqrt(hold / images) (EDM2), with the final fall of "linear".
-    Each is multiplied by the warm-up, a straight rise from 0.
+    All are multiplied by the warm-up, a straight rise from 0.
     """
     warm = min(1.0, images / schedule.warmup) if schedule.warmup else 1.0
     if schedule.name == "cosine":
@@ -54,15 +54,15 @@ def clip_(gradients: list[Tensor], largest: float) -> Tensor:
     return norm
 
 
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """`map`, or the `map` of a pool of threads."""
 
 
 class Steps(Protocol):
     """What turns gradients into steps; its state is all that the next step depends on."""
 
-    def step(self, gradients: Sequence[Tensor], rate: float, each: Each = map) -> None:
-        """Move the parameters, given their gradients in the same order; `each` may share the work among threads."""
+    def step(self, gradients: Sequence[Tensor], rate: float, mapper: Mapper = map) -> None:
+        """Move the parameters, given their gradients in the same order; `mapper` may share the work among threads."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -77,7 +77,7 @@ class Adam:
         self.parameters = list(parameters)
         self._adam = torch.optim.Adam(self.parameters, betas=betas, fused=True)
 
-    def step(self, gradients: Sequence[Tensor], rate: float, each: Each = map) -> None:
+    def step(self, gradients: Sequence[Tensor], rate: float, mapper: Mapper = map) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self._adam.param_groups[0]["lr"] = rate
@@ -112,7 +112,7 @@ class Muon:
         self._means = [torch.zeros_like(weight) for weight in self._weights]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], rate: float, each: Each = map) -> None:
+    def step(self, gradients: Sequence[Tensor], rate: float, mapper: Mapper = map) -> None:
         self._adam.step([gradients[i] for i in self._others], rate)
         given = [gradients[i] for i in self._hidden]
         if not given:
@@ -130,7 +130,7 @@ class Muon:
             for i, step in zip(members, steps.to(torch.float32), strict=True):
                 self._weights[i].add_(_kernel(step, self._weights[i].shape), alpha=-rate * scale)
 
-        list(each(move, alike.values()))
+        list(mapper(move, alike.values()))
 
     def state_dict(self) -> dict[str, Any]:
         return {"adam": self._adam.state_dict(), "means": self._means}
@@ -141,7 +141,7 @@ class Muon:
             mean.copy_(stored)
 
 
-def steps_of(settings: Optimiser, network: nn.Module, dtype: torch.dtype = torch.float32) -> Steps:
+def steps_of(settings: OptimiserSettings, network: nn.Module, dtype: torch.dtype = torch.float32) -> Steps:
     """The optimiser that `settings` name, for all parameters of `network`."""
     if settings.name == "adam":
         return Adam(list(network.parameters()), settings.betas)

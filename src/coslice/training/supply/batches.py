@@ -21,13 +21,13 @@ from torch import Tensor
 
 from coslice.noise import Key, standard_normal
 from coslice.training.ranks import ALONE, Ranks
-from coslice.training.recipe import Sigmas
+from coslice.training.sections import SigmaSettings
 
-__all__ = ["Batch", "Corrupting", "Feed", "Stream"]
+__all__ = ["Batch", "BatchQueue", "CorruptingStream", "ImageStream"]
 
 
-class Stream(Protocol):
-    """Where images come from; `coslice.training.slices.SliceStream` is one."""
+class ImageStream(Protocol):
+    """Where images come from; `supply.slice_stream.SliceStream` is one."""
 
     def images(self, step: int, batch: int) -> int: ...
 
@@ -37,8 +37,8 @@ class Stream(Protocol):
 
 
 @runtime_checkable
-class Corrupting(Protocol):
-    """A stream that says itself what its images are corrupted by; `coslice.training.supervised.PairStream` is one."""
+class CorruptingStream(Protocol):
+    """A stream that says itself what its images are corrupted by; `supply.pair_stream.PairStream` is one."""
 
     def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -69,7 +69,7 @@ class Batch:
         return Batch(self.total, *(part.to(device, non_blocking=True) for part in self.tensors))
 
 
-class Feed:
+class BatchQueue:
     """The batches of a run by their step, drawn by threads ahead of need.
 
     Args:
@@ -83,9 +83,9 @@ class Feed:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: ImageStream,
         batch: int,
-        sigmas: Sigmas,
+        sigmas: SigmaSettings,
         seed: int,
         ranks: Ranks = ALONE,
         pinned: bool = False,
@@ -128,7 +128,7 @@ class Feed:
         total = self.stream.images(step, self.batch)
         images = self.stream.batch(step, self.batch, first, count)
         distance = self.stream.distances(step, first, count)
-        if isinstance(self.stream, Corrupting):
+        if isinstance(self.stream, CorruptingStream):
             return Batch(total, images, *self.stream.corruption(step, first, images), distance)
         normal = standard_normal(Key(self.seed, step, "sigma"), 0, (total,))[first : first + count]
         sigma = (math.log(self.sigmas.median) + self.sigmas.spread * normal).exp()

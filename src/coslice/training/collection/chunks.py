@@ -19,12 +19,12 @@ import numpy as np
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 
-__all__ = ["read_parts", "write_parts"]
+__all__ = ["read_chunks", "write_chunks"]
 
 _CHUNK = 1 << 20
 
 
-def write_parts(stacks: Iterable[np.ndarray], folder: Path, limit: int) -> list[dict[str, Any]]:
+def write_chunks(stacks: Iterable[np.ndarray], folder: Path, limit: int) -> list[dict[str, Any]]:
     """Write stacks (n, h, w), uint8 or uint16, as files of at most `limit` bytes in `folder`; returns the table.
 
     Raises:
@@ -59,7 +59,7 @@ def write_parts(stacks: Iterable[np.ndarray], folder: Path, limit: int) -> list[
     return parts
 
 
-def read_parts(
+def read_chunks(
     folder: Path, parts: Sequence[dict[str, Any]], shapes: Sequence[tuple[int, int, int]], dtype: type
 ) -> Iterator[np.ndarray]:
     """The stacks, of the given shapes, one after the other.

@@ -1,13 +1,13 @@
 """Supervised training as training of a denoiser with another corruption.
 
-`EDMDenoiser.loss` shows D the image x + sigma n and wants x. For a pair (x, b) of a task (`coslice.training.pairs`) let
+`EDMDenoiser.loss` shows D the image x + sigma n and wants x. For a pair (x, b) of a task (`supply.pairs`) let
 
     sigma = s_task,        n = (b - x) / s_task;        then x + sigma n = b:
 
 D sees the analytic reconstruction, and its label says of which task it is. Nothing else of a training run changes.
 
 A step draws a size; each of its images a task (all alike), then a slice (all of the training scans alike), whole and
-never flipped or turned: a wedge has a side. As in `coslice.training.slices`, image number `item` of step `step` is a
+never flipped or turned: a wedge has a side. As in `supply.slice_stream`, image number `item` of step `step` is a
 function of (seed, step, item) alone.
 """
 
@@ -18,20 +18,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
-from coslice.training.card import Table
-from coslice.training.optimisers import Each
-from coslice.training.pairs import FULL, TRUTH, Pairs
-from coslice.training.views import View, Views, locate
+from coslice.training.sections import View
+from coslice.training.supply.pairs import FULL, TRUTH, Pairs
+from coslice.training.supply.views import Views, locate
 
-__all__ = ["Example", "PairStream", "analytic_errors", "errors", "panel", "views_of"]
+__all__ = ["PairExample", "PairStream", "views_of_sizes"]
 
 
 @dataclass(frozen=True)
-class Example:
+class PairExample:
     """Slices of one task to validate on.
 
     Attributes:
@@ -43,12 +42,12 @@ class Example:
     analytic: Tensor
     level: float
 
-    def only(self, chosen: Tensor) -> Example:
+    def only(self, chosen: Tensor) -> PairExample:
         """Those of the slices."""
-        return Example(self.truth[chosen], self.analytic[chosen], self.level)
+        return PairExample(self.truth[chosen], self.analytic[chosen], self.level)
 
 
-def views_of(sizes: Sequence[int]) -> tuple[View, ...]:
+def views_of_sizes(sizes: Sequence[int]) -> tuple[View, ...]:
     """A kind of batch for each size: a larger one is as much rarer, and has as many images as cost the same."""
     smallest = min(sizes)
     return tuple(View(size, (1.0, 1.0), smallest / size, (smallest / size) ** 2) for size in sorted(sizes))
@@ -89,7 +88,7 @@ class PairStream(Views):
         Raises:
             CosliceError: the step does not have these images.
         """
-        side, count = self.view(step).side, self.asked(step, batch, first, count)
+        side, count = self.view(step).side, self.checked_count(step, batch, first, count)
         chosen = (self._choose(step, first + i) for i in range(count))
         return _stacked([self._slice(TRUTH, name, side, row) for _, name, row in chosen], side)
 
@@ -105,7 +104,7 @@ class PairStream(Views):
         """mm between the slices of an image: (count,), 0 for single ones."""
         return torch.zeros(count)
 
-    def examples(self, names: Sequence[str], count: int, side: int) -> dict[str, Example]:
+    def examples(self, names: Sequence[str], count: int, side: int) -> dict[str, PairExample]:
         """By task, `count` slices (fewer, if there are fewer) evenly spaced through the scans `names`.
 
         Raises:
@@ -119,7 +118,7 @@ class PairStream(Views):
             return _stacked([self._slice(kind, names[scan], side, row) for scan, row in places], side)
 
         truth = stack(TRUTH)
-        return {task: Example(truth, stack(task), level) for task, level in self.levels.items()}
+        return {task: PairExample(truth, stack(task), level) for task, level in self.levels.items()}
 
     def _choose(self, step: int, item: int) -> tuple[str, str, int]:
         """Task, scan and slice of an image."""
@@ -133,55 +132,6 @@ class PairStream(Views):
             pairs = self.pairs
             self._maps[key] = pairs.truth(name, side) if kind == TRUTH else pairs.analytic(kind, name, side)
         return self._maps[key][row]
-
-
-def errors(denoiser: nn.Module, examples: dict[str, dict[str, Example]], each: Each, dtype: torch.dtype) -> Table:
-    """By size and task, the root mean square error of D(b, s), in units of the window.
-
-    Args:
-        denoiser: D, on any device.
-        examples: by size and task, on the CPU.
-        each: a `map` that may share the images among threads.
-        dtype: of autocast.
-    """
-    return {
-        size: {task: _rms(_corrected(denoiser, example, each, dtype) - example.truth) for task, example in row.items()}
-        for size, row in examples.items()
-    }
-
-
-def analytic_errors(examples: dict[str, dict[str, Example]]) -> Table:
-    """The same of b, to six decimals."""
-    return {
-        size: {task: round(_rms(example.analytic - example.truth), 6) for task, example in row.items()}
-        for size, row in examples.items()
-    }
-
-
-def panel(denoiser: nn.Module, examples: dict[str, Example], each: Each, dtype: torch.dtype) -> np.ndarray:
-    """A picture (h, w), uint8: for each task a row of x, b, D(b, s), of each example; first rows are at the back."""
-    rows = []
-    for example in examples.values():
-        triples = torch.stack((example.truth, example.analytic, _corrected(denoiser, example, each, dtype)), dim=1)
-        rows.append(torch.cat(list(triples.flatten(0, 1)[:, 0].flip(-2)), dim=1))
-    return (torch.cat(rows).clamp(0, 1) * 255).round().byte().numpy()
-
-
-def _corrected(denoiser: nn.Module, example: Example, each: Each, dtype: torch.dtype) -> Tensor:
-    """clip(D(b, s)), (n, 1, h, w) on the CPU."""
-    device = next(denoiser.parameters()).device
-
-    @torch.no_grad()  # inside what threads run: the switch is per thread
-    def corrected(some: Tensor) -> Tensor:
-        level = torch.full((len(some),), example.level, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return denoiser(some.to(device), level).clamp(0, 1).float().cpu()
-
-    return torch.cat(list(each(corrected, example.analytic.split(1 if device.type == "cpu" else 16))))
-
-
-def _rms(error: Tensor) -> float:
-    return float(error.double().square().mean().sqrt())
 
 
 def _stacked(slices: Sequence[np.ndarray], side: int) -> Tensor:

@@ -27,10 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
+from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.volume import Volume
 
-__all__ = ["Found", "Scan", "Skipped", "check_plane", "find_scans", "plane_axes"]
+__all__ = ["FoundScans", "ScanSource", "SkippedScan", "check_directions", "find_scans", "plane_axes"]
 
 _NIFTI = (".nii", ".nii.gz")
 _COARSE = 1.5
@@ -41,7 +42,7 @@ _AIR = -100.0
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanSource:
     """A readable scan, not held in memory.
 
     Attributes:
@@ -76,7 +77,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedScan:
     """A file (or folder of a series) that is no usable scan, and why: one sentence."""
 
     path: Path
@@ -84,11 +85,11 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundScans:
     """What `find_scans` found."""
 
-    scans: tuple[Scan, ...]
-    skipped: tuple[Skipped, ...] = ()
+    scans: tuple[ScanSource, ...]
+    skipped: tuple[SkippedScan, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class _Candidate:
         return self.paths[0] if self.kind == "nifti" else self.paths[0].parent
 
 
-def find_scans(places: Sequence[Path], strict: bool = False, known: Mapping[str, Scan] | None = None) -> Found:
+def find_scans(
+    places: Sequence[Path], strict: bool = False, known: Mapping[str, ScanSource] | None = None
+) -> FoundScans:
     """All scans in `places`: NIfTI files, DICOM files, and folders of them, searched to the bottom.
 
     A file that says it is a scan (by its name or its first bytes) and cannot be read is skipped, with the reason, or
@@ -114,18 +117,18 @@ def find_scans(places: Sequence[Path], strict: bool = False, known: Mapping[str,
     Args:
         places: files and folders.
         strict: refuse the whole collection for one bad scan.
-        known: scans by stamp (`coslice.training.pack.known_scans`) that need not be read again.
+        known: scans by stamp (`coslice.training.collection.pack.known_scans`) that need not be read again.
 
     Raises:
         CosliceError: no such place, nothing readable, a bad scan with `strict`, scans of several modalities.
     """
     candidates, skipped = _candidates([Path(place) for place in places])
-    scans: list[Scan] = []
+    scans: list[ScanSource] = []
     for candidate in candidates:
         try:
             scans.append(_looked_at(candidate, known or {}))
         except CosliceError as error:
-            skipped.append(Skipped(candidate.place, str(error)))
+            skipped.append(SkippedScan(candidate.place, str(error)))
     if strict and skipped:
         raise CosliceError(
             f"{_counted(len(skipped), 'scan')} cannot be used, the first because: {skipped[0].reason.rstrip('.')}; "
@@ -138,22 +141,19 @@ def find_scans(places: Sequence[Path], strict: bool = False, known: Mapping[str,
             f"No readable scan was found in {searched}{why}; give NIfTI or DICOM files or their folders."
         )
     _check_modality(scans)
-    return Found(_distinct(scans), tuple(skipped))
+    return FoundScans(_distinct(scans), tuple(skipped))
 
 
 def plane_axes(plane: str) -> tuple[int, int, int]:
     """Axes of a volume (z, y, x) that are stacked, rows and columns in `plane`: "yx" -> (0, 1, 2).
 
     Raises:
-        CosliceError: `plane` is not two different letters of z, y, x.
+        CosliceError: `plane` is not two different axes.
     """
-    if len(plane) != 2 or len(set(plane)) != 2 or not set(plane) <= set("zyx"):
-        raise CosliceError(f'plane: "{plane}" was given, two different letters of z, y, x are needed, as in yx.')
-    rows, columns = ("zyx".index(axis) for axis in plane)
-    return 3 - rows - columns, rows, columns
+    return axis_number(stacked_along(plane)), axis_number(plane[0]), axis_number(plane[1])
 
 
-def check_plane(scans: Sequence[Scan], plane: str) -> None:
+def check_directions(scans: Sequence[ScanSource], plane: str) -> None:
     """Refuse scans that do not show one sort of image in `plane`.
 
     Raises:
@@ -161,7 +161,7 @@ def check_plane(scans: Sequence[Scan], plane: str) -> None:
             pixels in some scans and square ones in others; no such plane.
     """
     _, rows, columns = plane_axes(plane)
-    coarse: dict[bool, Scan] = {}
+    coarse: dict[bool, ScanSource] = {}
     for scan in scans:
         if scan.tilt > _TILT:
             raise CosliceError(
@@ -185,13 +185,13 @@ def check_plane(scans: Sequence[Scan], plane: str) -> None:
         )
 
 
-def _candidates(places: Sequence[Path]) -> tuple[list[_Candidate], list[Skipped]]:
+def _candidates(places: Sequence[Path]) -> tuple[list[_Candidate], list[SkippedScan]]:
     # On demand, as in `_read`: a machine that is lent to train on packed slices need have nothing that reads scans.
     from coslice.io.dicom import dicom_series, is_dicom
 
     nifti: dict[Path, Path] = {}
     dicom: dict[Path, Path] = {}
-    skipped: list[Skipped] = []
+    skipped: list[SkippedScan] = []
     for place in places:
         if not place.exists():
             raise CosliceError(f"{place} does not exist; give files or folders of NIfTI or DICOM scans.")
@@ -201,7 +201,7 @@ def _candidates(places: Sequence[Path]) -> tuple[list[_Candidate], list[Skipped]
             elif is_dicom(path):
                 dicom.setdefault(path.resolve(), path)
             elif path.suffix.lower() == ".dcm":
-                skipped.append(Skipped(path, f"{path} is damaged or no DICOM file; copy it again."))
+                skipped.append(SkippedScan(path, f"{path} is damaged or no DICOM file; copy it again."))
             elif path == place:
                 raise CosliceError(f"{place} is neither a NIfTI nor a DICOM file; give scans, or folders of scans.")
     found = [_Candidate(_stem(path), (path,), "nifti", subject=_subject(path)) for path in nifti.values()]
@@ -223,7 +223,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _looked_at(candidate: _Candidate, known: Mapping[str, Scan]) -> Scan:
+def _looked_at(candidate: _Candidate, known: Mapping[str, ScanSource]) -> ScanSource:
     stamp = _stamp(candidate.paths)
     if stamp in known:
         return replace(known[stamp], name=candidate.name, paths=candidate.paths)
@@ -231,7 +231,7 @@ def _looked_at(candidate: _Candidate, known: Mapping[str, Scan]) -> Scan:
     modality = candidate.modality or ("CT" if float(volume.data.min()) < _AIR else "MR")
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     tilt = float(np.degrees(np.arccos(np.clip(np.abs(np.diag(directions)), 0, 1)).max()))
-    return Scan(
+    return ScanSource(
         name=candidate.name,
         paths=candidate.paths,
         kind=candidate.kind,
@@ -272,7 +272,7 @@ def _subject(path: Path) -> str:
     return match.group(1) if match else ""
 
 
-def _check_modality(scans: Sequence[Scan]) -> None:
+def _check_modality(scans: Sequence[ScanSource]) -> None:
     first = scans[0]
     for other in scans:
         if other.modality != first.modality:
@@ -282,7 +282,7 @@ def _check_modality(scans: Sequence[Scan]) -> None:
             )
 
 
-def _distinct(scans: Sequence[Scan]) -> tuple[Scan, ...]:
+def _distinct(scans: Sequence[ScanSource]) -> tuple[ScanSource, ...]:
     """With numbers behind names that occur more than once."""
     seen: dict[str, int] = {}
     taken = {scan.name for scan in scans}
@@ -297,7 +297,7 @@ def _distinct(scans: Sequence[Scan]) -> tuple[Scan, ...]:
     return tuple(result)
 
 
-def _place(scan: Scan) -> str:
+def _place(scan: ScanSource) -> str:
     return str(scan.paths[0] if scan.kind == "nifti" else scan.paths[0].parent)
 
 

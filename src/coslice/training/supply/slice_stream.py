@@ -16,7 +16,7 @@ Planes across slices have pixels that are no squares (coronal CT: 1.5 mm by the 
 prior of such planes many aspect ratios, so that it serves scans of other thickness.
 
 A patch is k slices of one scan as channels of one image: neighbours, or slices k apart (DiffusionBlend's cross
-partition), under one window. Its network is told how many mm apart they are, so it learns from thin slices and
+partition), under one window. Its network is given how many mm apart they are, so it learns from thin slices and
 thick ones. A slice d mm thick is drawn as often as 1/d, or the few scans of thin slices would hardly be seen.
 
 Image number `item` of step `step` depends on (seed, step, item) alone (a Philox counter, as in
@@ -33,72 +33,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
-from coslice.training.pack import Pack
-from coslice.training.views import View, Views, locate
+from coslice.resampling import resize
+from coslice.training.collection.catalogue import Pack
+from coslice.training.sections import AugmentSettings, PatchSettings, View
+from coslice.training.supply.views import Views, locate
 
-__all__ = ["Augment", "Patches", "SliceStream"]
+__all__ = ["SliceStream"]
 
-
-@dataclass(frozen=True)
-class Augment:
-    """How images are varied.
-
-    Attributes:
-        flip_columns: probability that an image is mirrored left to right.
-        flip_rows: probability that it is mirrored top to bottom.
-        gain: values are multiplied by up to this much more or less than 1.
-        offset: up to this much is added or taken away, in the unit window; 0 stays 0.
-        dequantise: move each value to a random place on its own step.
-
-    Raises:
-        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset.
-    """
-
-    flip_columns: float = 0.5
-    flip_rows: float = 0.25
-    gain: float = 0.05
-    offset: float = 0.01
-    dequantise: bool = True
-
-    def __post_init__(self) -> None:
-        if not all(0 <= share <= 1 for share in (self.flip_columns, self.flip_rows, self.gain, self.offset)):
-            raise CosliceError(f"{self} was given, but flips, gain and offset must lie between 0 and 1.")
-
-
-@dataclass(frozen=True)
-class Patches:
-    """What the channels of an image are.
-
-    Attributes:
-        slices: of one scan in an image; 1 is no patch.
-        jump: share of patches whose slices are `slices` apart, where the scan has so many; the others are neighbours.
-        flip: probability that their order is reversed.
-
-    Raises:
-        CosliceError: fewer than one slice, a share outside 0..1.
-    """
-
-    slices: int = 1
-    jump: float = 0.5
-    flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.slices < 1 or not (0 <= self.jump <= 1 and 0 <= self.flip <= 1):
-            raise CosliceError(f"{self} was given, but at least 1 slice and shares between 0 and 1 are needed.")
-
-    def rows(self, middle: int, jumping: bool, count: int) -> tuple[list[int], int]:
-        """Of a scan of `count` slices: those of a patch about `middle`, moved inside, and how many apart they are.
-
-        Where there are too few for a patch, the last is repeated.
-        """
-        gap = self.slices if jumping and (self.slices - 1) * self.slices < count else 1
-        last = (self.slices - 1) * gap
-        first = min(max(0, middle - last // 2), max(0, count - 1 - last))
-        return [min(first + gap * i, count - 1) for i in range(self.slices)], gap
+_SINGLE = PatchSettings()
 
 
 @dataclass(frozen=True)
@@ -131,9 +76,9 @@ class SliceStream(Views):
         pack: Pack,
         names: Sequence[str],
         views: Sequence[View],
-        augment: Augment,
+        augment: AugmentSettings,
         seed: int,
-        patches: Patches = Patches(),
+        patches: PatchSettings = _SINGLE,
     ):
         super().__init__(views, seed)
         self.pack, self.names, self.augment = pack, tuple(names), augment
@@ -154,7 +99,7 @@ class SliceStream(Views):
         Raises:
             CosliceError: the step does not have these images.
         """
-        view, count = self.view(step), self.asked(step, batch, first, count)
+        view, count = self.view(step), self.checked_count(step, batch, first, count)
         out = np.zeros((count, self.patches.slices, view.side, view.side), dtype=np.float32)
         for i in range(count):
             self._draw(out[i], view, generator(Key(self.seed, step, "slices"), first + i))
@@ -245,7 +190,7 @@ class SliceStream(Views):
 def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[float], np.ndarray]:
     """Of the scans `names`: stacks of slices, widths of a step, and the number of slices up to and including each."""
     if not names:
-        raise CosliceError("slices: no scan was named, at least one is needed.")
+        raise CosliceError("SliceStream: no scan was named, at least one is needed.")
     scans = [pack.scan(name) for name in names]
     steps = [max(scan.quantum, 1 / pack.full) for scan in scans]
     return [pack.slices(scan.name) for scan in scans], steps, np.cumsum([scan.shape[0] for scan in scans])
@@ -273,11 +218,7 @@ def _unit(raw: np.ndarray) -> np.ndarray:
 
 
 def _zoomed(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape[1:] == (height, width):
-        return image
-    tensor = torch.from_numpy(image)[None]
-    zoomed = functional.interpolate(tensor, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return zoomed[0].numpy()
+    return resize(torch.from_numpy(image), (height, width)).numpy()
 
 
 def _jitter(image: np.ndarray, gain: float, offset: float) -> np.ndarray:

@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
-from coslice.training.pack import Pack
+from coslice.training.collection.catalogue import Pack
+from coslice.training.sections import View
 
-__all__ = ["View", "Views", "default_views", "locate"]
+__all__ = ["Views", "default_views", "locate"]
 
 _GRID = 32
 """Sides are multiples of this, so that every network can halve them as often as it likes."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One kind of batch.
-
-    Attributes:
-        side: of the images, in pixels.
-        scale: smallest and largest zoom of the stored slice; 0.5 shows it at half its resolution.
-        share: how often a step shows this view, relative to the other views.
-        images: images in a step, relative to the nominal batch.
-        stretch: smallest and largest further zoom of the rows, for planes whose pixels are no squares; 2 shows the
-            rows twice as far apart.
-
-    Raises:
-        CosliceError: a side below 1, zooms that are not 0 < smallest <= largest, a share or count not above 0.
-    """
-
-    side: int
-    scale: tuple[float, float]
-    share: float
-    images: float = 1.0
-    stretch: tuple[float, float] = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        ordered = all(0 < low <= high < math.inf for low, high in (self.scale, self.stretch))
-        if self.side < 1 or not ordered or not (self.share > 0 and self.images > 0):
-            raise CosliceError(
-                f"{self} was given, but a view needs a side of at least 1 pixel, zooms and stretches "
-                "0 < smallest <= largest, and a share and a number of images above 0."
-            )
 
 
 class Views:
@@ -77,7 +46,7 @@ class Views:
         """Number of images of step `step`, over all ranks, when the nominal batch is `batch`."""
         return max(1, round(batch * self.view(step).images))
 
-    def asked(self, step: int, batch: int, first: int, count: int | None) -> int:
+    def checked_count(self, step: int, batch: int, first: int, count: int | None) -> int:
         """How many images are asked for: `count`, or all from `first` on.
 
         Raises:

@@ -26,18 +26,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic, prepare_output
-from coslice.training.catalogue import CATALOGUE, TYPES, Pack, PackedScan, pack_of, read_record, write_record
-from coslice.training.parts import read_parts, write_parts
-from coslice.training.scans import Found, Scan, check_plane, plane_axes
-from coslice.volume import Volume, check_window, scan_window
+from coslice.resampling import resize
+from coslice.training.collection.catalogue import (
+    CATALOGUE,
+    TYPES,
+    Pack,
+    PackedScan,
+    pack_of,
+    read_record,
+    write_record,
+)
+from coslice.training.collection.chunks import read_chunks, write_chunks
+from coslice.training.collection.scans import FoundScans, ScanSource, check_directions, plane_axes
+from coslice.volume import Volume
+from coslice.window import check_window, scan_window
 
 __all__ = [
-    "Pack",
-    "PackedScan",
     "check_scans",
     "is_pack",
     "known_scans",
@@ -49,7 +56,7 @@ __all__ = [
 
 
 def make_pack(
-    found: Found,
+    found: FoundScans,
     plane: str,
     window: str,
     folder: Path,
@@ -70,13 +77,13 @@ def make_pack(
         bits: 8 or 16.
         size: resample slices to so many pixels (rows, columns), the field of view kept in place.
         empty: leave out slices that are nowhere brighter than this, in the unit window.
-        progress: told (scans done, scans in all, name of the next).
+        progress: called with (scans done, scans in all, name of the next).
         credits: licences and thanks, to travel with the pack.
 
     Raises:
-        CosliceError: scans that do not fit together in `plane` (`check_plane`), settings that make no sense, a scan
-            that cannot be read or has no slice with anything in it, a window that is not for its modality, a folder
-            that cannot be written to.
+        CosliceError: scans that do not fit together in `plane` (`check_directions`), settings that make no sense, a
+            scan that cannot be read or has no slice with anything in it, a window that is not for its modality, a
+            folder that cannot be written to.
     """
     if bits not in TYPES:
         raise CosliceError(f"make_pack: {bits} bits were asked for, 8 or 16 are possible.")
@@ -126,7 +133,7 @@ def split_pack(pack: Pack, folder: Path, limit: int = 16_000_000) -> tuple[Path,
         CosliceError: the folder holds something, cannot be written to, or a slice is larger than a file may be.
     """
     folder = prepare_output(folder)
-    parts = write_parts((pack.slices(name) for name in pack.names), folder, limit)
+    parts = write_chunks((pack.slices(name) for name in pack.names), folder, limit)
     scans = tuple(replace(scan, source=None) for scan in pack.scans)
     write_record(replace(pack, folder=folder, scans=scans), {"complete": True, "parts": parts})
     return tuple(folder / name for name in (CATALOGUE, *(part["file"] for part in parts)))
@@ -137,7 +144,7 @@ def is_pack(folder: Path) -> bool:
     return (Path(folder) / CATALOGUE).is_file()
 
 
-def known_scans(folder: Path) -> dict[str, Scan]:
+def known_scans(folder: Path) -> dict[str, ScanSource]:
     """By stamp, the scans packed in `folder`, so that `find_scans` need not read them again; {} without a pack."""
     try:
         packed = pack_of(Path(folder), read_record(Path(folder))).scans
@@ -184,14 +191,14 @@ def _joined(travelled: Pack, parts: list[dict], target: Path) -> Pack:
         pass  # Nothing there yet, or something else.
     prepare_output(target, overwrite=True)
     shapes = [scan.shape for scan in pack.scans]
-    for scan, array in zip(pack.scans, read_parts(travelled.folder, parts, shapes, TYPES[pack.bits]), strict=True):
+    for scan, array in zip(pack.scans, read_chunks(travelled.folder, parts, shapes, TYPES[pack.bits]), strict=True):
         with atomic(target / scan.file) as part:
             np.save(part, array)
     write_record(pack, {"complete": True})
     return pack
 
 
-def _pack_scan(pack: Pack, scan: Scan) -> PackedScan:
+def _pack_scan(pack: Pack, scan: ScanSource) -> PackedScan:
     volume = scan.read()
     window = scan_window(pack.window, volume.data)
     axes = plane_axes(pack.plane)
@@ -200,7 +207,7 @@ def _pack_scan(pack: Pack, scan: Scan) -> PackedScan:
     quantum = _quantum(volume) / (window.high - window.low)
     if pack.size is not None and pack.size != tuple(stack.shape[1:]):
         spacing[1:] = (spacing[k] * stack.shape[k] / pack.size[k - 1] for k in (1, 2))
-        stack = torch.cat([_resized(some, pack.size) for some in stack.split(16)])
+        stack = torch.cat([resize(some, pack.size) for some in stack.split(16)])
         # Averages of multiples are no multiples.
         quantum = 0.0
     kept = stack[stack.amax(dim=(1, 2)) >= pack.empty]
@@ -230,10 +237,6 @@ def _pack_scan(pack: Pack, scan: Scan) -> PackedScan:
     )
 
 
-def _resized(stack: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    return functional.interpolate(stack[:, None], size, mode="bilinear", antialias=True, align_corners=False)[:, 0]
-
-
 def _quantum(volume: Volume) -> float:
     """The step of which the values' differences are multiples, if they are integers; else 0."""
     values = volume.data.numpy().reshape(-1)
@@ -245,7 +248,7 @@ def _quantum(volume: Volume) -> float:
     return float(np.gcd.reduce(steps)) if len(steps) else 0.0
 
 
-def check_scans(scans: Sequence[Scan], plane: str, window: str) -> None:
+def check_scans(scans: Sequence[ScanSource], plane: str, window: str) -> None:
     """Refuse scans that cannot become one pack.
 
     Raises:
@@ -253,7 +256,7 @@ def check_scans(scans: Sequence[Scan], plane: str, window: str) -> None:
     """
     if not scans:
         raise CosliceError("make_pack: no scans were given, at least one is needed.")
-    check_plane(scans, plane)
+    check_directions(scans, plane)
     check_window(window)
     modality = scans[0].modality
     if window in ("ct", "mr") and modality in ("CT", "MR") and modality != window.upper():

@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from coslice.errors import CosliceError
-from coslice.io.files import atomic, prepare_output
+from coslice.geometry import Grid
+from coslice.io.files import atomic, prepare_output, write_json
 from coslice.priors.supervised import as_input
-from coslice.tasks.keys import acquisition_of
-from coslice.training.catalogue import Pack
+from coslice.problems import task_of_key
+from coslice.resampling import resize
+from coslice.training.collection.catalogue import Pack
 
 __all__ = ["FULL", "TRUTH", "Pairs", "check_pairs", "make_pairs"]
 
@@ -47,7 +48,7 @@ class Pairs:
     Attributes:
         pack: the slices.
         folder: of the files.
-        tasks: keys, as of `coslice.tasks.Acquisition`.
+        tasks: keys, see `coslice.problems.task_of_key`.
         sizes: sides of the slices, in pixels.
         errors: mean of (b - x)^2 by file, of the files that are finished.
     """
@@ -107,7 +108,7 @@ def check_pairs(pack: Pack, tasks: Sequence[str]) -> None:
             "give axial slices (plane yx) of CT."
         )
     for task in tasks:
-        acquisition_of(task)
+        task_of_key(task)
 
 
 def make_pairs(
@@ -122,11 +123,11 @@ def make_pairs(
 
     Args:
         pack: axial slices of CT.
-        tasks: keys, see `coslice.tasks.keys.acquisition_of`.
+        tasks: keys, see `coslice.problems.task_of_key`.
         sizes: sides in pixels.
         folder: made if it does not exist.
         device: where to simulate.
-        progress: told (reconstructions done, in all, task and name of the next).
+        progress: called with (reconstructions done, in all, task and name of the next).
 
     Raises:
         CosliceError: as `check_pairs`; a folder that cannot be written to.
@@ -163,7 +164,8 @@ def _make(pairs: Pairs, kind: str, name: str, size: int, truth: Tensor) -> float
     if kind != TRUTH:
         dz, dy, dx = scan.spacing
         spacing = (dz, dy * scan.shape[1] / size, dx * scan.shape[2] / size)
-        image = as_input(acquisition_of(kind).problem(truth, spacing, scan.window).initial())
+        grid = Grid((truth.shape[0], truth.shape[1], truth.shape[2]), spacing)
+        image = as_input(task_of_key(kind).problem(truth, grid, scan.window).initial())
     with atomic(pairs.folder / pairs.file(kind, name, size)) as part:
         np.save(part, np.ascontiguousarray((image * FULL).round().cpu().numpy().astype(np.uint16)))
     return float((image - truth).square().mean(dtype=torch.float64))
@@ -172,21 +174,17 @@ def _make(pairs: Pairs, kind: str, name: str, size: int, truth: Tensor) -> float
 def _resampled(pack: Pack, name: str, size: int) -> Tensor:
     """x of the scan `name`: (n, size, size) float32 in the unit window."""
     stack = torch.from_numpy(pack.slices(name).astype(np.float32) / np.float32(pack.full))
-    if tuple(stack.shape[1:]) == (size, size):
-        return stack
-    # As `coslice.volume.Volume.resized`, which prepares a scan for its reconstruction.
-    return functional.interpolate(stack[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+    return resize(stack, (size, size))
 
 
 def _listed(folder: Path) -> dict[str, float]:
     """The finished files of `folder` with their errors."""
     try:
-        listed = json.loads((folder / "pairs.json").read_text())
+        listed = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))
         return {file: float(error) for file, error in listed.items() if (folder / file).is_file()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
 def _list(pairs: Pairs) -> None:
-    with atomic(pairs.folder / "pairs.json") as part:
-        part.write_text(json.dumps(pairs.errors, indent=1))
+    write_json(pairs.folder / "pairs.json", pairs.errors, indent=1)

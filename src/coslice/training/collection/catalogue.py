@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from coslice.errors import CosliceError
-from coslice.io.files import atomic
-from coslice.training.scans import Scan, plane_axes
-from coslice.volume import Window
+from coslice.io.files import write_json
+from coslice.training.collection.scans import ScanSource, plane_axes
+from coslice.window import Window
 
 __all__ = ["CATALOGUE", "TYPES", "Pack", "PackedScan", "pack_of", "read_record", "write_record"]
 
@@ -49,7 +49,7 @@ class PackedScan:
     left_out: int
     modality: str
     subject: str
-    source: Scan | None = None
+    source: ScanSource | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CosliceError(f"{folder} holds no pack ({CATALOGUE} is missing); give the folder of a pack.")
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         version = record["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CosliceError(f"{path} is damaged; make the pack again.") from error
@@ -160,8 +160,7 @@ def write_record(pack: Pack, more: dict[str, Any]) -> None:
     """Write `pack.json`: the pack without its place, and the entries `more`."""
     record = {"version": VERSION, **more, **asdict(pack)}
     del record["folder"]
-    with atomic(pack.folder / CATALOGUE) as part:
-        part.write_text(json.dumps(record, indent=1))
+    write_json(pack.folder / CATALOGUE, record, indent=1)
 
 
 def pack_of(folder: Path, record: dict[str, Any]) -> Pack:
@@ -192,7 +191,7 @@ def _packed_scan(entry: dict[str, Any]) -> PackedScan:
     # A pack may come from a stranger, and names the files that are read and written.
     if Path(entry["file"]).name != entry["file"] or not entry["file"].endswith(".npy"):
         raise ValueError("a file outside the pack")
-    source = Scan(**_tuples(entry["source"])) if entry["source"] else None
+    source = ScanSource(**_tuples(entry["source"])) if entry["source"] else None
     return PackedScan(**_tuples({**entry, "window": Window(**entry["window"]), "source": source}))
 
 

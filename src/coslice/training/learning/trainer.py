@@ -31,13 +31,13 @@ from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet
-from coslice.training.average import Average
-from coslice.training.feed import Batch, Feed, Stream
-from coslice.training.optimisers import Each, clip_, relative_rate, steps_of
+from coslice.training.learning.average import Average
+from coslice.training.learning.optimisers import Mapper, clip_, relative_rate, steps_of
 from coslice.training.ranks import ALONE, Ranks
-from coslice.training.recipe import Recipe, shape
+from coslice.training.run_settings import TrainingSettings, default_network
+from coslice.training.supply.batches import Batch, BatchQueue, ImageStream
 
-__all__ = ["BANDS", "Trainer", "Turn"]
+__all__ = ["BANDS", "StepReport", "Trainer", "common_side", "fresh_network", "measured_moments"]
 
 BANDS = (0.02, 0.06, 0.2, 0.6, 2.0)
 """Edges of the noise levels' bands in which losses are logged."""
@@ -46,8 +46,8 @@ _MICRO = 8
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a step has to tell; tensors are on the trainer's device, and not waited for.
+class StepReport:
+    """The numbers of a step; tensors are on the trainer's device, and not waited for.
 
     Attributes:
         images: of the step.
@@ -70,41 +70,42 @@ class Trainer:
     """A network in training: `with trainer.working(): trainer.step()`.
 
     Args:
-        recipe: with data_mean and data_std.
+        settings: with data_mean and data_std.
         stream: of training images.
         device: where the network lives.
         ranks: this process among others.
         compiled: fuse the network's small operations with `torch.compile`, for the most frequent size of image.
-        network: to start from; None: a fresh one, from the recipe's seed.
+        network: to start from; None: a fresh one, from the settings' seed.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        stream: Stream,
+        settings: TrainingSettings,
+        stream: ImageStream,
         device: torch.device | str = "cpu",
         ranks: Ranks = ALONE,
         compiled: bool = False,
         network: nn.Module | None = None,
     ):
-        if recipe.data_mean is None or recipe.data_std is None:
-            raise CosliceError("Trainer: the recipe lacks data_mean and data_std; measure them with `measured`.")
-        self.recipe, self.stream, self.device, self.ranks = recipe, stream, torch.device(device), ranks
-        network = fresh(recipe) if network is None else network
+        if settings.start.data_mean is None or settings.start.data_std is None:
+            raise CosliceError("Trainer: data_mean or data_std is None; measure them with `measured_moments`.")
+        self.settings, self.stream, self.device, self.ranks = settings, stream, torch.device(device), ranks
+        network = fresh_network(settings) if network is None else network
         self.network = network.to(self.device, torch.float32, memory_format=torch.channels_last)  # pyright: ignore
         self.parameters = list(self.network.parameters())
-        self.averages = [Average(self.network, width) for width in recipe.averages.widths]
-        auto = recipe.precision == "auto" and multiplies_bfloat16(self.device)
-        self.dtype = torch.bfloat16 if auto or recipe.precision == "bf16" else torch.float32
-        self.optimiser = steps_of(recipe.optimiser, self.network, self.dtype)
-        self.feed = Feed(stream, recipe.batch, recipe.sigma, recipe.seed, ranks, self.device.type != "cpu")
+        self.averages = [Average(self.network, width) for width in settings.averages.widths]
+        arithmetic, seed = settings.arithmetic, settings.start.seed
+        auto = arithmetic.precision == "auto" and multiplies_bfloat16(self.device)
+        self.dtype = torch.bfloat16 if auto or arithmetic.precision == "bf16" else torch.float32
+        self.optimiser = steps_of(settings.optimiser, self.network, self.dtype)
+        self.batches = BatchQueue(stream, settings.batch, settings.sigma, seed, ranks, self.device.type != "cpu")
         self.images = self.steps = 0
         self._on_cpu = self.device.type == "cpu"
-        self._micro = recipe.micro or (_MICRO if self._on_cpu else math.ceil(recipe.batch / ranks.size))
-        self._plain = EDMDenoiser(self.network, recipe.data_mean, recipe.data_std)
+        self._micro = arithmetic.micro or (_MICRO if self._on_cpu else math.ceil(settings.batch / ranks.size))
+        self._plain = EDMDenoiser(self.network, *settings.moments)
         fast: Any = torch.compile(self.network) if compiled else self.network
-        self._fast = EDMDenoiser(fast, recipe.data_mean, recipe.data_std)
-        self._fast_side = common_side(recipe)
+        self._fast = EDMDenoiser(fast, *settings.moments)
+        self._fast_side = common_side(settings)
         self._edges = torch.tensor(BANDS, device=self.device)
         self._workers: ThreadPoolExecutor | None = None
 
@@ -114,7 +115,7 @@ class Trainer:
         threads = torch.get_num_threads()
         torch.set_num_threads(1 if self._on_cpu else threads)
         try:
-            with ThreadPoolExecutor(threads) as pool, self.feed.running():
+            with ThreadPoolExecutor(threads) as pool, self.batches.running():
                 self._workers = pool if self._on_cpu else None
                 yield
         finally:
@@ -122,49 +123,48 @@ class Trainer:
             torch.set_num_threads(threads)
 
     @property
-    def each(self) -> Each:
-        """A `map` whose turns are shared among the trainer's threads, where it has any."""
+    def mapper(self) -> Mapper:
+        """A `map` whose work is shared among the trainer's threads, where it has any."""
         return self._workers.map if self._workers else map
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
         # Of the image in the middle of the step, so that neither end of the run has a step of rate 0.
-        middle = self.images + self.stream.images(self.steps, self.recipe.batch) / 2
-        share = relative_rate(self.recipe.schedule, min(int(middle), self.recipe.images - 1), self.recipe.images)
-        return self.recipe.optimiser.learning_rate * share
+        middle = self.images + self.stream.images(self.steps, self.settings.batch) / 2
+        share = relative_rate(self.settings.schedule, min(int(middle), self.settings.images - 1), self.settings.images)
+        return self.settings.optimiser.learning_rate * share
 
-    def step(self, stop: bool = False) -> Turn:
+    def step(self, stop: bool = False) -> StepReport:
         """Learn from the next step's images.
 
         Args:
-            stop: whether this rank has been asked to stop; told to all of them.
+            stop: whether this rank has been asked to stop; all of them learn of it.
         """
-        batch = self.feed[self.steps].to(self.device)
+        batch = self.batches[self.steps].to(self.device)
         gradients, losses = self._gradients(batch)
         bands = torch.bucketize(batch.sigma, self._edges)
         sums = torch.zeros(2, len(BANDS) + 1, device=self.device)
         sums.index_add_(1, bands, torch.stack((losses, torch.ones_like(losses))))
         stops = torch.tensor(float(stop), device=self.device)
         self.ranks.add_([*gradients, sums, stops])
-        norm = clip_(gradients, self.recipe.optimiser.clip)
+        norm = clip_(gradients, self.settings.optimiser.clip)
         rate = self.rate
-        self.optimiser.step(gradients, rate, self.each)
+        self.optimiser.step(gradients, rate, self.mapper)
         self.steps += 1
         self.images += batch.total
         for average in self.averages:
             average.update(self.parameters, batch.total, self.images)
-        return Turn(batch.total, sums[0], sums[1], norm, rate, stops)
+        return StepReport(batch.total, sums[0], sums[1], norm, rate, stops)
 
     def averaged(self, index: int) -> EDMDenoiser:
         """A denoiser of its own with the weights of average number `index`, for use rather than training."""
         network = copy.deepcopy(self.network)
         network.load_state_dict({**network.state_dict(), **self.averages[index].weights})
-        assert self.recipe.data_mean is not None and self.recipe.data_std is not None
-        return EDMDenoiser(network, self.recipe.data_mean, self.recipe.data_std).eval().requires_grad_(False)
+        return EDMDenoiser(network, *self.settings.moments).eval().requires_grad_(False)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, besides recipe and stream."""
+        """All that the next step depends on, besides settings and stream."""
         return {
             "images": self.images,
             "steps": self.steps,
@@ -188,10 +188,10 @@ class Trainer:
         if not len(batch.images):
             return [torch.zeros_like(parameter) for parameter in self.parameters], batch.sigma
         # Views of fewer, larger images are cut into as many parts as the others.
-        size = max(1, round(self._micro * batch.total / self.recipe.batch))
+        size = max(1, round(self._micro * batch.total / self.settings.batch))
         parts = [Batch(batch.total, *part) for part in zip(*(x.split(size) for x in batch.tensors), strict=True)]
         gradients, losses = None, []
-        for gradient, loss in self.each(self._gradient, parts):
+        for gradient, loss in self.mapper(self._gradient, parts):
             losses.append(loss)
             if gradients is None:
                 gradients = gradient
@@ -210,22 +210,22 @@ class Trainer:
         return list(torch.autograd.grad(losses.sum() / part.total, self.parameters)), losses.detach()
 
 
-def fresh(recipe: Recipe) -> UNet:
-    """The untrained network of `recipe`, the same for the same seed, whatever was drawn before."""
+def fresh_network(settings: TrainingSettings) -> UNet:
+    """The untrained network of a run, the same for the same seed, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        return UNet(recipe.network or shape(recipe.patches.slices))
+        torch.manual_seed(settings.start.seed)
+        return UNet(settings.network or default_network(settings.patches.slices))
 
 
-def common_side(recipe: Recipe) -> int:
-    """The side that most training images have."""
+def common_side(settings: TrainingSettings) -> int:
+    """The side that most training images have, in pixels."""
     sides: dict[int, float] = {}
-    for view in recipe.views or ():
+    for view in settings.views or ():
         sides[view.side] = sides.get(view.side, 0.0) + view.share * view.images
     return max(sides, key=lambda side: sides[side], default=0)
 
 
-def measured(stream: Stream, batch: int, steps: int = 16) -> tuple[float, float]:
+def measured_moments(stream: ImageStream, batch: int, steps: int = 16) -> tuple[float, float]:
     """Mean and standard deviation of the images of the first steps, to three decimals."""
     total, squares, count = 0.0, 0.0, 0
     for step in range(steps):

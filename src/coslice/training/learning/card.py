@@ -8,15 +8,13 @@ from typing import Any
 
 import torch
 
-from coslice.training.pack import Pack
+from coslice.training.collection.catalogue import Pack
+from coslice.training.learning.validation import ErrorTable
 from coslice.training.ranks import Ranks
-from coslice.training.recipe import Recipe
-from coslice.volume import CT_WINDOW
+from coslice.training.run_settings import TrainingSettings
+from coslice.window import CT_WINDOW
 
-__all__ = ["Table", "card", "card_page", "hardware"]
-
-Table = dict[str, dict[str, float]]
-"""{"128 px": {sigma or task: RMSE in units of the window}}."""
+__all__ = ["card_page", "hardware", "prior_card"]
 
 
 def hardware(device: torch.device, ranks: Ranks) -> str:
@@ -30,20 +28,20 @@ def hardware(device: torch.device, ranks: Ranks) -> str:
     return f"{ranks.size} x {words}" if ranks.size > 1 else words
 
 
-def card(
+def prior_card(
     name: str,
-    recipe: Recipe,
+    settings: TrainingSettings,
     pack: Pack,
     held_out: tuple[str, ...],
     progress: dict[str, Any],
-    table: Table,
+    table: ErrorTable,
     width: float,
 ) -> dict[str, Any]:
     """Everything to know of a prior, ready for JSON.
 
     Args:
         name: of the prior.
-        recipe: of the run.
+        settings: of the run.
         pack: of the slices.
         held_out: scans the table is measured on; empty: none could be held out.
         progress: images, steps, hours, hardware of the run.
@@ -51,13 +49,13 @@ def card(
         width: of the averaged weights.
     """
     rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
-    told: dict[str, Any] = {
+    card: dict[str, Any] = {
         "name": name,
-        "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(recipe.patches.slices)}"
-        + (", FBP-UNet" if recipe.supervised else ""),
+        "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(settings.patches.slices)}"
+        + (", FBP-UNet" if settings.supervised else ""),
         "data": pack.summary(),
-        "licence": recipe.data.licence,
-        "credit": recipe.data.credit or pack.credits,
+        "licence": settings.data.licence,
+        "credit": settings.data.credit or pack.credits,
         **progress,
         "average": width,
         "validated_on": list(held_out),
@@ -65,40 +63,40 @@ def card(
     }
     if pack.window == "ct":
         span = CT_WINDOW.high - CT_WINDOW.low
-        told["validation_rmse_hu"] = {
+        card["validation_rmse_hu"] = {
             size: {sigma: round(rmse * span, 2) for sigma, rmse in row.items()} for size, row in rows.items()
         }
-    return told | {"recipe": recipe.to_dict()}
+    return card | {"recipe": settings.to_dict()}
 
 
-def card_page(told: dict[str, Any]) -> str:
+def card_page(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    data, recipe = told["data"], told["recipe"]
+    data, settings = card["data"], card["recipe"]
     facts = {
-        "what": f"{_kind(told)}, plane {data['plane']}, window {data['window']} as [0, 1]",
+        "what": f"{_kind(card)}, plane {data['plane']}, window {data['window']} as [0, 1]",
         "pixels": f"{_range(data['pixel_mm'])} mm as stored, slices {_range(data['slice_mm'])} mm apart; "
-        f"trained on images of {', '.join(sorted({str(view['side']) for view in recipe['views']}, key=int))} pixels "
-        + ("of whole slices" if "tasks" in told else f"at zooms {_zooms(recipe['views'])}"),
-        **_conditions(told),
+        f"trained on images of {', '.join(sorted({str(view['side']) for view in settings['views']}, key=int))} pixels "
+        + ("of whole slices" if "tasks" in card else f"at zooms {_zooms(settings['views'])}"),
+        **_conditions(card),
         "data": f"{data['slices']:,} slices of {data['scans']} scans ({data['modality']})",
-        "licence of the data": told["licence"] or "not stated",
-        "credit": told["credit"] or "not stated",
-        "training": f"{told['images']:,} images in {told['steps']:,} steps, "
-        f"{told['hours']:.1f} h on {told['hardware']}",
-        "started from": recipe["init"] or "untrained weights",
-        "weights": f"averaged, relative width {told['average']:g}",
+        "licence of the data": card["licence"] or "not stated",
+        "credit": card["credit"] or "not stated",
+        "training": f"{card['images']:,} images in {card['steps']:,} steps, "
+        f"{card['hours']:.1f} h on {card['hardware']}",
+        "started from": settings["init"] or "untrained weights",
+        "weights": f"averaged, relative width {card['average']:g}",
     }
-    lines = [f"# {told['name']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
-    rows, unit = told["validation_rmse"], "units of the window"
-    if "validation_rmse_hu" in told:
-        rows, unit = told["validation_rmse_hu"], "HU"
-    count = len(told["validated_on"])
+    lines = [f"# {card['name']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
+    rows, unit = card["validation_rmse"], "units of the window"
+    if "validation_rmse_hu" in card:
+        rows, unit = card["validation_rmse_hu"], "HU"
+    count = len(card["validated_on"])
     where = f"{count} scan{'s' * (count > 1)} held out" if count else "training scans, since none was held out"
     keys, what, first = list(next(iter(rows.values()), {})), "Denoising error", "sigma"
-    if "tasks" in told:
+    if "tasks" in card:
         what, first = "Error", "task"
         span = CT_WINDOW.high - CT_WINDOW.low if unit == "HU" else 1.0
-        for size, row in told["validation_rmse_analytic"].items():
+        for size, row in card["validation_rmse_analytic"].items():
             rows = {**rows, f"{size}, analytic": {key: rmse * span for key, rmse in row.items()}}
     lines += ["", f"**{what}** on slices of {where}, root mean square in {unit}:", ""]
     lines += [f"| {first} | {' | '.join(keys)} |", "|---" * (len(keys) + 1) + "|"]
@@ -115,11 +113,11 @@ def _as_patches(slices: int) -> str:
     return f", patches of {slices}" if slices > 1 else ""
 
 
-def _kind(told: dict[str, Any]) -> str:
+def _kind(card: dict[str, Any]) -> str:
     """What the denoiser takes; of patches, with the distances its slices had in training."""
-    if "tasks" in told:
+    if "tasks" in card:
         return "an FBP-UNet D(b, s): what is behind an analytic reconstruction b of a task, slice by slice"
-    patches, (low, high) = told["recipe"]["patches"], told["data"]["slice_mm"]
+    patches, (low, high) = card["recipe"]["patches"], card["data"]["slice_mm"]
     slices, jump = patches["slices"], patches["jump"]
     if slices == 1:
         return "a denoiser D(x, sigma) of single slices"
@@ -128,12 +126,12 @@ def _kind(told: dict[str, Any]) -> str:
     return f"a denoiser D(x, sigma, d) of patches of {slices} slices ({sort}), d = {apart} mm from one to the next"
 
 
-def _conditions(told: dict[str, Any]) -> dict[str, str]:
+def _conditions(card: dict[str, Any]) -> dict[str, str]:
     """What D's label says."""
-    if "tasks" in told:
-        levels = ", ".join(f"{task} ({level:g})" for task, level in told["tasks"].items())
+    if "tasks" in card:
+        levels = ", ".join(f"{task} ({level:g})" for task, level in card["tasks"].items())
         return {"tasks, and s": f"{levels}; s is the root mean square error of b in training"}
-    sigma = told["recipe"]["sigma"]
+    sigma = card["recipe"]["sigma"]
     return {"sigma": f"{sigma['lowest']:g} to {sigma['highest']:g}"}
 
 

@@ -1,0 +1,225 @@
+"""A benchmark: a recipe whose every row has been checked, and the grid of reconstructions it asks for.
+
+Here the names of a recipe become methods and files, and what could not be run is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from coslice.benchmark.metric import Metric, metric_called
+from coslice.benchmark.recipe_content import BenchmarkScan, Figure, Group, Needed, PublishedNumbers, RecipeContent
+from coslice.benchmark.recipe_file import RecipeFile, read_recipe
+from coslice.benchmark.rows import RowMethod, rows_of
+from coslice.errors import CosliceError
+from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_lines
+
+__all__ = ["PRIORS", "Benchmark", "Cell", "load_benchmark", "prior_key", "setting_of"]
+
+PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
+    *("ct.planes.auxiliary", "zsr.patches", "zsr.planes", "zsr.planes.auxiliary"),
+)
+"""What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One reconstruction of the grid.
+
+    Attributes:
+        group, row: titles.
+        seed: one of the benchmark's.
+        method: with all its settings.
+        priors: names or files of its priors; None for one that neither the recipe names nor coslice brings.
+        lpips: whether the course of its sampling holds LPIPS too.
+    """
+
+    group: str
+    row: str
+    seed: int
+    method: AnyMethod = field(compare=False)
+    priors: tuple[str | None, ...] = ()
+    lpips: bool = False
+
+    @property
+    def first_seed(self) -> int:
+        """Seed of its first sample. Those of the others follow, and no two cells of a row share one."""
+        return self.seed * (self.method.samples if isinstance(self.method, Method) else 1)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A recipe whose every row has been checked.
+
+    Attributes:
+        name: "table1-small".
+        title, source, about: in words; `about` says how an edition differs from what was published.
+        metrics: the columns.
+        groups: by title.
+        scans: by name, each with a file.
+        rows: by group and title.
+        priors: as in the file, with what the user named.
+        seeds: of each row.
+        figures: to draw.
+        called: the recipe as a command names it; of a path only the last part.
+        published: by group and row, as in the file; shown beside a group with `published_of`.
+    """
+
+    name: str
+    title: str
+    source: str
+    about: str
+    metrics: tuple[Metric, ...]
+    groups: dict[str, Group]
+    scans: dict[str, BenchmarkScan]
+    rows: dict[str, dict[str, RowMethod]]
+    priors: dict[str, str]
+    seeds: tuple[int, ...]
+    figures: tuple[Figure, ...]
+    called: str
+    published: PublishedNumbers
+
+    def cells(self) -> list[Cell]:
+        """The grid, group by group, so that a measurement is made once."""
+        return [
+            Cell(group, row, seed, chosen.method, self._priors(group, chosen.method), chosen.lpips)
+            for group, rows in self.rows.items()
+            for seed in self.seeds
+            for row, chosen in rows.items()
+        ]
+
+    def published_of(self, group: str, row: str) -> tuple[float | tuple[float, float] | None, ...] | None:
+        """The published numbers beside a row, in the order of `metrics`."""
+        return self.published.get(self.groups[group].published or group, {}).get(row)
+
+    def _priors(self, group: str, method: AnyMethod) -> tuple[str | None, ...]:
+        kind = self.groups[group].kind
+        usual = USUAL_PRIORS.get((kind, method.need), ())
+        keys = _prior_keys(self.priors, kind, method)
+        return tuple(self.priors.get(key, usual[i] if i < len(usual) else None) for i, key in enumerate(keys))
+
+
+def prior_key(named: Mapping[str, object], kind: str, method: AnyMethod) -> str:
+    """Under what name the first prior of a method is given: the method's own, else what methods of its sort need."""
+    return method.name if method.name in named else f"{kind}.{method.need}"
+
+
+def _prior_keys(named: Mapping[str, object], kind: str, method: AnyMethod) -> list[str]:
+    """The same for all its priors; none for a method that needs none."""
+    if not method.need:
+        return []
+    further = len(method.prior.planes) - 1 if isinstance(method, Method) else 0
+    return [prior_key(named, kind, method)] + [f"{kind}.{method.need}.auxiliary"] * further
+
+
+def setting_of(method: AnyMethod, path: str) -> float | None:
+    """The number a setting has; None where it has none, or the method has no such setting."""
+    value = {line.path: line.value for line in setting_lines(method)}.get(path)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def load_benchmark(
+    name: str,
+    scans: Mapping[str, str] | None = None,
+    priors: Mapping[str, str] | None = None,
+    seeds: tuple[int, ...] | None = None,
+) -> Benchmark:
+    """A recipe, ready to be run.
+
+    Args:
+        name: as `read_recipe` takes it.
+        scans, priors: files the user names, by their names in the recipe.
+        seeds: instead of the recipe's.
+
+    Raises:
+        CosliceError: as `read_recipe`; a row that could not be run, data that the user must name.
+    """
+    recipe = read_recipe(name)
+    scans, priors, usual = dict(scans or {}), dict(priors or {}), recipe.content.seeds
+    return _checked(recipe, scans, priors, seeds or usual)
+
+
+def _checked(recipe: RecipeFile, scans: dict[str, str], priors: dict[str, str], seeds: tuple[int, ...]) -> Benchmark:
+    name, content = recipe.name, recipe.content
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise CosliceError(f"{name}: the seeds {seeds} were given, at least one is needed and each only once.")
+    rows = rows_of(recipe)
+    if not any(rows.values()) or not content.metrics:
+        raise CosliceError(f"{name}: it asks for nothing; give at least one group, one method for it, and one metric.")
+    for title, group in content.groups.items():
+        if group.scan not in content.scans:
+            raise CosliceError(f"{name}: group {title} is of the scan {group.scan}, which is none of its scans.")
+    _check_figures(name, content.figures, [chosen.method for found in rows.values() for chosen in found.values()])
+    named_scans, lacking = _scans(name, content, scans)
+    named_priors, also = _named_priors(name, content, priors, rows)
+    if lacking or also:
+        raise CosliceError(f"{name}: it runs on data of yours, which must be named: {'; '.join([*lacking, *also])}.")
+    return Benchmark(
+        name=name,
+        title=content.title,
+        source=content.source,
+        about=content.about,
+        metrics=tuple(metric_called(metric) for metric in content.metrics),
+        groups=content.groups,
+        scans=named_scans,
+        rows=rows,
+        priors=named_priors,
+        seeds=seeds,
+        figures=content.figures,
+        called=recipe.called,
+        published=_published(name, content),
+    )
+
+
+def _check_figures(name: str, figures: Iterable[Figure], methods: list[AnyMethod]) -> None:
+    for figure in figures:
+        if figure.kind == "sweep" and all(setting_of(method, figure.setting) is None for method in methods):
+            raise CosliceError(
+                f"{name}: a figure is against {figure.x}, but no row has a number of that name; give the path of a "
+                "setting, as in schedule.steps."
+            )
+
+
+def _scans(name: str, content: RecipeContent, given: Mapping[str, str]) -> tuple[dict[str, BenchmarkScan], list[str]]:
+    """The scans that are read, and words for each that the user must name."""
+    used = {group.scan for group in content.groups.values()}
+    for key in given:
+        if key not in content.scans:
+            raise CosliceError(f"{name}: a scan {key} was named, but its scans are {', '.join(content.scans)}.")
+    scans = {key: replace(scan, file=given.get(key, scan.file)) for key, scan in content.scans.items() if key in used}
+    lacking = [f"scan {key}=FILE ({scan.needs or 'a NIfTI file'})" for key, scan in scans.items() if scan.file is None]
+    return scans, lacking
+
+
+def _named_priors(
+    name: str, content: RecipeContent, given: Mapping[str, str], rows: Mapping[str, Mapping[str, RowMethod]]
+) -> tuple[dict[str, str], list[str]]:
+    """The priors that are named, and words for each that the user must name."""
+    asked = [(content.groups[group].kind, chosen.method) for group, found in rows.items() for chosen in found.values()]
+    known = {*PRIORS, *(method.name for method in METHODS.values() if method.need)}
+    known |= {key for kind, method in asked if method.need for key in (method.name, *_prior_keys({}, kind, method))}
+    for key in (*content.priors, *given):
+        if key not in known:
+            sorts = ", ".join(PRIORS)
+            raise CosliceError(f"{name}: a prior was named for {key}, but priors are for {sorts}, or for one method.")
+    named: dict[str, str | Needed] = {**content.priors, **given}
+    read = {key for kind, method in asked for key in _prior_keys(named, kind, method)}
+    lacking = [
+        f"prior {key}=FILE ({value.needs})" for key, value in named.items() if isinstance(value, Needed) and key in read
+    ]
+    return {key: value for key, value in named.items() if isinstance(value, str)}, lacking
+
+
+def _published(name: str, content: RecipeContent) -> PublishedNumbers:
+    for group, rows in content.published.items():
+        for row, values in rows.items():
+            if len(values) != len(content.metrics):
+                raise CosliceError(
+                    f"{name}: published.{group}.{row} has {len(values)} numbers, but there are "
+                    f"{len(content.metrics)} metrics; give as many, null for those that are not known."
+                )
+    for group in content.groups.values():
+        if group.published is not None and group.published not in content.published:
+            raise CosliceError(f"{name}: there are no published numbers of {group.published}.")
+    return content.published

@@ -1,0 +1,202 @@
+"""What a recipe says: what to reconstruct, how, how often, and what was published. Its file is one YAML mapping:
+
+    title, source                which table this is
+    metrics                      its columns, such as axial.psnr or sdiff_gap, see `coslice.benchmark.metric`
+    groups                       its groups of rows: a scan, measured in one way
+    methods                      its rows: a method and settings of it, see `coslice.benchmark.rows`
+    published                    its numbers, by group and row, in the order of `metrics`
+    scans, priors, seeds         where the data are, and how often each row is run
+    settings                     settings by method, "*" for every method that samples; a row's own come after them
+    figures                      what to draw beside the table
+
+The types of the classes here are what a file may say. How a file is found, and what editions are, stands in
+`coslice.benchmark.recipe_file`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coslice.benchmark.metric import metric_called
+from coslice.data import embedded_file
+from coslice.detector import detector_noise
+from coslice.errors import CosliceError
+from coslice.methods import METHODS, setting_lines
+from coslice.methods.former import FORMER
+from coslice.metrics import PER_STEP
+from coslice.preparation import Preparation, parse_slices
+from coslice.problems import Task, make_task
+
+__all__ = [
+    "BenchmarkScan",
+    "Figure",
+    "Group",
+    "Needed",
+    "PublishedNumbers",
+    "RecipeContent",
+    "SettingsByMethod",
+]
+
+_EMBEDDED = "embedded:"
+_SECTIONS = {line.path.partition(".")[0] for method in METHODS.values() for line in setting_lines(method)}
+"""What the paths of settings begin with; no metric begins so."""
+
+SettingsByMethod = dict[str, dict[str, Any]]
+PublishedNumbers = dict[str, dict[str, tuple[float | tuple[float, float] | None, ...]]]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What only the user has: `needs` says what it is."""
+
+    needs: str
+
+
+@dataclass(frozen=True)
+class BenchmarkScan:
+    """A scan and its preparation.
+
+    Attributes:
+        file: a path, or "embedded:chest" or "embedded:brain"; None where the user must name one.
+        needs: what to name then.
+        slices: FIRST:LAST; the others are as in `coslice.preparation.Preparation`.
+    """
+
+    file: str | None = None
+    needs: str | None = None
+    slices: str | None = None
+    thickness: float | None = None
+    spacing: float | None = None
+    size: int | None = None
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        self.preparation(1)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it comes with coslice."""
+        return str(self.file).startswith(_EMBEDDED)
+
+    @property
+    def path(self) -> Path:
+        """Where its file is."""
+        name = str(self.file)
+        return embedded_file(name.removeprefix(_EMBEDDED)) if self.embedded else Path(name)
+
+    def preparation(self, count: int) -> Preparation:
+        """What is done to a scan of `count` slices."""
+        cut = None if self.slices is None else parse_slices(self.slices, count)
+        return Preparation(cut, self.thickness, self.spacing, self.size, self.pad)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One scan, measured in one way: what a group of rows shares.
+
+    Attributes:
+        scan: its name in the recipe.
+        task, beam, views, angle, factor, fwhm_mm: as `coslice.problems.make_task` takes them.
+        measurement_noise, photons, electronic_noise: as the command line takes them.
+        settings: settings by method, for this group only.
+        published: the published group whose numbers to show; None is the one of the same title.
+    """
+
+    scan: str
+    task: str = "svct"
+    beam: str | None = None
+    views: int | None = None
+    angle: float | None = None
+    factor: int | None = None
+    fwhm_mm: float | None = None
+    measurement_noise: float | None = None
+    photons: float | None = None
+    electronic_noise: float = 0.0
+    settings: SettingsByMethod = field(default_factory=dict)
+    published: str | None = None
+
+    def measurement(self, seed: int) -> Task:
+        """How the scan is measured; the seed matters where there is noise."""
+        noise = detector_noise(self.measurement_noise, self.photons, self.electronic_noise)
+        settings = {name: getattr(self, name) for name in ("beam", "views", "angle", "factor", "fwhm_mm")}
+        return make_task(self.task, settings, noise, seed if noise else 0)
+
+    @property
+    def kind(self) -> str:
+        """Kind of its problems, see `coslice.problems.Problem`."""
+        return self.measurement(0).problem_kind
+
+    @property
+    def window(self) -> str:
+        """Name of the intensities that its rows are compared in, see `coslice.volume.scan_window`."""
+        return self.measurement(0).window
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing of the table's numbers.
+
+    Attributes:
+        x: the path of a setting that is a number and differs from row to row, as in "renoising.eta", or "steps"; "step"
+            for the course of the sampling; or a metric.
+        y: what to draw against it, one or several: metrics; with "step" psnr, sdiff or lpips.
+
+    Raises:
+        CosliceError: something else.
+    """
+
+    x: str
+    y: str | tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.x in FORMER and self.kind == "scatter":
+            raise CosliceError(
+                f"figure: x {self.x} was given, but settings are named by their paths; did you mean {FORMER[self.x]}?"
+            )
+        if self.kind == "course":
+            known = [quantity.name for quantity in PER_STEP]
+            for name in self.ys:
+                if name not in known:
+                    raise CosliceError(
+                        f"figure: {name} was given for each step, but what is known is {', '.join(known)}."
+                    )
+            return
+        for name in (*self.ys, *((self.x,) if self.kind == "scatter" else ())):
+            metric_called(name)
+
+    @property
+    def ys(self) -> tuple[str, ...]:
+        """All that is drawn against x."""
+        return (self.y,) if isinstance(self.y, str) else self.y
+
+    @property
+    def kind(self) -> str:
+        """ "course" over the steps, "sweep" over a setting, or "scatter" of two metrics."""
+        if self.x == "step":
+            return "course"
+        return "sweep" if self.setting.partition(".")[0] in _SECTIONS else "scatter"
+
+    @property
+    def setting(self) -> str:
+        """The path of the setting that a sweep is over: "schedule.steps"."""
+        return "schedule.steps" if self.x == "steps" else self.x
+
+
+@dataclass(frozen=True)
+class RecipeContent:
+    """The file as it stands, an edition laid over it."""
+
+    title: str
+    metrics: tuple[str, ...]
+    groups: dict[str, Group]
+    methods: dict[str, dict[str, Any]]
+    scans: dict[str, BenchmarkScan]
+    source: str = ""
+    about: str = ""
+    seeds: tuple[int, ...] = (0,)
+    priors: dict[str, str | Needed] = field(default_factory=dict)
+    settings: SettingsByMethod = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
+    published: PublishedNumbers = field(default_factory=dict)

@@ -1,0 +1,66 @@
+"""The record of a run: all that is needed to run it again, and what it took."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from coslice.methods import Method, described
+from coslice.plans import Plan
+from coslice.problems import Study
+from coslice.runs import Result
+
+__all__ = ["peak_memory_mb", "run_record"]
+
+
+def run_record(study: Study, plans: Mapping[str, Plan], results: Mapping[str, Result]) -> dict[str, Any]:
+    """What run.json holds.
+
+    Args:
+        study: what was measured.
+        plans, results: by file stem.
+    """
+    versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
+    cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
+    return {
+        "coslice": _version("coslice"),
+        "study": study.settings,
+        "recipes": {stem: _chosen(planned) for stem, planned in plans.items()},
+        "methods": {stem: described(planned.method) for stem, planned in plans.items()},
+        "priors": list(cards.values()),
+        "seconds": {stem: result.seconds for stem, result in results.items()},
+        "peak_memory_mb": peak_memory_mb(),
+        "device": str(study.problem.measurement.device),
+        "versions": versions | {"python": platform.python_version()},
+        "trajectory": {stem: result.trajectory for stem, result in results.items() if result.trajectory},
+    }
+
+
+def _chosen(planned: Plan) -> dict[str, Any]:
+    """What was chosen of a plan, in the words of the command line."""
+    chosen: dict[str, Any] = {"method": planned.method.name, "seed": planned.seed}
+    if isinstance(planned.method, Method):
+        method = planned.method
+        noise = method.noise.kind or type(method.noise).__name__
+        chosen |= {"noise": noise, "steps": method.schedule.steps, "samples": method.samples}
+    return chosen
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held so far, in MB; None where the system does not say."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

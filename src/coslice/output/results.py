@@ -1,0 +1,94 @@
+"""The files that a reconstruction leaves, and the numbers in them.
+
+reconstruction.nii.gz   in the scan's units, on the prepared grid, in the scan's orientation
+truth.nii.gz            what was measured, on the same grid; not of a real measurement
+measurement.nii.gz      the thick slices, for super-resolution
+initial.nii.gz          the reconstruction sampling started from
+metrics.json            every published number, of both, by file; not of a real measurement
+run.json                all settings, versions, seconds per phase, peak memory, trajectory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from coslice.io.files import write_json
+from coslice.io.nifti import write_nifti
+from coslice.metrics import Curves, evaluate, per_slice
+from coslice.output.record import run_record
+from coslice.plans import Plan
+from coslice.problems import Study
+from coslice.runs import Result
+
+__all__ = ["Measured", "measure", "titles", "volumes_of", "write_results"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Published metrics by file stem; empty without a truth.
+
+    Attributes:
+        numbers: as `coslice.metrics.evaluate` gives them.
+        curves: the values of every slice whose means they are.
+    """
+
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    curves: dict[str, dict[str, Curves]] = field(default_factory=dict)
+
+
+def volumes_of(results: Mapping[str, Result]) -> dict[str, Tensor]:
+    """By file stem, "initial" and every reconstruction, (z, y, x) in the unit window, on the CPU."""
+    volumes = {"initial": next(iter(results.values())).initial.cpu()}
+    return volumes | {stem: result.reconstruction.cpu() for stem, result in results.items()}
+
+
+def titles(study: Study, plans: Mapping[str, Plan]) -> dict[str, str]:
+    """What a table calls the volume of each file stem."""
+    return {"initial": study.problem.initial_title} | {stem: planned.label for stem, planned in plans.items()}
+
+
+def measure(
+    study: Study, results: Mapping[str, Result], progress: Callable[[int, int], None] = lambda done, total: None
+) -> Measured:
+    """The published metrics of "initial" and of every reconstruction, by file stem; none without a truth."""
+    measured = Measured()
+    if study.unit is None:
+        return measured
+    volumes, truth = volumes_of(results), study.unit.cpu()
+    for done, (stem, volume) in enumerate(volumes.items()):
+        progress(done, len(volumes))
+        measured.curves[stem] = per_slice(volume, truth)
+        measured.numbers[stem] = evaluate(volume, truth, curves=measured.curves[stem])
+    progress(len(volumes), len(volumes))
+    return measured
+
+
+def write_results(
+    folder: Path, study: Study, plans: Mapping[str, Plan], results: Mapping[str, Result], measured: Measured
+) -> dict[str, Any]:
+    """Fill `folder`, every file whole or not at all.
+
+    Args:
+        folder: exists, see `coslice.io.files.output_folder`.
+        study: what was measured.
+        plans, results: by file stem.
+        measured: as `measure` gives it.
+
+    Returns:
+        The record that run.json holds.
+    """
+    for stem, unit in volumes_of(results).items():
+        write_nifti(study.volume.with_data(study.window.from_unit(unit)), folder / f"{stem}.nii.gz")
+    for stem, volume in {"truth": study.truth, "measurement": study.thick}.items():
+        if volume is not None:
+            write_nifti(volume, folder / f"{stem}.nii.gz")
+    if measured.numbers:
+        write_json(folder / "metrics.json", measured.numbers)
+    record = run_record(study, plans, results)
+    write_json(folder / "run.json", record)
+    return record

@@ -1,0 +1,168 @@
+"""What a run begins with: the slices, the weights to start from, the network's shape, the stream of images.
+
+Together with `run_folder` it finds everything a user can get wrong, while nothing has been computed yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from coslice.errors import CosliceError
+from coslice.networks.edm import EDMDenoiser
+from coslice.networks.unet import UNet, for_patches
+from coslice.training.collection.catalogue import Pack
+from coslice.training.collection.pack import check_scans, is_pack, known_scans, make_pack, open_pack
+from coslice.training.learning.checkpoint import has_checkpoint
+from coslice.training.learning.journal import Listener
+from coslice.training.learning.trainer import measured_moments
+from coslice.training.ranks import Ranks
+from coslice.training.run_settings import TrainingSettings, default_network
+from coslice.training.sections import View
+from coslice.training.supply.pair_stream import PairStream, views_of_sizes
+from coslice.training.supply.pairs import check_pairs, make_pairs
+from coslice.training.supply.slice_stream import SliceStream
+from coslice.training.supply.views import default_views
+
+__all__ = ["fingerprint", "image_stream", "initial_denoiser", "resolved_settings", "run_pack"]
+
+
+def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, ranks: Ranks, listener: Listener) -> Pack:
+    """The slices: of a pack as it is, or of scans, found and packed by the rank that writes."""
+    if len(places) == 1 and is_pack(places[0]):
+        if not ranks.writes:
+            ranks.wait()
+        pack = open_pack(places[0], out / "slices")
+        if ranks.writes:
+            ranks.wait()
+        return pack
+    folder = out / "slices"
+    if not places and not is_pack(folder):
+        raise CosliceError("train: no DATA was given; give scans, folders of scans, or a pack.")
+    if places and ranks.writes:
+        from coslice.training.collection.scans import find_scans
+
+        found = find_scans(places, settings.data.strict, known_scans(folder))
+        for skipped in found.skipped:
+            listener.note(f"Skipped: {skipped.reason}")
+        if found.skipped:
+            listener.note(f"{len(found.skipped)} skipped, {len(found.scans)} scans to use.")
+        data = settings.data
+        check_scans(found.scans, data.plane, data.window)
+        # Written before the hours of packing, so that the folder is known to be a run's.
+        if not has_checkpoint(out):
+            settings.save(out / "run.yaml")
+        credits = "; ".join(words for words in (data.credit, data.licence) if words)
+        make_pack(found, data.plane, data.window, folder, size=data.size, progress=listener.packing, credits=credits)
+    ranks.wait()
+    return open_pack(folder)
+
+
+def fingerprint(pack: Pack) -> str:
+    """A hash of the scans in a pack: their names, shapes and windows."""
+    scans = [(scan.name, scan.shape, asdict(scan.window)) for scan in pack.scans]
+    return hashlib.sha256(repr((pack.plane, pack.window, pack.bits, scans)).encode()).hexdigest()
+
+
+def initial_denoiser(name: str, slices: int) -> EDMDenoiser:
+    """The denoiser of a prior that a run can start from; of single slices, made one of patches where these are wanted.
+
+    Args:
+        name: of the prior, or its file.
+        slices: to an image.
+
+    Raises:
+        CosliceError: no such prior, one that is not of this training's kind, or one of other patches.
+    """
+    from coslice.priors import load_prior
+
+    denoiser = load_prior(name).denoiser
+    if not isinstance(denoiser, EDMDenoiser) or not isinstance(denoiser.network, UNet):
+        raise CosliceError(f'train: init "{name}" is no U-Net that coslice trained; give one that is.')
+    had = denoiser.network.config.image_channels
+    if had not in (1, slices):
+        raise CosliceError(
+            f'train: init "{name}" is of {had} slices to an image, but {slices} were asked for; '
+            "give it one slice or as many."
+        )
+    network = denoiser.network if had == slices else for_patches(denoiser.network, slices)
+    return EDMDenoiser(network.float().requires_grad_(True), denoiser.data_mean, denoiser.data_std)
+
+
+def resolved_settings(settings: TrainingSettings, pack: Pack, initial: EDMDenoiser | None) -> TrainingSettings:
+    """The settings with network and views, where these were left to be found out; checked against the pack.
+
+    Raises:
+        CosliceError: a pack of another plane or window, a network that `initial` is not, sides that do not suit it.
+    """
+    if (settings.data.plane, settings.data.window) != (pack.plane, pack.window):
+        raise CosliceError(
+            f"train: plane {settings.data.plane} and window {settings.data.window} were asked for, but the pack in "
+            f"{pack.folder} is of plane {pack.plane} and window {pack.window}; leave them out, or make another pack."
+        )
+    if initial is not None:
+        assert isinstance(initial.network, UNet)
+        if settings.network not in (None, initial.network.config):
+            raise CosliceError(
+                f"train: {settings.network} was asked for, but {settings.start.init} is a {initial.network.config}; "
+                "leave out network, or start without init."
+            )
+        settings = replace(settings, network=initial.network.config)
+        settings = settings.with_moments(initial.data_mean, initial.data_std)
+    network = settings.network or default_network(settings.patches.slices)
+    views = _views(settings, pack)
+    for view in views:
+        if view.side % network.stride:
+            raise CosliceError(
+                f"train: a view of {view.side} pixels was asked for, but sides must be multiples of the network's "
+                f"stride {network.stride}; change views.side or network."
+            )
+    return replace(settings, network=network, views=views)
+
+
+def image_stream(
+    settings: TrainingSettings,
+    pack: Pack,
+    names: tuple[str, ...],
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    listener: Listener,
+) -> tuple[TrainingSettings, SliceStream | PairStream]:
+    """Resolved settings with mean and deviation of the images, and the stream of these; pairs are simulated before."""
+    assert settings.views
+    stream: SliceStream | PairStream
+    if settings.supervised:
+        sizes = sorted({view.side for view in settings.views})
+        if not ranks.writes:
+            ranks.wait()  # What the first has made, the others find.
+        elif not has_checkpoint(out):
+            # Written before the hours of simulating, so that the folder is known to be a run's.
+            settings.save(out / "run.yaml")
+        pairs = make_pairs(pack, settings.supervised.tasks, sizes, out / "pairs", device, listener.simulating)
+        if ranks.writes:
+            ranks.wait()
+        stream = PairStream(pairs, names, settings.views, settings.start.seed)
+    else:
+        stream = SliceStream(pack, names, settings.views, settings.augment, settings.start.seed, settings.patches)
+    if settings.start.data_mean is None or settings.start.data_std is None:
+        settings = settings.with_moments(*measured_moments(stream, settings.batch))
+    return settings, stream
+
+
+def _views(settings: TrainingSettings, pack: Pack) -> tuple[View, ...]:
+    if not settings.supervised:
+        return settings.views or default_views(pack)
+    check_pairs(pack, settings.supervised.tasks)
+    sizes = settings.supervised.sizes or sorted({view.side for view in settings.views or default_views(pack)})
+    views = settings.views or views_of_sizes(sizes)
+    if {view.side for view in views} != set(sizes):
+        raise CosliceError(
+            f"train: supervised.sizes {', '.join(map(str, sizes))} were asked for, but views of other sides; "
+            "leave out the one or the other."
+        )
+    return views

@@ -1,0 +1,309 @@
+"""A training run from scans to a prior's file, in a folder that can be left and come back to.
+
+    DIR/run.yaml          the settings
+    DIR/slices/           the scans as a pack (`coslice.training.collection`), unless a pack was given
+    DIR/pairs/            of a supervised run, the simulated reconstructions (`coslice.training.supply.pairs`)
+    DIR/checkpoint.pt     the state, and checkpoint.previous.pt the one before
+    DIR/log.jsonl         a line per record; tensorboard/ the same as curves
+    DIR/samples/          pictures of what the averaged weights can do
+    DIR/prior.safetensors, prior.md    the prior and its card
+
+Doing the same again in the same folder goes on with the run, bit for bit as if it had never stopped (`run_folder`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coslice.devices import chosen_device
+from coslice.errors import CosliceError
+from coslice.io.files import output_folder
+from coslice.networks.edm import EDMDenoiser
+from coslice.training.collection.catalogue import Pack
+from coslice.training.collection.pack import split
+from coslice.training.learning.card import hardware, prior_card
+from coslice.training.learning.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from coslice.training.learning.export import PRIOR, export_prior
+from coslice.training.learning.journal import Journal, Listener, Meter
+from coslice.training.learning.measures import measures_of
+from coslice.training.learning.run_folder import check_run_folder, stored_settings
+from coslice.training.learning.run_inputs import (
+    fingerprint,
+    image_stream,
+    initial_denoiser,
+    resolved_settings,
+    run_pack,
+)
+from coslice.training.learning.stop_signals import stop_signals
+from coslice.training.learning.trainer import Trainer
+from coslice.training.learning.validation import ErrorTable, overall, save_picture
+from coslice.training.ranks import Ranks, joined
+from coslice.training.run_settings import TrainingSettings
+
+__all__ = ["Outcome", "Pace", "train"]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a run looks up from its work.
+
+    Attributes:
+        log: images between records.
+        validate: images between validations and pictures.
+        save: seconds between checkpoints.
+        examples: slices of the smallest size to validate on.
+    """
+
+    log: int = 1_600
+    validate: int = 20_000
+    save: float = 300.0
+    examples: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.log, self.validate, self.examples) < 1 or self.save < 0:
+            raise CosliceError(f"train: {self} was given, but intervals and examples must be at least 1; correct them.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended.
+
+    Attributes:
+        images: seen by the run so far.
+        reason: "finished", "minutes", or the signal that stopped it.
+        prior: the file that was written; none after a signal.
+    """
+
+    images: int
+    reason: str
+    prior: Path | None
+
+    def sentence(self, total: int) -> str:
+        """The outcome of a run of `total` images in words."""
+        if self.reason == "finished":
+            return f"Finished after {self.images:,} images: {self.prior}"
+        why = "The time is up" if self.reason == "minutes" else f"Stopped by {self.reason}"
+        so_far = f"; the prior so far: {self.prior}" if self.prior else ""
+        return f"{why} at {self.images:,} of {total:,} images; the same command goes on from there{so_far}"
+
+
+def train(
+    settings: TrainingSettings,
+    places: Sequence[Path],
+    out: Path,
+    device: str = "auto",
+    minutes: float | None = None,
+    compiled: bool = False,
+    pace: Pace = Pace(),
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train a prior on the scans in `places`, or go on with the run in `out`, and export it.
+
+    Args:
+        settings: of the run, see `coslice.training.learning.run_folder.run_settings_of`.
+        places: NIfTI files, folders of NIfTI or DICOM, or the folder of a pack; empty in a run that has its slices.
+        out: folder of the run.
+        device: "auto" takes an accelerator where there is one.
+        minutes: after which the run stops, resumably; None: it goes on to its end.
+        compiled: spend a minute on making steps faster.
+        pace: intervals.
+        listener: hears how it goes, on the rank that writes.
+
+    Raises:
+        CosliceError: bad input, before anything is computed; see `find_scans`, `make_pack`, `run_settings_of`.
+    """
+    began = time.monotonic()
+    if minutes is not None and not minutes > 0:
+        raise CosliceError(f"train: {minutes:g} minutes were given, more than 0 are needed; correct minutes.")
+    where = chosen_device(device)
+    check_run_folder(out)
+    if has_checkpoint(out):
+        settings = stored_settings(out, settings.to_dict())
+    init = settings.start.init if not has_checkpoint(out) else None
+    initial = initial_denoiser(init, settings.patches.slices) if init else None
+    with joined() as ranks:
+        listener = listener if listener and ranks.writes else Listener()
+        if where.type != "cpu" and ranks.size > 1:
+            where = torch.device(where.type, ranks.local)
+        with output_folder(out, overwrite=True) if ranks.writes else nullcontext():
+            pack = run_pack(settings, places, out, ranks, listener)
+            run = _TrainingRun(settings, pack, out, ranks, pace, listener, initial, where, compiled)
+            return run.go(began + 60 * minutes if minutes is not None else float("inf"))
+
+
+class _TrainingRun:
+    """The parts of a run, put together."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        pack: Pack,
+        out: Path,
+        ranks: Ranks,
+        pace: Pace,
+        listener: Listener,
+        initial: EDMDenoiser | None,
+        device: torch.device,
+        compiled: bool,
+    ):
+        self.pack, self.out, self.ranks, self.pace, self.listener = pack, out, ranks, pace, listener
+        self.names, self.held_out = split(pack, settings.data.validation)
+        stored, notice = load_checkpoint(out)
+        if notice:
+            listener.note(notice)
+        self.scans = fingerprint(pack)
+        if stored and stored["scans"] != self.scans:
+            raise CosliceError(
+                f"{out} was begun on other scans than those given now; give the same, "
+                f"or start a new run from what it has learned, with {out / PRIOR} as init."
+            )
+        settings = resolved_settings(settings, pack, initial)
+        self.settings, self.stream = image_stream(settings, pack, self.names, out, device, ranks, listener)
+        network = initial.network if initial else None
+        self.trainer = Trainer(self.settings, self.stream, device, ranks, compiled, network)
+        self.machine = hardware(device, ranks)
+        self.seconds = 0.0
+        self.meter = Meter()
+        if stored:
+            self.trainer.load(stored)
+            self.seconds, self.meter = stored["seconds"], Meter(stored["meter"])
+        ranks.agree(f"{self.trainer.images} {self.scans} {self.settings}", "the checkpoint, settings or pack")
+        if ranks.writes:
+            self.settings.save(out / "run.yaml")
+        self.measures = measures_of(self.settings, self.stream, self.held_out or self.names)
+        self.examples = self.measures.examples(pace.examples)
+
+    def go(self, deadline: float) -> Outcome:
+        """Train until the end, the deadline or a signal; save, and export unless it was a signal."""
+        trainer, total = self.trainer, self.settings.images
+        self._introduce()
+        journal = Journal(self.out, trainer.images) if self.ranks.writes else None
+        if journal and not journal.has_board:
+            self.listener.note("TensorBoard is not installed; log.jsonl has everything it would show.")
+        with trainer.working(), stop_signals() as asked:
+            try:
+                if trainer.images < total:
+                    self._repeat(journal, deadline, asked)
+                # Of another rank's stop, this one need not know the reason.
+                reason = "finished" if trainer.images >= total else (asked or ["minutes"])[0]
+                prior = None
+                if self.ranks.writes and reason in ("finished", "minutes"):
+                    prior = self._finish(journal, reason == "finished")
+            finally:
+                if journal:
+                    journal.close()
+        self.ranks.wait()
+        outcome = Outcome(trainer.images, reason, prior)
+        self.listener.note(outcome.sentence(total))
+        return outcome
+
+    def _repeat(self, journal: Journal | None, deadline: float, asked: list[str]) -> None:
+        """Step until the run's length, the deadline or a signal."""
+        trainer, pace = self.trainer, self.pace
+        saved, marks, loss = time.monotonic(), deque([(self.seconds, trainer.images)], maxlen=64), None
+        while trainer.images < self.settings.images:
+            began, before = time.monotonic(), trainer.images
+            report = trainer.step(bool(asked))
+            self.meter.add(report)
+            self.seconds += time.monotonic() - began
+            marks.append((self.seconds, trainer.images))
+            speed = (trainer.images - marks[0][1]) / max(self.seconds - marks[0][0], 1e-9)
+            if time.monotonic() > deadline and not asked:
+                asked.append("minutes")
+            stopping = float(report.stop) > 0 if self.ranks.size > 1 else bool(asked)
+            if journal:
+                if _crossed(before, trainer.images, pace.log):
+                    record = {"images": trainer.images, "step": trainer.steps, **self.meter.record()}
+                    record |= {"rate": report.rate, "images_per_second": round(speed, 2)}
+                    loss = record["loss"]
+                    journal.write(record)
+                    self.listener.record(record)
+                self.listener.training(trainer.images, self.settings.images, speed, loss)
+                last = trainer.images >= self.settings.images
+                if _crossed(before, trainer.images, pace.validate) and not last and not stopping:
+                    self._validate(journal)
+                if stopping or last or time.monotonic() - saved >= pace.save:
+                    self._save()
+                    saved = time.monotonic()
+            if stopping:
+                return
+
+    def _save(self) -> None:
+        more = {"recipe": self.settings.to_dict(), "scans": self.scans, "seconds": self.seconds}
+        save_checkpoint(self.out, {**self.trainer.state(), **more, "meter": self.meter.state()})
+
+    def _validate(self, journal: Journal | None) -> tuple[int, ErrorTable]:
+        """Measure the averages, log them with a picture of the best, and return its number and its table."""
+        trainer = self.trainer
+        tables = [self._errors(i, self.examples) for i in range(len(trainer.averages))]
+        best = min(range(len(tables)), key=lambda i: overall(tables[i]))
+        widths = [f"{average.width:g}" for average in trainer.averages]
+        record: dict[str, Any] = {"images": trainer.images, "best": widths[best], "validation": {}}
+        for width, table in zip(widths, tables, strict=True):
+            rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
+            record["validation"][width] = {"overall": round(overall(table), 6), **rows}
+        record |= self.measures.notes(self.examples)
+        if journal:
+            grey = self.measures.picture(trainer.averaged(best), self.examples, trainer.mapper, trainer.dtype)
+            save_picture(self.out / "samples" / f"{trainer.images:09d}.png", grey)
+            journal.show("samples", grey, trainer.images)
+            journal.write(record)
+        self.listener.record(record)
+        return best, tables[best]
+
+    def _errors(self, index: int, examples: dict[str, Any]) -> ErrorTable:
+        """Errors of average number `index`."""
+        return self.measures.errors(self.trainer.averaged(index), examples, self.trainer.mapper, self.trainer.dtype)
+
+    def _finish(self, journal: Journal | None, finished: bool) -> Path:
+        """Export the best of the averages; at the end of the run, measured on more examples."""
+        trainer = self.trainer
+        best, table = self._validate(journal)
+        examples = self.examples
+        if finished:
+            examples = self.measures.examples(4 * self.pace.examples)
+            table = self._errors(best, examples)
+        progress = {
+            "images": trainer.images,
+            "steps": trainer.steps,
+            "hours": round(self.seconds / 3600, 3),
+            "hardware": self.machine,
+        }
+        name, width = self.out.resolve().name, trainer.averages[best].width
+        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, width)
+        card |= self.measures.notes(examples)
+        return export_prior(self.out, trainer.averaged(best), self.settings, self.pack, self.measures.sigma_range, card)
+
+    def _introduce(self) -> None:
+        """Tell the listener what is trained on what."""
+        summary, trainer = self.pack.summary(), self.trainer
+        count = sum(parameter.numel() for parameter in trainer.parameters)
+        patches = self.settings.patches.slices
+        as_patches = f", as patches of {patches}" if patches > 1 else ""
+        self.listener.note(
+            f"{len(self.stream):,} slices of {len(self.names)} scans to train on, "
+            f"{len(self.held_out)} scans held out; plane {summary['plane']}, window {summary['window']}{as_patches}"
+        )
+        if not self.held_out:
+            self.listener.note("There is only one scan, so validation is on the scan trained on.")
+        words = "bf16" if trainer.dtype == torch.bfloat16 else "f32"
+        self.listener.note(
+            f"{type(trainer.network).__name__} of {count / 1e6:.1f} M parameters, {self.settings.optimiser.name}, "
+            f"{words}, on {self.machine}"
+        )
+        for task, level in self.measures.notes({}).get("tasks", {}).items():
+            self.listener.note(f"{task}: analytic reconstructions to learn from, wrong by {level:g} (root mean square)")
+        if trainer.images:
+            self.listener.note(f"Going on at {trainer.images:,} of {self.settings.images:,} images.")
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every

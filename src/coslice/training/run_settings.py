@@ -1,0 +1,146 @@
+"""A training run as one value, and as one YAML file.
+
+Everything the weights depend on, besides the scans and the machine, is in `TrainingSettings`. The file is the same
+tree: a section per part, a line per number; what is left out has its default. It is stored in the run's folder and
+in the metadata of the weights, so a prior says how it was made and can be made again:
+
+    images: 300000
+    data: {plane: yx, window: ct}
+    optimiser: {name: muon, learning_rate: 1e-3}
+
+A file is checked against the types here before any work, see `coslice.tree`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from coslice.io.files import atomic
+from coslice.networks.unet import UNetConfig
+from coslice.training.sections import (
+    ArithmeticSettings,
+    AugmentSettings,
+    AverageSettings,
+    DataSettings,
+    OptimiserSettings,
+    PatchSettings,
+    RateSettings,
+    SigmaSettings,
+    StartSettings,
+    SupervisedSettings,
+    View,
+    need,
+)
+from coslice.tree import INLINE, built, plain, read_tree
+
+__all__ = ["MAY_CHANGE", "TrainingSettings", "default_network", "differences"]
+
+
+def default_network(slices: int) -> UNetConfig:
+    """The shape of a network of images of so many slices, when nothing else is asked for."""
+    return UNetConfig(slices, blocks=1, positions=slices > 1)
+
+
+MAY_CHANGE = ("images", "data.licence", "data.credit", "data.strict")
+"""What a resumed run may be given anew: its length, and what nothing is computed from."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything a training run is made of, besides its scans and its machine.
+
+    Attributes:
+        images: length of the run.
+        batch: images per step, over all ranks.
+        arithmetic: how a step is computed; its keys stand beside the others in a file, as those of `start`.
+        start: seed, initial weights, and moments of the images.
+        data: which images the scans become.
+        network: its shape; None: that of `start.init`, or `default_network`.
+        views: kinds of batches; None: by the size of the slices (`coslice.training.supply.views.default_views`), or of
+            `supervised.sizes`.
+        augment: how images are varied.
+        patches: slices to an image; more than one makes a prior of patches, as DiffusionBlend needs it.
+        supervised: the tasks of an FBP-UNet; None: a diffusion prior. `sigma` and `augment` have no say in it.
+        optimiser: how gradients become steps.
+        schedule: the learning rate over images.
+        averages: of the weights.
+        sigma: noise levels.
+    """
+
+    images: int = 300_000
+    batch: int = 16
+    arithmetic: ArithmeticSettings = field(default_factory=ArithmeticSettings, metadata=INLINE)
+    start: StartSettings = field(default_factory=StartSettings, metadata=INLINE)
+    data: DataSettings = field(default_factory=DataSettings)
+    network: UNetConfig | None = None
+    views: tuple[View, ...] | None = None
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    patches: PatchSettings = field(default_factory=PatchSettings)
+    supervised: SupervisedSettings | None = None
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    schedule: RateSettings = field(default_factory=RateSettings)
+    averages: AverageSettings = field(default_factory=AverageSettings)
+    sigma: SigmaSettings = field(default_factory=SigmaSettings)
+
+    def __post_init__(self) -> None:
+        need(self.images >= 1, "images", self.images, "at least 1")
+        need(self.batch >= 1, "batch", self.batch, "at least 1")
+        slices = self.network.image_channels if self.network else self.patches.slices
+        need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
+        need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
+        need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
+
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of the training images, once they are known."""
+        mean, deviation = self.start.data_mean, self.start.data_std
+        assert mean is not None and deviation is not None
+        return mean, deviation
+
+    def with_moments(self, mean: float, deviation: float) -> TrainingSettings:
+        """The same with another mean and standard deviation of the images."""
+        return replace(self, start=replace(self.start, data_mean=mean, data_std=deviation))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `from_dict` reads it, of dicts, lists and plain values only."""
+        return plain(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingSettings:
+        """The settings of a (partial) tree; what is left out has its default.
+
+        Raises:
+            CosliceError: an unknown key, a value of the wrong kind or out of range, named by its path.
+        """
+        return built(cls, values, who="train")
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainingSettings:
+        """The settings in a YAML file.
+
+        Raises:
+            CosliceError: as `read_tree` and `from_dict`.
+        """
+        return cls.from_dict(read_tree(path, "train"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the YAML, atomically."""
+        with atomic(path) as part:
+            part.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def differences(stored: Mapping[str, Any], given: Mapping[str, Any], path: str = "") -> list[str]:
+    """Paths of the leaves that `given` sets (not None) and that are otherwise in `stored`."""
+    found = []
+    for key, value in given.items():
+        below = stored.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            found += differences(below, value, f"{path}{key}.")
+        elif value is not None and value != below:
+            found.append(f"{path}{key}")
+    return found

@@ -26,23 +26,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from coslice.io.files import write_json
 from coslice.io.nifti import read_nifti
 from coslice.metrics import evaluate
-from coslice.networks.ncsnpp import NCSNpp, NCSNppConfig
-from coslice.networks.unet import UNet, UNetConfig
+from coslice.networks import NCSNpp, NCSNppConfig, UNet, UNetConfig
 from coslice.preparation import Preparation
 from coslice.priors import SlicePrior
-from coslice.recipe import Recipe as Reconstruction
-from coslice.reconstruction import run
-from coslice.study import simulate, write_json
-from coslice.training.checkpoint import load_checkpoint, save_checkpoint
-from coslice.training.loop import Trainer, measured
-from coslice.training.pack import make_pack
-from coslice.training.recipe import Averages, Optimiser, Recipe, Schedule
-from coslice.training.scans import find_scans
-from coslice.training.slices import Augment, SliceStream
-from coslice.training.views import default_views
-from coslice.training.watch import Examples, validate
+from coslice.problems import simulate
+from coslice.runs import run
+from coslice.training.collection.pack import make_pack
+from coslice.training.collection.scans import find_scans
+from coslice.training.learning.checkpoint import load_checkpoint, save_checkpoint
+from coslice.training.learning.trainer import Trainer, measured_moments
+from coslice.training.learning.validation import Examples, validate
+from coslice.training.run_settings import TrainingSettings
+from coslice.training.sections import AugmentSettings, AverageSettings, OptimiserSettings, RateSettings
+from coslice.training.supply.slice_stream import SliceStream
+from coslice.training.supply.views import default_views
 
 SIGMAS = (0.03, 0.1, 0.3, 1.0)
 
@@ -96,34 +96,31 @@ def main() -> None:
         kept = options.out / f"{name.replace(' ', '-').replace(',', '')}.json"
         if not kept.exists():
             write_json(kept, measure(name, pack, options))
-        rows[name] = json.loads(kept.read_text())
+        rows[name] = json.loads(kept.read_text(encoding="utf-8"))
     show({**rows, "NCSN++ as published": cost(NCSNpp, NCSNppConfig())})
 
 
 def measure(name: str, pack, options) -> dict:
     """Train one network and measure it."""
-    stream = SliceStream(pack, pack.names, default_views(pack), Augment(), 0)
-    mean, std = measured(stream, 16)
-    recipe = Recipe(
+    stream = SliceStream(pack, pack.names, default_views(pack), AugmentSettings(), 0)
+    settings = TrainingSettings(
         images=options.images,
-        data_mean=mean,
-        data_std=std,
         views=stream.views,
-        optimiser=Optimiser("muon", 1.2e-3),
-        schedule=Schedule("linear", warmup=1_600, decay=0.4),
-        averages=Averages((0.1,)),
-    )
+        optimiser=OptimiserSettings("muon", 1.2e-3),
+        schedule=RateSettings("linear", warmup=1_600, decay=0.4),
+        averages=AverageSettings((0.1,)),
+    ).with_moments(*measured_moments(stream, 16))
     torch.manual_seed(0)
-    trainer = Trainer(recipe, stream, network=NETWORKS[name]())
+    trainer = Trainer(settings, stream, network=NETWORKS[name]())
     folder = options.out / name.replace(" ", "-").replace(",", "")
     folder.mkdir(exist_ok=True)
     if (folder / "checkpoint.pt").exists():
         trainer.load(load_checkpoint(folder)[0])
     began, saved = time.perf_counter(), time.perf_counter()
     with trainer.working():
-        while trainer.images < recipe.images:
+        while trainer.images < settings.images:
             trainer.step()
-            if time.perf_counter() - saved > 60 or trainer.images >= recipe.images:
+            if time.perf_counter() - saved > 60 or trainer.images >= settings.images:
                 save_checkpoint(folder, trainer.state())
                 saved = time.perf_counter()
                 rate = trainer.images / (saved - began)
@@ -131,17 +128,17 @@ def measure(name: str, pack, options) -> dict:
     denoiser = trainer.averaged(0)
     scan = read_nifti(options.test)
     prior = SlicePrior(denoiser.to(torch.bfloat16), getattr(denoiser.network, "stride", 16), (0.002, 20.0))
-    study = simulate(scan, prior.window_for, preparation=Preparation(tuple(options.slices), size=options.size))
+    study = simulate(scan, window=prior.window_for, preparation=Preparation(tuple(options.slices), size=options.size))
     began = time.perf_counter()
-    result = run(study.problem, Reconstruction(), prior)
+    result = run(study.problem, "dds", prior)
     seconds = time.perf_counter() - began
     whole = prior.window_for(scan).to_unit(scan.data[options.slices[0] : options.slices[1] : 4])[:, None]
     halved = functional.avg_pool2d(whole, 2)
     table = validate(denoiser, Examples(halved, torch.full((len(halved),), scan.spacing[0])), SIGMAS)
     metrics = evaluate(result.reconstruction, study.unit, lpips=False)
-    told = {"rmse": {f"{sigma:g}": table[sigma] for sigma in SIGMAS}, "images": trainer.images, "seconds": seconds}
+    known = {"rmse": {f"{sigma:g}": table[sigma] for sigma in SIGMAS}, "images": trainer.images, "seconds": seconds}
     planes = {plane: metrics[plane]["psnr"] for plane in ("axial", "coronal", "sagittal")}
-    return {**cost(lambda: NETWORKS[name]()), **told, "psnr": planes}
+    return {**cost(lambda: NETWORKS[name]()), **known, "psnr": planes}
 
 
 def cost(build: Callable[..., nn.Module], *arguments) -> dict:

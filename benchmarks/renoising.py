@@ -16,12 +16,14 @@ import time
 
 import torch
 
-from coslice.noise import NOISES, Key
+from coslice.noise import Identical, Independent, Key, Slerp, Strategy
+
+NOISES: dict[str, Strategy] = {strategy.kind: strategy for strategy in (Independent(), Identical(), Slerp())}
 
 
 def renoise(volume: torch.Tensor, name: str, step: int) -> float:
     began = time.perf_counter()
-    NOISES[name]().add_(volume, 0.1, Key(0, step))
+    NOISES[name].add_(volume, 0.1, Key(0, step))
     return time.perf_counter() - began
 
 
@@ -35,7 +37,7 @@ def memory(size: tuple[int, int, int], name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, nargs=3, default=(64, 256, 256), metavar=("Z", "Y", "X"))
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from coslice.benchmark import shipped_benchmarks
-from coslice.io.files import atomic
+from coslice.io.files import write_text
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results.md"
 FIRST, LAST = "<!-- tables: scripts/results.py -->\n", "<!-- end of tables -->\n"
@@ -27,7 +27,7 @@ def section(table: str, name: str, date: str, machine: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Put the tables of finished benchmarks into docs/results.md.")
     parser.add_argument("folder", type=Path, help="what was given to coslice benchmark as --out")
     parser.add_argument("--date", required=True)
     parser.add_argument("--machine", required=True)
@@ -41,8 +41,7 @@ def main() -> None:
     text = RESULTS.read_text(encoding="utf-8")
     before, _, rest = text.partition(FIRST)
     _, _, after = rest.partition(LAST)
-    with atomic(RESULTS) as part:
-        part.write_text(before + FIRST + "\n" + "\n".join(sections) + "\n" + LAST + after, encoding="utf-8")
+    write_text(RESULTS, before + FIRST + "\n" + "\n".join(sections) + "\n" + LAST + after)
 
 
 if __name__ == "__main__":

@@ -1,53 +1,24 @@
-"""coslice: 3D medical images from diffusion priors trained on 2D slices, kept coherent by ISCS."""
+"""coslice: 3D medical images from diffusion priors trained on 2D slices, kept coherent by ISCS.
 
-from typing import TYPE_CHECKING, Any
+Names and modules are imported when they are first used: `import coslice.noise` needs torch and numpy and nothing else.
+The list of what `coslice.` offers is the stub `__init__.pyi`.
+"""
 
-from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, FanBeam, Grid, Orbit, ParallelBeam, limited_angle, sparse_view
-from coslice.metrics import evaluate
-from coslice.noise import Identical, Independent, Key, Slerp
-from coslice.operators import Projector
-from coslice.priors import load_prior
-from coslice.recipe import Recipe
-from coslice.reconstruction import run
-from coslice.sample import sample, start
-from coslice.volume import CT_WINDOW, Volume, Window
+from typing import Any
 
-if TYPE_CHECKING:
-    from coslice.io.nifti import read_nifti, write_nifti
+import lazy_loader
 
-__all__ = [
-    "CT_WINDOW",
-    "ConeBeam",
-    "CosliceError",
-    "FanBeam",
-    "Grid",
-    "Identical",
-    "Independent",
-    "Key",
-    "Orbit",
-    "ParallelBeam",
-    "Projector",
-    "Recipe",
-    "Slerp",
-    "Volume",
-    "Window",
-    "evaluate",
-    "limited_angle",
-    "load_prior",
-    "read_nifti",
-    "run",
-    "sample",
-    "sparse_view",
-    "start",
-    "write_nifti",
-]
+_offered, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    # Only on demand: a machine that is lent to train on packed slices need have nothing that reads scans.
-    if name in ("read_nifti", "write_nifti"):
-        from coslice.io import nifti
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return getattr(nifti, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return version("coslice")
+    if name == "Recipe":
+        raise AttributeError(
+            "coslice.Recipe is no more: a method is a value, as in "
+            'coslice.methods.changed(coslice.find_method("dds"), {"data": {"iterations": 20}}).'
+        )
+    return _offered(name)

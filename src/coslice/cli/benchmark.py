@@ -6,18 +6,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from coslice.benchmark import Benchmark, Cell, Store, complete, keyed_cells, load_benchmark, shipped_benchmarks
-from coslice.cli.display import Watch, say, show_benchmark, show_benchmarks, warn
-from coslice.cli.reconstruct import Device
-from coslice.devices import chosen_device
-from coslice.errors import CosliceError
-from coslice.reconstruction import Progress
-from coslice.report.benchmark import publish
+from coslice.cli.options import Device, option
+
+if TYPE_CHECKING:
+    from coslice.benchmark import Benchmark, Cell, Store
+    from coslice.runs import Progress
 
 __all__ = ["benchmark"]
 
@@ -26,19 +23,16 @@ def benchmark(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help=escape("Name of a shipped one, as in table1-small, or a YAML file.  [lists them]"), show_default=False
+            help="Name of a shipped one, as in table1-small, or a YAML file; without one, all are listed.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for results; what is finished there is not computed again.")] = Path(
         "coslice-benchmark"
     ),
-    scan: Annotated[list[str] | None, typer.Option(help="NAME=FILE: a scan of the recipe.", show_default=False)] = None,
-    prior: Annotated[
-        list[str] | None, typer.Option(help="KIND=FILE, as in ct.slices=FILE: a prior of it.", show_default=False)
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option(help=escape("Runs of each row, with seeds 0, 1, ...  [the recipe's]"))
-    ] = None,
+    scan: Annotated[list[str] | None, option("NAME=FILE: a scan of the recipe.")] = None,
+    prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
+    seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be computed, and stop.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -46,14 +40,20 @@ def benchmark(
 
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
+    from coslice.benchmark import Store, keyed_cells, load_benchmark, shipped_benchmarks
+    from coslice.cli.display import say, show_benchmark, show_benchmarks
+    from coslice.cli.words import benchmark_command
+    from coslice.devices import chosen_device
+    from coslice.errors import CosliceError
+    from coslice.report.publication import publish
+
     if recipe is None:
         show_benchmarks(shipped_benchmarks())
         return
     if seeds is not None and seeds < 1:
         raise CosliceError(f"--seeds {seeds} was given, at least 1 is needed.")
-    chosen = load_benchmark(
-        recipe, _pairs("--scan", scan), _pairs("--prior", prior), tuple(range(seeds)) if seeds else None
-    )
+    scans, priors = _pairs("--scan", scan), _pairs("--prior", prior)
+    chosen = load_benchmark(recipe, scans, priors, tuple(range(seeds)) if seeds else None)
     place = str(chosen_device(device))
     cells, store = keyed_cells(chosen), Store(out)
     if plan:
@@ -61,12 +61,15 @@ def benchmark(
         return
     if not all(map(store.has, cells.values())):
         _complete(chosen, cells, store, place)
-    table, page = publish(out / chosen.name, chosen, cells, store)
+    command = benchmark_command(chosen.called, scans, priors, seeds)
+    table, page = publish(out / chosen.name, chosen, cells, store, command)
     show_benchmark(table)
     say(f"Report: {page}")
 
 
 def _say_plan(cells: Mapping[Cell, str], store: Store) -> None:
+    from coslice.cli.display import say
+
     keys = set(cells.values())
     for cell, key in cells.items():
         say(f"{'done ' if store.has(key) else 'to do'}  {cell.group}, {cell.row}, seed {cell.seed}")
@@ -74,6 +77,9 @@ def _say_plan(cells: Mapping[Cell, str], store: Store) -> None:
 
 
 def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device: str) -> None:
+    from coslice.benchmark import complete
+    from coslice.cli.display import Watch, warn
+
     keys = set(cells.values())
     with Watch() as watch, watch.task(chosen.name) as overall:
 
@@ -95,13 +101,15 @@ def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device
             sys.exit(130)
 
 
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+def _pairs(who: str, given: list[str] | None) -> dict[str, str]:
+    from coslice.errors import CosliceError
+
     pairs = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise CosliceError(f'{option} "{text}" was given, but NAME=FILE is needed.')
+            raise CosliceError(f'{who} "{text}" was given, but NAME=FILE is needed.')
         if name in pairs:
-            raise CosliceError(f"{option} {name} was given twice; choose one.")
+            raise CosliceError(f"{who} {name} was given twice; choose one.")
         pairs[name] = value
     return pairs

@@ -9,41 +9,46 @@ from types import TracebackType
 from typing import Any
 
 import yaml
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.box import SIMPLE_HEAD, Box
+from rich.cells import cell_len
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from coslice.axes import PLANES
 from coslice.benchmark import Entry, Metric
 from coslice.benchmark import Table as BenchmarkTable
-from coslice.metrics import PLANES
-from coslice.reconstruction import Progress as Told
+from coslice.cli.terminal import Terminal
+from coslice.metrics import PER_PLANE, QUANTITIES, Quantity
+from coslice.runs import Progress
 
 __all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
 
 _TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
+_DASHED_HEAD = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
+"""For streams without lines; in place of rich's own choice, which draws bars between columns."""
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_out, _err = Terminal(), Terminal(stderr=True)
 
 
 def say(text: str) -> None:
-    _out.print(escape(text))
+    """Print a line, or several, to the standard output."""
+    _out.print(text)
 
 
 def warn(text: str) -> None:
-    _err.print(f"[bold red]coslice:[/] {escape(text)}")
+    """Print a line to the standard error stream."""
+    _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(text)))
 
 
 class Watch:
     """Progress bars with the time gone and the time left: `with watch.task("DDS") as progress: ...`."""
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -61,7 +66,7 @@ class Watch:
         self._bars.stop()
 
     @contextmanager
-    def task(self, title: str, transient: bool = False) -> Iterator[Told]:
+    def task(self, title: str, transient: bool = False) -> Iterator[Progress]:
         """A bar, which a transient one leaves no trace of."""
         bar = self._bars.add_task(title, total=None, visible=False)  # until there is something to show
         shown = ""
@@ -82,18 +87,17 @@ class Watch:
 
 def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, caption=_caption(metrics))
+    table = _plain_table(caption=_caption(metrics))
     table.add_column("\n", min_width=8)  # long titles are broken, numbers never
+    titles = " ".join(quantity.title for quantity in PER_PLANE)
     for plane in PLANES:
-        table.add_column(f"{plane}\nPSNR SSIM LPIPS", justify="right", no_wrap=True, min_width=15)
-    table.add_column("\nSDiff", justify="right", no_wrap=True, min_width=5)
-    table.add_column("\n|Δ|", justify="right", no_wrap=True, min_width=5)
+        table.add_column(f"{plane}\n{titles}", justify="right", no_wrap=True, min_width=15)
+    whole = [QUANTITIES["sdiff"], QUANTITIES["sdiff_gap"]]
+    for quantity in whole:
+        table.add_column(f"\n{quantity.title}", justify="right", no_wrap=True, min_width=5)
     for title, values in metrics.items():
-        cells = [
-            " ".join(_number(values[plane][name], digits) for name, digits in (("psnr", 2), ("ssim", 3), ("lpips", 3)))
-            for plane in PLANES
-        ]
-        table.add_row(title, *cells, _number(values["sdiff"], 4), _number(values["sdiff_gap"], 4))
+        cells = [" ".join(_number(quantity, values[plane]) for quantity in PER_PLANE) for plane in PLANES]
+        table.add_row(title, *cells, *(_number(quantity, values) for quantity in whole))
     _out.print(table)
 
 
@@ -102,74 +106,71 @@ def show_benchmark(table: BenchmarkTable) -> None:
     columns: dict[str, list[int]] = {}
     for i, metric in enumerate(table.metrics):
         columns.setdefault(metric.plane or metric.title, []).append(i)
-    lines: list[tuple[str, list[str], str]] = []  # title, numbers, style
+    lines: list[tuple[str, list[Text], str]] = []  # title, numbers, style
     for title, rows in table.groups.items():
         lines.append((title, [], "bold"))
         for row in rows:
             lines.append((row.title, _joined(columns.values(), row.entries, table.metrics), ""))
             if row.published:
                 lines.append(("  published", _joined(columns.values(), row.published, table.metrics), "dim italic"))
-    grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    grid = _plain_table()
     grid.add_column("\n", min_width=_TITLES)  # long titles are broken, numbers never
     for i, (head, places) in enumerate(columns.items()):
         names = " ".join(table.metrics[place].title for place in places)
-        widest = max([names, head, *(numbers[i] for _, numbers, _ in lines if numbers)], key=_cells)
-        over = head if head != names else ""
-        grid.add_column(f"{over}\n{names}", justify="right", no_wrap=True, min_width=_cells(widest))
+        over = _out.legible(f"{head if head != names else ''}\n{names}")
+        widest = max([*map(cell_len, over.split("\n")), *(numbers[i].cell_len for _, numbers, _ in lines if numbers)])
+        grid.add_column(over, justify="right", no_wrap=True, min_width=widest)
     for title, numbers, style in lines:
-        grid.add_row(escape(title), *numbers, style=style)
-    _out.print(f"[bold]{escape(table.title)}[/]")
+        grid.add_row(title, *numbers, style=style)
+    _out.print(table.title, style="bold")
     for text in (table.about, table.legend):
         if text:
-            _out.print(f"[dim]{escape(text)}[/]")
+            _out.print(text, style="dim")
     # As wide as the numbers are: a line that the terminal breaks can be read, one that is cut cannot.
     least = sum((column.min_width or 0) + 2 for column in grid.columns)  # with what is between them
     grid.width = least if least > _out.width else None
     _out.print(grid)
 
 
-def _cells(marked: str) -> int:
-    """How wide a text with marks is."""
-    return Text.from_markup(marked).cell_len
+def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[Text]:
+    """The numbers of a row, those that stand in one column side by side; the best are bold."""
 
-
-def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics: Sequence[Metric]) -> list[str]:
-    def shown(i: int) -> str:
+    def shown(i: int) -> Text:
         text = " ± ".join(_short(number) for number in entries[i].text(metrics[i]).split(" ± "))
-        return f"[bold]{text}[/]" if entries[i].best else text
+        return Text(_out.legible(text), "bold" if entries[i].best else "")
 
-    return [" ".join(map(shown, places)) for places in columns]
+    return [Text(" ").join(map(shown, places)) for places in columns]
 
 
 def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
-    """A line for each shipped recipe, its editions' names among it."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    """A line for each shipped recipe, with the names of its editions."""
+    table = _plain_table()
     for title in ("name", "what", "source"):
         table.add_column(title)
-    told: dict[tuple[str, str], list[str]] = {}
+    names_of: dict[tuple[str, str], list[str]] = {}
     for name, words in found.items():
-        told.setdefault(words, []).append(name)
-    for (title, source), names in told.items():
-        table.add_row("\n".join(names), escape(title), escape(source))
+        names_of.setdefault(words, []).append(name)
+    for (title, source), names in names_of.items():
+        table.add_row("\n".join(names), title, source)
     _out.print(table)
 
 
 def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str]) -> None:
     """A line for each prior; what came with coslice and what the user brought."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = _plain_table()
     for title in ("name", "what", "plane", "images", "licence"):
         table.add_column(title)
     for name, card in cards.items():
         mark = "" if name in embedded else " (yours)"
         images = f"{card['images']:,}" if "images" in card else "-"
-        told = (card.get("title", card.get("network", "-")), card.get("plane", "-"), images, card.get("licence", "-"))
-        table.add_row(name + mark, *(escape(str(cell)) for cell in told))
+        title = card.get("title", card.get("network", "-"))
+        table.add_row(name + mark, *map(str, (title, card.get("plane", "-"), images, card.get("licence", "-"))))
     _out.print(table)
 
 
 def show_card(name: str, card: Mapping[str, Any]) -> None:
-    """All a prior's file says, an entry a line; tables of numbers as tables."""
-    _out.print(f"[bold]{escape(name)}[/]")
+    """All that a prior's file says, one entry a line; tables of numbers as tables."""
+    _out.print(name, style="bold")
     for key, value in card.items():
         if key.startswith("validation") and isinstance(value, Mapping):
             _out.print(_grid(key, value))
@@ -185,12 +186,18 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
 
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=_words(title))
+    table = _plain_table(title=_words(title))
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():
         table.add_row(name, *(_compact(row.get(column, "-")) for column in columns))
     return table
+
+
+def _plain_table(**how: Any) -> Table:
+    """A table with one line below its head, and no other."""
+    box = _DASHED_HEAD if _out.options.ascii_only else SIMPLE_HEAD
+    return Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, **how)
 
 
 def _words(key: str) -> str:
@@ -206,14 +213,13 @@ def _compact(value: Any) -> str:
 
 
 def _caption(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    truth = next(iter(metrics.values()))["sdiff_truth"]
-    return f"PSNR in dB; SDiff of the truth {truth:.5f}; |Δ| = |SDiff - SDiff of the truth|"
+    truth = QUANTITIES["sdiff"].page_text(next(iter(metrics.values()))["sdiff_truth"])
+    return f"PSNR in dB; SDiff of the truth {truth}; |Δ| = |SDiff - SDiff of the truth|"
 
 
-def _number(value: float | None, digits: int) -> str:
-    if value is None:
-        return "-"
-    return _short(f"{value:.{digits}f}")
+def _number(quantity: Quantity, values: Mapping[str, Any]) -> str:
+    value = values[quantity.name]
+    return "-" if value is None else _short(quantity.text(value))
 
 
 def _short(text: str) -> str:

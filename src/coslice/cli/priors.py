@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from coslice.cli.display import say, show_card, show_priors
-from coslice.errors import CosliceError
-from coslice.priors import embedded_priors, import_prior, read_card, save_prior, stored_priors, user_store
 
 __all__ = ["priors"]
 
@@ -23,6 +17,9 @@ priors = typer.Typer(
 @priors.callback()
 def list_priors(context: typer.Context) -> None:
     """List the priors there are: embedded ones, and those you imported."""
+    from coslice.cli.display import show_priors
+    from coslice.priors import embedded_priors, read_card, stored_priors
+
     if context.invoked_subcommand is None:
         embedded = embedded_priors()
         mine = {name: path for name, path in stored_priors().items() if name not in embedded}
@@ -35,9 +32,13 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the card of a prior: what it was trained on, how far, and what it is for."""
+    from coslice.cli.display import show_card
+    from coslice.cli.terminal import print_json
+    from coslice.priors import read_card
+
     card = read_card(name)
     if as_json:
-        sys.stdout.write(json.dumps(card, indent=2) + "\n")
+        print_json(card)
     else:
         show_card(name, card)
 
@@ -58,6 +59,10 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:
     """Turn a published checkpoint into a prior: every weight checked, nothing executed."""
+    from coslice.cli.display import say, show_card
+    from coslice.errors import CosliceError
+    from coslice.priors import import_prior, save_prior, user_store
+
     target = out or user_store() / f"{checkpoint.stem}.safetensors"
     if target.suffix != ".safetensors":
         raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
@@ -74,6 +79,8 @@ def import_(
 def _parsed(classes: str | None) -> tuple[int, int] | None:
     if classes is None:
         return None
+    from coslice.errors import CosliceError
+
     try:
         near, far = map(int, classes.split(","))
     except ValueError:

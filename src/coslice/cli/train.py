@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from coslice.training.preparation import settle
-from coslice.training.recipe import overlay
-from coslice.training.run import Pace
-from coslice.training.run import train as train_prior
-from coslice.training.watch import Listener, told
-from coslice.tree import read_tree
 
 __all__ = ["train"]
 
@@ -43,102 +31,64 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML of a run; options given beside it come first.")] = None,
     images: Annotated[int | None, typer.Option(help="Length of the run in images; default 300000.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step; default 16.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Its highest; default 0.0012.")] = None,
-    optimiser: Annotated[str | None, typer.Option(help="muon or adam; default muon.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="linear, cosine or inverse-sqrt; default linear.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16, f32 or auto; default auto.")] = None,
     val: Annotated[
         str | None, typer.Option(help="Share of the scans to hold out, or names, NAME,NAME; default 0.1.")
     ] = None,
     init: Annotated[str | None, typer.Option(help="Start from a prior's weights: a name or a file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same prior; default 0.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting by its name in run.yaml, as optimiser.learning_rate=1e-3; may be repeated.",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse unreadable files instead of skipping them.")] = False,
     licence: Annotated[str | None, typer.Option(help="Licence of the scans, for the card.")] = None,
     credit: Annotated[str | None, typer.Option(help="Whom to credit for the scans, for the card.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many; the same command goes on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     compiled: Annotated[bool, typer.Option("--compile", help="Spend a minute to make steps faster.")] = False,
-    log_every: Annotated[int, typer.Option(help="Images between lines of the log.")] = Pace.log,
-    validate_every: Annotated[int, typer.Option(help="Images between validations and pictures.")] = Pace.validate,
-    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = Pace.save,
+    log_every: Annotated[int | None, typer.Option(help="Images between lines of the log; default 1600.")] = None,
+    validate_every: Annotated[
+        int | None, typer.Option(help="Images between validations and pictures; default 20000.")
+    ] = None,
+    save_every: Annotated[float | None, typer.Option(help="Seconds between checkpoints; default 300.")] = None,
 ) -> None:
     """Train a prior on the slices of DATA, or go on with the run in --out."""
-    given: dict[str, Any] = {
+    # Here, so that the command's help need not wait for them.
+    from coslice.cli.training_bars import TrainingBars
+    from coslice.training.learning.run_folder import run_settings_of
+    from coslice.training.learning.training_run import Pace
+    from coslice.training.learning.training_run import train as train_prior
+    from coslice.tree import assigned, nested, overlay, read_tree
+
+    options = {
         "images": images,
         "batch": batch,
-        "precision": precision,
         "seed": seed,
         "init": init,
-        "data": {
-            "plane": plane,
-            "window": window,
-            "size": size,
-            "validation": None if val is None else _validation(val),
-            "strict": strict or None,
-            "licence": licence,
-            "credit": credit,
-        },
-        "patches": {"slices": slices},
-        "supervised": {"tasks": task, "sizes": [size] if size else None} if task else {},
-        "optimiser": {"name": optimiser, "learning_rate": learning_rate},
-        "schedule": {"name": schedule},
+        "data.plane": plane,
+        "data.window": window,
+        "data.size": size,
+        "data.validation": None if val is None else _validation(val),
+        "data.strict": strict or None,
+        "data.licence": licence,
+        "data.credit": credit,
+        "patches.slices": slices,
+        "supervised.tasks": task or None,
+        "supervised.sizes": [size] if task and size else None,
     }
-    pace = Pace(log_every, validate_every, save_every)
-    tree = overlay(read_tree(config) if config else {}, _set_only(given))
+    given = nested([*_given(options).items(), *(assigned(text) for text in settings or [])])
+    tree = overlay(read_tree(config, "train") if config else {}, given)
+    pace = Pace(**_given({"log": log_every, "validate": validate_every, "save": save_every}))
     places = data or []
-    recipe = settle(out, places, tree)
-    with _Bars().shown() as bars:
-        outcome = train_prior(recipe, places, out, device, minutes, compiled, pace, bars)
+    run_settings = run_settings_of(out, places, tree)
+    with TrainingBars().shown() as bars:
+        outcome = train_prior(run_settings, places, out, device, minutes, compiled, pace, bars)
     if outcome.reason in _EXITS:
         raise typer.Exit(_EXITS[outcome.reason])
-
-
-class _Bars(Listener):
-    """Shows a run on the terminal; in a file, where bars would be noise, a line per record."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[done]}"),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self._console)
-        self._bar = self._progress.add_task("", total=None, done="", visible=False)
-
-    @contextmanager
-    def shown(self) -> Iterator[_Bars]:
-        self._progress.start()
-        try:
-            yield self
-        finally:
-            self._progress.stop()
-
-    def note(self, text: str) -> None:
-        self._console.print(escape(text))
-
-    def packing(self, done: int, total: int, name: str) -> None:
-        shown = f"{done} of {total} scans {name}"
-        self._progress.update(self._bar, description="packing", completed=done, total=total, done=shown, visible=True)
-
-    def simulating(self, done: int, total: int, name: str) -> None:
-        shown = f"{done} of {total} {name}"
-        self._progress.update(
-            self._bar, description="simulating", completed=done, total=total, done=shown, visible=True
-        )
-
-    def training(self, images: int, total: int, speed: float, loss: float | None) -> None:
-        if self._progress.tasks[0].description != "training":
-            # Time left is to be told from the speed of this session, not from what was there before.
-            self._progress.reset(self._bar, description="training", total=total, completed=images, visible=True)
-        known = "" if loss is None else f", loss {loss:.4f}"
-        shown = f"{images:,} of {total:,} images, {speed:.3g} images/s{known}"
-        self._progress.update(self._bar, completed=images, done=shown)
-
-    def record(self, record: dict[str, Any]) -> None:
-        if "validation" in record or not self._console.is_terminal:
-            self._console.print(escape(told(record)))
 
 
 def _validation(text: str) -> float | list[str]:
@@ -148,6 +98,5 @@ def _validation(text: str) -> float | list[str]:
         return [name for name in text.split(",") if name]
 
 
-def _set_only(tree: dict[str, Any]) -> dict[str, Any]:
-    chosen = {key: _set_only(value) if isinstance(value, dict) else value for key, value in tree.items()}
-    return {key: value for key, value in chosen.items() if value not in (None, {})}
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

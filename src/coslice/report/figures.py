@@ -10,28 +10,29 @@ A figure has a panel for each group and quantity that has something to show. The
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
 
-from coslice.benchmark import Benchmark, Entry, Metric, metric_called
-from coslice.benchmark.shape import Figure
-from coslice.benchmark.table import Records, entry_of
-from coslice.methods import DIFFUSION
-from coslice.recipe import Recipe, chosen_method
-from coslice.report.plots import STYLE, drawn, dress, literal
+from coslice.axes import PLANES
+from coslice.benchmark import Benchmark, Entry, Figure, Records, entry_of, metric_called, sweep
+from coslice.metrics import QUANTITIES
+from coslice.report.style import LINE_WIDTH, STYLE, content, draw_truth, literal, set_style
 
 __all__ = ["Drawing", "drawings"]
 
 _PANEL = (4.6, 3.4)  # inches
 _MOST_COLUMNS = 3
 _MARKS = "osD^vPX*hp<>"
-_WORDS = {"psnr": "PSNR (dB)", "sdiff": "SDiff", "lpips": "LPIPS", "step": "step", "eta": "η"}
-_WORDS |= {"steps": "network evaluations", "anchor_angle": "anchor angle (degrees)"}
-_WORDS |= {"cross_every": "one step of so many jumps slices"}
+_WORDS = {
+    "noise.angle": "anchor angle (degrees)",
+    "prior.cross_every": "one step of so many jumps slices",
+    "renoising.eta": "η",
+    "schedule.steps": "network evaluations",
+    "steps": "network evaluations",
+}
 
 
 @dataclass(frozen=True)
@@ -93,31 +94,22 @@ def _lines(figure: Figure, y: str, group: str, benchmark: Benchmark, records: Re
                 if step[y] is not None:
                     lines.setdefault(row, _Line([], [], [])).add(step["step"] + 1, step[y])
         return lines
-    ys = _column(benchmark, records, group, metric_called(y))
-    xs = _column(benchmark, records, group, metric_called(figure.x)) if figure.kind == "scatter" else {}
-    kind = benchmark.groups[group].acquisition(0).kind
-    labels: dict[Recipe, str] = {}
-    for row, recipe in benchmark.rows[group].items():
-        x, label = (xs[row].mean, row) if xs else (_setting(recipe, figure.x, kind), "")
-        if x is None or ys[row].mean is None:
-            continue
-        if not xs:
-            # Rows that differ in nothing else are one line, and no two lines are called alike.
-            alike = replace(recipe, **{figure.x: None})
-            label = labels.setdefault(alike, row if alike.title in labels.values() else alike.title)
-        lines.setdefault(label, _Line([], [], [])).add(x, ys[row].mean, ys[row].deviation)  # pyright: ignore
+    entries = _column(benchmark, records, group, y)
+    if figure.kind == "scatter":
+        places = {row: (row, entry.mean) for row, entry in _column(benchmark, records, group, figure.x).items()}
+    else:
+        known = [row for row, entry in entries.items() if entry.mean is not None]
+        places = sweep(benchmark, group, figure.setting, known)
+    for row, (label, x) in places.items():
+        entry = entries[row]
+        if x is not None and entry.mean is not None:
+            lines.setdefault(label, _Line([], [], [])).add(x, entry.mean, entry.deviation)
     return lines
 
 
-def _setting(recipe: Recipe, name: str, kind: str) -> float | None:
-    """The number a setting has, the method's own where the recipe leaves it out; None where there is none."""
-    given = getattr(recipe, name)
-    if given is not None or recipe.method not in DIFFUSION:
-        return given
-    return getattr(chosen_method(recipe, kind), name, None)
-
-
-def _column(benchmark: Benchmark, records: Records, group: str, metric: Metric) -> dict[str, Entry]:
+def _column(benchmark: Benchmark, records: Records, group: str, name: str) -> dict[str, Entry]:
+    """A metric of the rows of a group."""
+    metric = metric_called(name)
     return {row: entry_of(metric, records[group, row]) for row in benchmark.rows[group]}
 
 
@@ -133,9 +125,9 @@ def _drawn(
             _panel(axes, figure, y, lines)
             if figure.kind == "course" and y == "sdiff":
                 truth = next(found[0]["metrics"]["sdiff_truth"] for (of, _), found in records.items() if of == group)
-                axes.axhline(truth, color="0.25", linestyle="--", linewidth=1.2, label="Truth")
+                draw_truth(axes, truth)
             axes.legend(frameon=False, fontsize=8)
-        svg, pdf = drawn(canvas, "svg"), drawn(canvas, "pdf")
+        svg, pdf = content(canvas, "svg"), content(canvas, "pdf")
     title = f"{', '.join(map(_words, figure.ys))} against {_words(figure.x)}"
     name = f"{'-'.join(figure.ys)}-against-{figure.x}".replace(".", "-").replace("_", "-")
     return Drawing(name, title, svg, pdf)
@@ -145,19 +137,18 @@ def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> No
     for i, (label, line) in enumerate(lines.items()):
         mark = _MARKS[i % len(_MARKS)] if figure.kind == "scatter" else "o" if len(line.xs) < 12 else None
         bars = line.deviations if any(line.deviations) else None
-        style = {"marker": mark, "markersize": 5, "linewidth": 1.6, "capsize": 3, "color": f"C{i % 10}"}
+        style = {"marker": mark, "markersize": 5, "linewidth": LINE_WIDTH, "capsize": 3, "color": f"C{i % 10}"}
         axes.errorbar(line.xs, line.ys, bars, label=literal(label), **style)
     axes.set_xlabel(_words(figure.x))
     axes.set_ylabel(_words(y))
-    dress(axes, log=figure.kind == "course" and y == "sdiff")
-    if figure.kind == "course":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    course = figure.kind == "course"
+    set_style(axes, log=course and y == "sdiff", whole=course)
 
 
 def _words(name: str) -> str:
+    """What an axis is called: a metric, or a setting."""
+    if name in QUANTITIES:
+        return QUANTITIES[name].label
     if name in _WORDS:
         return _WORDS[name]
-    if "." not in name and not name.startswith("sdiff"):
-        return name.replace("_", " ")
-    metric = metric_called(name)
-    return f"{metric.plane} {metric.title}".strip() + (" (dB)" if metric.title == "PSNR" else "")
+    return metric_called(name).label if name.partition(".")[0] in PLANES else name.replace("_", " ").replace(".", ", ")

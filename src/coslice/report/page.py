@@ -1,4 +1,4 @@
-"""A reconstruction told on one page: a single HTML file that needs no network.
+"""A reconstruction on one page: a single HTML file that needs no network.
 
 The page shows, from top to bottom, a viewer of all volumes, the table of metrics, pictures of the three planes through
 the middle of every volume and of their absolute errors, which also print and need no WebGL2, the metrics slice by
@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from coslice.io.files import atomic
-from coslice.metrics import Curves
+from coslice.axes import PLANES, Plane
+from coslice.io.files import write_text
+from coslice.metrics import QUANTITIES, Curves
 from coslice.report.environment import template, uri
 from coslice.report.pictures import (
-    PLANES,
-    Plane,
     Range,
     Spacing,
     check_volumes,
@@ -108,8 +107,7 @@ def write_report(
         recipe_json=json.dumps(recipe or {}, indent=2, default=str),
         seconds=seconds_table(seconds or {}),
     )
-    with atomic(path) as part:
-        part.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _first(values) -> Any:
@@ -149,7 +147,7 @@ def _plane_row(
     for name, volume in volumes.items():
         image = square(grey(view(volume, plane.name), window, display), plane.name, spacing)
         psnr = table.get(name, {}).get(plane.name, {}).get("psnr")
-        caption = "" if psnr is None else f"{psnr:.2f} dB"
+        caption = "" if psnr is None else QUANTITIES["psnr"].with_unit(psnr)
         alt = f"{name}, {plane.name} slice" + (f", PSNR {caption}" if caption else "")
         figures.append(_figure(name, uri("image/png", png(image)), image.size, caption, alt))
     return _row(plane, figures)

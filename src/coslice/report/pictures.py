@@ -22,7 +22,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,12 +30,12 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from coslice.axes import AXES, PLANES, axis_number
 from coslice.errors import CosliceError
-from coslice.io.files import atomic
+from coslice.io.files import write_bytes
 
 __all__ = [
-    "PLANES",
-    "Plane",
+    "PAPER_RANGE",
     "Range",
     "Spacing",
     "check_volumes",
@@ -54,34 +53,14 @@ Spacing = tuple[float, float, float]
 Range = tuple[float, float]
 Place = tuple[float, float]
 
-_PAPER = (-480.0, 820.0)  # HU black and white in the figures of both papers
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One of the three planes: the axis it is cut across, the axes of its rows and columns, and its edges."""
-
-    name: str
-    cut: str
-    rows: str
-    columns: str
-    edges: tuple[str, str, str, str]  # top, right, bottom, left
-
-
-PLANES = {
-    plane.name: plane
-    for plane in (
-        Plane("axial", "z", "y", "x", ("A", "L", "P", "R")),
-        Plane("coronal", "y", "z", "x", ("S", "L", "I", "R")),
-        Plane("sagittal", "x", "z", "y", ("S", "P", "I", "A")),
-    )
-}
+PAPER_RANGE = (-480.0, 820.0)
+"""HU black and white in the figures of both papers."""
 
 
 def shown(window: Range, unit: str = "HU") -> Range:
     """The values shown black and white by default: the papers' for CT whose window holds them, else all of `window`."""
-    holds = window[0] <= _PAPER[0] and _PAPER[1] <= window[1]
-    return _PAPER if unit == "HU" and holds else window
+    holds = window[0] <= PAPER_RANGE[0] and PAPER_RANGE[1] <= window[1]
+    return PAPER_RANGE if unit == "HU" and holds else window
 
 
 def check_volumes(who: str, volumes: Mapping[str, Tensor], spacing: Spacing, window: Range, display: Range) -> None:
@@ -114,7 +93,7 @@ def view(volume: Tensor, plane: str, at: float = 0.5) -> np.ndarray:
     Args:
         volume: (z, y, x).
         plane: "axial", "coronal" or "sagittal".
-        at: where along the cut axis, from 0 (first slice) to 1 (last); 0.5 is the middle.
+        at: where along the axis its slices are stacked along, from 0 (first slice) to 1 (last); 0.5 is the middle.
 
     Returns:
         (rows, columns), float32, turned as the table in the module's docstring says.
@@ -126,7 +105,7 @@ def view(volume: Tensor, plane: str, at: float = 0.5) -> np.ndarray:
         raise CosliceError(
             f"view: plane '{plane}' at {at:g} was asked for; choose one of {', '.join(PLANES)} and a place in 0..1."
         )
-    axis = "zyx".index(PLANES[plane].cut)
+    axis = axis_number(PLANES[plane].along)
     image = volume.detach().select(axis, _index(volume.shape[axis], at))
     return np.ascontiguousarray(image.cpu().float().numpy()[::-1, ::-1])
 
@@ -170,12 +149,11 @@ def error_map(error: np.ndarray, limit: float) -> np.ndarray:
 
 def square(pixels: np.ndarray, plane: str, spacing: Spacing) -> Image.Image:
     """A picture of (rows, columns) pixels of `plane`, resampled so that its own pixels are square."""
-    mm = dict(zip("zyx", spacing, strict=True))
+    mm = dict(zip(AXES, spacing, strict=True))
     row, column = mm[PLANES[plane].rows], mm[PLANES[plane].columns]
     pitch = min(row, column)
     height, width = (max(1, round(n * s / pitch)) for n, s in zip(pixels.shape[:2], (row, column), strict=True))
-    image = Image.fromarray(pixels)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    return _resized(Image.fromarray(pixels), width, height)
 
 
 def png(image: Image.Image) -> bytes:
@@ -214,7 +192,12 @@ def _busiest(image: np.ndarray, tall: int, wide: int) -> tuple[int, int]:
 
 
 def _fit(image: Image.Image, width: int) -> Image.Image:
-    return image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.BICUBIC)
+    return _resized(image, width, max(1, round(image.height * width / image.width)))
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    # Smooth to the eye, where coslice.resampling is exact: these are pixels of a picture, no longer a measurement.
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _column(wholes: Sequence[Image.Image], boxes: Sequence[tuple[int, int, int, int]], width: int) -> list[Image.Image]:
@@ -284,7 +267,6 @@ def picture(
             sheet.paste(tile, (left, top))
             top += tile.height + gap
     if isinstance(target, (str, Path)):
-        with atomic(target) as part:
-            part.write_bytes(png(sheet))
+        write_bytes(target, png(sheet))
     else:
         target.write(png(sheet))

@@ -1,4 +1,4 @@
-"""Curves as SVG that is the same, byte for byte, whenever it is drawn.
+"""The curves of a page as SVG.
 
 Two families: metrics of an estimate over the steps of the sampling, and of a result over the slices of its planes. A
 method has one colour in all of them.
@@ -6,31 +6,19 @@ method has one colour in all of them.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from coslice.metrics import Curves, slice_differences
+from coslice.axes import PLANES
+from coslice.metrics import PER_PLANE, PER_STEP, Curves, slice_differences
 from coslice.report.environment import uri
-from coslice.report.pictures import PLANES
+from coslice.report.style import LINE_WIDTH, STYLE, TRUTH, content, draw_truth, literal, set_style
 
-__all__ = ["STYLE", "course_plots", "drawn", "dress", "literal", "neighbour_plot", "slice_plots"]
-
-STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "coslice", "font.size": 10}
-"""Settings of matplotlib to draw within."""
-_ANONYMOUS = {
-    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
-    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
-}
-_TRUTH = "Truth"
-_METRICS = (("psnr", "PSNR (dB)"), ("ssim", "SSIM"), ("lpips", "LPIPS"))
-_COURSES = (("psnr", "PSNR (dB)"), ("sdiff", "SDiff"), ("lpips", "LPIPS"))
+__all__ = ["course_plots", "neighbour_plot", "slice_plots"]
 
 Points = Sequence[tuple[float, float]]
 
@@ -40,7 +28,7 @@ def course_plots(
     truth_sdiff: float | None = None,
     methods: Sequence[str] = (),
 ) -> list[dict[str, str]]:
-    """PSNR, SDiff and LPIPS over the steps of the sampling, of each what is known.
+    """PSNR, SDiff and LPIPS over the steps of the sampling, as far as they are known.
 
     Args:
         trajectory: by method, one mapping a step with "step", "psnr", "sdiff", "lpips"; values may be None or missing.
@@ -48,10 +36,11 @@ def course_plots(
         methods: all of the page, whose order gives the colours.
 
     Returns:
-        Of each plot "name", "src" (an address that is its own content) and "alt".
+        A plot's "name", "src" (an address that is its own content) and "alt", one mapping a plot.
     """
     colours, plots = _colours([*methods, *trajectory]), []
-    for key, name in _COURSES:
+    for quantity in PER_STEP:
+        key, name = quantity.name, quantity.label
         curves = {
             method: [(s["step"] + 1, s[key]) for s in steps if s.get(key) is not None]
             for method, steps in trajectory.items()
@@ -63,7 +52,7 @@ def course_plots(
 
 
 def slice_plots(curves_by_method: Mapping[str, Mapping[str, Curves]]) -> list[dict[str, str]]:
-    """PSNR, SSIM and LPIPS over the slices of each plane, of each what is known.
+    """PSNR, SSIM and LPIPS over the slices of the three planes, as far as they are known.
 
     Args:
         curves_by_method: by method, `coslice.metrics.per_slice` of its volume.
@@ -73,9 +62,10 @@ def slice_plots(curves_by_method: Mapping[str, Mapping[str, Curves]]) -> list[di
     """
     colours, plots = _colours(curves_by_method), []
     for plane in PLANES:
-        for key, name in _METRICS:
+        for quantity in PER_PLANE:
+            name = quantity.label
             curves = {
-                method: list(zip(curves[plane].index, getattr(curves[plane], key) or (), strict=False))
+                method: list(zip(curves[plane].index, getattr(curves[plane], quantity.name) or (), strict=False))
                 for method, curves in curves_by_method.items()
                 if plane in curves
             }
@@ -107,28 +97,6 @@ def neighbour_plot(volumes: Mapping[str, Tensor], known: bool = True) -> list[di
     return _plot(curves, colours, "|x[i+1] - x[i]|", "axial slice i", alt, dashed=truth)
 
 
-def dress(axes: Axes, log: bool = False) -> None:
-    """Quiet axes; with `log`, y by decades, as flicker falls."""
-    if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.9", linewidth=0.6)
-
-
-def literal(text: str) -> str:
-    """Words of the user as they stand; matplotlib takes what is between dollars for formulas."""
-    return text.replace("$", r"\$")
-
-
-def drawn(figure: Figure, form: str) -> bytes:
-    """A figure as "svg" or "pdf", without the date and the program; made within `STYLE`."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, metadata=_ANONYMOUS[form])
-    return buffer.getvalue()
-
-
 def _colours(methods) -> dict[str, str]:
     return {method: f"C{i}" for i, method in enumerate(dict.fromkeys(methods))}
 
@@ -145,7 +113,7 @@ def _plot(
 ) -> list[dict[str, str]]:
     """At most one plot; `level` and `dashed` are of the truth."""
     curves = {method: points for method, points in curves.items() if len(points)}
-    if not curves and not len(dashed):
+    if not curves and not dashed:
         return []
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.4))
@@ -154,13 +122,13 @@ def _plot(
         for method, points in curves.items():
             places, values = zip(*points, strict=True)
             marker = "." if len(points) < 40 else None
-            axes.plot(places, values, color=colours[method], label=literal(method), linewidth=1.6, marker=marker)
+            how = {"color": colours[method], "label": literal(method), "linewidth": LINE_WIDTH, "marker": marker}
+            axes.plot(places, values, **how)
         if level is not None:
-            axes.axhline(level, color="0.25", linestyle="--", linewidth=1.2, label=_TRUTH)
-        if len(dashed):
-            axes.plot(*zip(*dashed, strict=True), color="0.25", linestyle="--", linewidth=1.2, label=_TRUTH)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        dress(axes, log)
+            draw_truth(axes, level)
+        if dashed:
+            draw_truth(axes, dashed)
+        set_style(axes, log, whole=True)
         axes.legend(frameon=False)
-        src = uri("image/svg+xml", drawn(figure, "svg"))
-    return [{"name": name, "src": src, "alt": f"{alt} for {', '.join([*curves, *([_TRUTH] if len(dashed) else [])])}"}]
+        src = uri("image/svg+xml", content(figure, "svg"))
+    return [{"name": name, "src": src, "alt": f"{alt} for {', '.join([*curves, *([TRUTH] if dashed else [])])}"}]

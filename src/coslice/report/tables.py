@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from coslice.metrics import best_of
-from coslice.report.pictures import PLANES
+from coslice.axes import PLANES
+from coslice.metrics import PER_PLANE, QUANTITIES, Quantity, best_of
 
 __all__ = ["metrics_table", "seconds_table"]
 
-_METRICS = (("psnr", "PSNR", +1, 2), ("ssim", "SSIM", +1, 3), ("lpips", "LPIPS", -1, 3))  # key, name, better, decimals
+Column = tuple[str, Quantity, Callable[[Mapping[str, Any]], float | None]]
+"""What stands above it, what it shows, and how that is read from the metrics of a method."""
 
 
 def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str] = ()) -> dict[str, Any]:
@@ -25,21 +26,20 @@ def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
         marked, and "truth_sdiff", None where no truth was known.
     """
     methods = [*methods, *(name for name in table if name not in methods)]
-    columns: list[tuple[str, str, int, Callable[[Mapping[str, Any]], float | None], str]] = [
-        (plane, name, better, lambda row, p=plane, k=key: row.get(p, {}).get(k), f".{decimals}f")
+    columns: list[Column] = [
+        (plane, quantity, lambda row, p=plane, k=quantity.name: row.get(p, {}).get(k))
         for plane in PLANES
-        for key, name, better, decimals in _METRICS
+        for quantity in PER_PLANE
     ]
-    columns.append(("Between slices", "SDiff", 0, lambda row: row.get("sdiff"), ".5f"))
-    columns.append(("Between slices", "|Δ|", -1, lambda row: row.get("sdiff_gap"), ".5f"))
+    columns += [("Between slices", QUANTITIES[k], lambda row, k=k: row.get(k)) for k in ("sdiff", "sdiff_gap")]
     heads, texts = [], []
-    for group, name, better, read, form in columns:
+    for group, quantity, read in columns:
         values = [read(table.get(method, {})) for method in methods]
-        printed = [None if value is None else format(value, form) for value in values]
+        printed = [None if value is None else quantity.page_text(value) for value in values]
         if not any(printed):
             continue
-        best = best_of(printed, better)
-        heads.append({"group": group, "name": name, "arrow": {1: "↑", -1: "↓", 0: ""}[better]})
+        best = best_of(printed, quantity.better)
+        heads.append({"group": group, "name": quantity.title, "arrow": quantity.arrow})
         cells = [text or "-" for text in printed]
         texts.append([{"text": cell, "best": cell == best} for cell in cells])
     groups = [
@@ -48,12 +48,12 @@ def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
     ]
     rows = [{"method": method, "cells": [column[i] for column in texts]} for i, method in enumerate(methods)]
     known = [row["sdiff_truth"] for row in table.values() if row.get("sdiff_truth") is not None]
-    truth = f"{known[0]:.5f}" if known else None
+    truth = QUANTITIES["sdiff_truth"].page_text(known[0]) if known else None
     return {"groups": groups, "heads": heads, "rows": rows if heads else [], "truth_sdiff": truth}
 
 
 def seconds_table(seconds: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A table with a row for each method and a column for each phase; one row where no method is told."""
+    """A table with the methods in rows and the phases in columns; one row where seconds are not of methods."""
     if not seconds:
         return None
     nested = {name: value for name, value in seconds.items() if isinstance(value, Mapping)}

@@ -13,7 +13,8 @@ sum (templates/volumes.js). The quantum is 1 HU, or 1/4096 of another window, do
 a budget. Maps of the error are not stored; the browser subtracts.
 
 NiiVue is not part of coslice. It is found in the installed package `ipyniivue`, which brings it along for notebooks,
-and put into the page as it stands, with its licence.
+and put into the page as it stands, with its licence. Where that package is missing (it is in the extra `viewer`), the
+page says so in the place of the viewer.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ import numpy as np
 from markupsafe import Markup
 from torch import Tensor
 
+from coslice.axes import AXES, PLANES
 from coslice.errors import CosliceError
+from coslice.metrics import PER_PLANE
 from coslice.report.environment import source, template
-from coslice.report.pictures import PLANES, Range, Spacing, check_volumes, error_map, error_scale, shown
+from coslice.report.pictures import PAPER_RANGE, Range, Spacing, check_volumes, error_map, error_scale, shown
 
 __all__ = ["Scene", "has_niivue", "packed", "viewer"]
 
@@ -50,8 +53,6 @@ _PRESETS = (
     ("brain", 40.0, 80.0),
 )
 _SHARES = (("lower half", 0.0, 0.5), ("lower quarter", 0.0, 0.25), ("10 to 90 %", 0.1, 0.9))
-_PAPERS = ("papers", -480.0, 820.0)
-_METRICS = (("psnr", "PSNR {:.2f} dB"), ("ssim", "SSIM {:.3f}"), ("lpips", "LPIPS {:.3f}"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Scene:
         low, high = self.window
         if self.unit == "HU":
             ranges = [(name, level - width / 2, level + width / 2) for name, level, width in _PRESETS]
-            ranges = [_PAPERS, *ranges, ("all", low, high)]
+            ranges = [("papers", *PAPER_RANGE), *ranges, ("all", low, high)]
         else:
             ranges = [(name, low + a * (high - low), low + b * (high - low)) for name, a, b in _SHARES]
             ranges = [("all", low, high), *ranges]
@@ -128,19 +129,20 @@ def viewer(scenes: Sequence[Scene], budget: int = 24_000_000) -> Markup | None:
         for name in scene.volumes
         if name not in names
     ]
-    told, payload = [], {}
+    shown_scenes, payload = [], {}
     for i, (scene, names) in enumerate(zip(scenes, kept, strict=True)):
         if names:
-            told.append(_told(scene, names, scene.finest * 2**doublings, f"viewer-{i}"))
+            shown_scenes.append(_described(scene, names, scene.finest * 2**doublings, f"viewer-{i}"))
             payload |= {f"viewer-{i}-{j}": texts[i, name] for j, name in enumerate(names)}
-    if not told:
+    if not shown_scenes:
         return Markup('<p class="note">The volumes are too large for a viewer in this page.</p>')
     payload["viewer-niivue"] = _text(_deflated(script))
     quanta = dict.fromkeys(_quantum(scene, 2**doublings) for scene in scenes)
     return Markup(
         template("viewer.html").render(
-            scenes=told,
-            told=Markup(json.dumps({"scenes": told, "errors": _colours()}).replace("<", "\\u003c")),
+            scenes=shown_scenes,
+            planes=list(PLANES),
+            content=_json({"scenes": shown_scenes, "axes": AXES, "planes": _planes(), "errors": _colours()}),
             payload=payload,
             quanta=", ".join(quanta),
             dropped=dropped,
@@ -186,6 +188,11 @@ def _niivue() -> bytes | None:
     return None
 
 
+def _json(values: Mapping[str, Any]) -> Markup:
+    """JSON that nothing in a page takes for markup."""
+    return Markup(json.dumps(values).replace("<", "\\u003c"))
+
+
 @lru_cache(maxsize=1)
 def _deflated(script: bytes) -> bytes:
     return zlib.compress(script, 9)
@@ -212,7 +219,7 @@ def _fitted(scenes: Sequence[Scene], budget: int) -> tuple[int, list[list[str]],
     return _DOUBLINGS - 1, kept, texts
 
 
-def _told(scene: Scene, names: Sequence[str], quantum: float, stem: str) -> dict[str, Any]:
+def _described(scene: Scene, names: Sequence[str], quantum: float, stem: str) -> dict[str, Any]:
     """What the script needs to know of a scene."""
     metrics = {name: scene.numbers.get(name, {}) for name in names}
     return {
@@ -226,9 +233,16 @@ def _told(scene: Scene, names: Sequence[str], quantum: float, stem: str) -> dict
         "presets": scene.presets,
         "limit": error_scale(scene.volumes, scene.window) if scene.known else 0,
         "volumes": [
-            {"name": name, "id": f"{stem}-{j}", "metrics": {p: _said(metrics[name].get(p, {})) for p in PLANES}}
+            {"name": name, "id": f"{stem}-{j}", "metrics": {p: _texts(metrics[name].get(p, {})) for p in PLANES}}
             for j, name in enumerate(names)
         ],
+    }
+
+
+def _planes() -> dict[str, dict[str, str]]:
+    """The axes of the planes: across which they are stacked, and those of a picture's rows and columns."""
+    return {
+        plane.name: {"along": plane.along, "down": plane.rows, "across": plane.columns} for plane in PLANES.values()
     }
 
 
@@ -240,9 +254,10 @@ def _colours() -> dict[str, list[int]]:
     return shades | {"A": [255] * len(places), "I": places}
 
 
-def _said(metrics: Mapping[str, Any]) -> list[str]:
-    """The numbers of a plane as a reader wants them."""
-    return [form.format(metrics[key]) for key, form in _METRICS if metrics.get(key) is not None]
+def _texts(metrics: Mapping[str, Any]) -> list[str]:
+    """The numbers of a plane that are known, as text: "PSNR 31.23 dB"."""
+    known = [(quantity, metrics.get(quantity.name)) for quantity in PER_PLANE]
+    return [f"{quantity.title} {quantity.with_unit(value)}" for quantity, value in known if value is not None]
 
 
 def _quantum(scene: Scene, doubled: int) -> str:

@@ -2,10 +2,10 @@
 // `cursor` (voxel x, y, z), is the truth about where we are; NiiVue only draws it and reports clicks.
 
 const root = document.getElementById("viewer");
-const told = JSON.parse(document.getElementById("viewer-scenes").textContent);
+const content = JSON.parse(document.getElementById("viewer-scenes").textContent);
 const at = (name) => root.querySelector(`[data-is="${name}"]`);
-const AXES = { axial: "z", coronal: "y", sagittal: "x" };
-const SLICE = { axial: 0, coronal: 1, sagittal: 2 }; // NiiVue's numbers of the planes
+const AXES = content.axes, PLANES = content.planes; // of a volume; by name: along, down, across
+const NUMBERS = { axial: 0, coronal: 1, sagittal: 2 }; // NiiVue's of the planes
 const GAP = 6; // between planes, CSS pixels
 const still = { cursor: null, zoom: [0, 0, 0, 1] };
 
@@ -13,13 +13,14 @@ let NiiVue, NVImage, scene, cursor, zoom, range, limit;
 let playing = 0, heading = 1, blinking = 0, swapped = false, turn = 0;
 const panes = {}; // by role: reference, method, error
 
-const size = (axis) => scene.shape["zyx".indexOf(axis)];
-const pitch = (axis) => scene.spacing["zyx".indexOf(axis)];
+const size = (axis) => scene.shape[AXES.indexOf(axis)];
+const pitch = (axis) => scene.spacing[AXES.indexOf(axis)];
 const extent = (axis) => size(axis) * pitch(axis);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const plain = (value, digits = 2) => String(Number(value.toFixed(digits)));
 const inUnit = (text) => (scene.unit ? `${text} ${scene.unit}` : text);
 const visible = () => Object.values(panes).filter(({ role }) => role !== "error" || scene.known);
+const along = () => PLANES[at("along").value].along; // the axis that play and slider move on
 const volume = (role) => scene.volumes[at(role).selectedIndex];
 
 // ---- volumes -------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ async function pane(role) {
       turned = 0;
       const box = canvas.getBoundingClientRect(), scale = this.uiData.dpr;
       const tile = this.tileIndex((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
-      if (tile >= 0) step("zyx"[this.screenSlices[tile].axCorSag], by);
+      if (tile >= 0) step(PLANES[Object.keys(NUMBERS)[this.screenSlices[tile].axCorSag]].along, by);
     },
     drawScene() { draw.call(this); drawn(role, this); },
   });
@@ -168,19 +169,19 @@ async function readOut() {
   const mm = ["x", "y", "z"].map((axis, i) => plain(cursor[i] * pitch(axis), 1));
   at("voxel").textContent = `x ${cursor[0]}, y ${cursor[1]}, z ${cursor[2]}`;
   at("mm").textContent = `${mm.join(", ")} mm from the first voxel`;
-  const along = AXES[at("along").value], slider = at("slice");
-  slider.max = size(along) - 1;
-  slider.value = cursor["xyz".indexOf(along)];
-  at("slice-text").textContent = `${Number(slider.value) + 1} of ${size(along)}`;
+  const axis = along(), slider = at("slice");
+  slider.max = size(axis) - 1;
+  slider.value = cursor["xyz".indexOf(axis)];
+  at("slice-text").textContent = `${Number(slider.value) + 1} of ${size(axis)}`;
   const [one, other] = [volume("reference"), volume("method")];
   const [a, b] = [(await numbersOf(one))[index], (await numbersOf(other))[index]];
   const value = (number) => inUnit(plain(scene.low + scene.quantum * number));
   at("reference-value").textContent = value(a);
   at("method-value").textContent = value(b);
   if (scene.known) at("error-value").textContent = inUnit(plain(scene.quantum * Math.abs(a - b)));
-  const planes = at("planes").value in AXES ? [at("planes").value] : Object.keys(AXES);
-  const known = planes.map((plane) => [plane, other.metrics[plane] ?? []]).filter(([, said]) => said.length);
-  at("numbers").textContent = known.map(([plane, said]) => `${plane} ${said.join(", ")}`).join("   ");
+  const planes = at("planes").value in PLANES ? [at("planes").value] : Object.keys(PLANES);
+  const known = planes.map((plane) => [plane, other.metrics[plane] ?? []]).filter(([, texts]) => texts.length);
+  at("numbers").textContent = known.map(([plane, texts]) => `${plane} ${texts.join(", ")}`).join("   ");
 }
 
 // ---- layout --------------------------------------------------------------------------------------------------------
@@ -188,9 +189,9 @@ async function readOut() {
 /** How wide and high (as shares of a pane's width) and where the planes of a pane are. */
 function arranged(width) {
   const chosen = at("planes").value, [x, y, z] = [extent("x"), extent("y"), extent("z")];
-  if (chosen in AXES) {
-    const [across, down] = { axial: [x, y], coronal: [x, z], sagittal: [y, z] }[chosen];
-    return { height: Math.max(120, (width * down) / across), tiles: null, type: SLICE[chosen] };
+  if (chosen in PLANES) {
+    const [across, down] = [extent(PLANES[chosen].across), extent(PLANES[chosen].down)];
+    return { height: Math.max(120, (width * down) / across), tiles: null, type: NUMBERS[chosen] };
   }
   let scale = width / Math.max(x, y), tiles, height = scale * (y + 2 * z) + 2 * GAP;
   if (height <= 2 * width) { // a slab: below each other, as wide as the pane
@@ -209,7 +210,8 @@ function arranged(width) {
 
 function layOut() {
   const chosen = at("planes").value, holder = at("panes");
-  const flat = chosen === "coronal" || chosen === "sagittal" ? extent("z") / extent(chosen === "coronal" ? "x" : "y") : 1;
+  const upright = chosen in PLANES && chosen !== "axial"; // a plane with z from top to bottom
+  const flat = upright ? extent("z") / extent(PLANES[chosen].across) : 1;
   const stacked = flat <= 0.4; // flat planes have more from the width of the page
   holder.classList.toggle("stacked", stacked);
   holder.style.setProperty("--widest", stacked ? `${Math.round(300 / flat)}px` : "none");
@@ -229,7 +231,7 @@ function layOut() {
 function play(on = !playing) {
   clearInterval(playing);
   playing = on ? setInterval(() => {
-    const axis = AXES[at("along").value], here = cursor["xyz".indexOf(axis)];
+    const axis = along(), here = cursor["xyz".indexOf(axis)];
     if (here + heading < 0 || here + heading >= size(axis)) heading = -heading;
     step(axis, heading);
   }, 1000 / Number(at("speed").value)) : 0;
@@ -280,7 +282,7 @@ function preset(index) {
 async function enter(index) {
   play(false);
   if (blinking) blink(false);
-  scene = told.scenes[index];
+  scene = content.scenes[index];
   cursor = ["x", "y", "z"].map((axis) => Math.floor(size(axis) / 2));
   zoom = [...still.zoom];
   for (const role of ["reference", "method"]) {
@@ -339,7 +341,7 @@ function listen() {
   on("limit", "change", () => { if (at("limit").valueAsNumber > 0) limit = at("limit").valueAsNumber; refresh(); });
   on("planes", "change", () => { layOut(); readOut(); });
   on("along", "change", readOut);
-  on("slice", "input", () => step(AXES[at("along").value], at("slice").valueAsNumber - cursor["xyz".indexOf(AXES[at("along").value])]));
+  on("slice", "input", () => step(along(), at("slice").valueAsNumber - cursor["xyz".indexOf(along())]));
   on("speed", "change", () => play(Boolean(playing)));
   on("play", "click", () => play());
   on("blink", "click", () => blink());
@@ -371,14 +373,14 @@ async function start() {
     await new Promise((done) => setTimeout(done)); // lets the browser paint the page first
     NiiVue = await niivue("viewer-niivue");
     at("stage").hidden = false;
-    scene = told.scenes[0];
+    scene = content.scenes[0];
     for (const role of ["reference", "method"]) await pane(role);
     const { nv } = panes.reference;
-    nv.addColormap("errors", told.errors);
+    nv.addColormap("errors", content.errors);
     await nv.loadFromArrayBuffer(nifti(new Int16Array(8), [2, 2, 2], [1, 1, 1], 1, 0), "first.nii");
     NVImage = nv.volumes[0].constructor;
     bar();
-    options(at("scene"), told.scenes.map(({ title }) => title));
+    options(at("scene"), content.scenes.map(({ title }) => title));
     listen();
     await enter(0);
     message.hidden = true;

@@ -14,23 +14,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from torch import Tensor
 
-from coslice.benchmark import Benchmark, Cell, Store, Table, latex, markdown, table_of, tidy_csv, truth_of
-from coslice.benchmark.recipe import TRUTH
-from coslice.benchmark.store import digest_of
-from coslice.benchmark.table import Records
+from coslice.benchmark import (
+    TRUTH,
+    Benchmark,
+    Cell,
+    Records,
+    Store,
+    Table,
+    digest_of,
+    first_reconstruction,
+    latex,
+    markdown,
+    outline,
+    table_of,
+    tidy_csv,
+    truth_of,
+)
 from coslice.errors import CosliceError
-from coslice.io.files import atomic
+from coslice.io.files import write_bytes, write_text
 from coslice.io.nifti import read_nifti
 from coslice.metrics import Curves
-from coslice.priors import embedded_priors
-from coslice.recipe import Recipe
 from coslice.report.environment import template, uri
 from coslice.report.figures import Drawing, drawings
 from coslice.report.plots import course_plots, neighbour_plot, slice_plots
@@ -40,18 +49,19 @@ from coslice.report.viewer import Scene, has_niivue, viewer
 __all__ = ["publish"]
 
 _MOST_VOXELS = 40_000_000
-"""In the viewer of a page, all volumes together; each takes half a byte and more of it."""
-_FIRST = ("fdk", "cubic")
-"""Methods that are the reconstruction others start from."""
+"""In the viewer of a page, all volumes together; a voxel takes half a byte or more of it."""
 
 
-def publish(folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store) -> tuple[Table, Path]:
+def publish(
+    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, command: str | None = None
+) -> tuple[Table, Path]:
     """Write the outputs of a finished benchmark into `folder`, unless they are there; its table, and its page.
 
     Args:
         folder: made where it is missing; files of the names above are replaced.
         benchmark, cells: the recipe, and the keys of its cells.
         store: holds all of them.
+        command: what runs it again, for the page; None where no command does.
 
     Raises:
         CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
@@ -64,7 +74,13 @@ def publish(folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store
         records.setdefault((cell.group, cell.row), []).append(record)
     table = table_of(benchmark, records)
     texts = {"table.csv": tidy_csv(benchmark, records), "table.md": markdown(table), "table.tex": latex(table)}
-    made_of = {"cells": list(cells.values()), "texts": texts, "recipe": _told(benchmark), "viewer": has_niivue()}
+    made_of = {
+        "cells": list(cells.values()),
+        "texts": texts,
+        "recipe": outline(benchmark),
+        "viewer": has_niivue(),
+        "command": command,
+    }
     stamp, page, mark = digest_of(made_of), folder / "report.html", folder / "stamp"
     with store.publishing(benchmark.name):
         there = all((folder / name).is_file() for name in (*texts, page.name, mark.name))
@@ -74,27 +90,23 @@ def publish(folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store
             (folder / "figures").mkdir(parents=True, exist_ok=True)
             mark.unlink(missing_ok=True)  # until all that it stands for is written
         except OSError as error:
-            raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another --out.") from error
+            raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from error
         for name, text in texts.items():
-            _write(folder / name, text.encode())
+            write_text(folder / name, text)
         drawn = drawings(benchmark, records)
         for drawing in drawn:
-            _write(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
-            _write(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
-        _write(page, _page(benchmark, table, records, drawn, _scenes(benchmark, cells, store, records)).encode())
-        _write(mark, f"{stamp}\n".encode())
+            write_bytes(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
+            write_bytes(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
+        scenes = _scenes(benchmark, cells, store, records)
+        write_text(page, _page(benchmark, table, records, drawn, scenes, command))
+        write_text(mark, f"{stamp}\n")
     return table, page
 
 
-def _write(path: Path, content: bytes) -> None:
-    with atomic(path) as part:
-        part.write_bytes(content)
-
-
 def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records) -> list[Scene]:
-    """A scene for each group: the truth, the first reconstruction where no row is that, and every row's volume.
+    """One scene a group: the truth, the first reconstruction where no row is that, and every row's volume.
 
-    Of volumes that are too many for a page, the middle slices, as many as fit.
+    Where the volumes are too large for a page, as many of their middle slices as fit.
     """
     truths = {title: truth_of(benchmark, group) for title, group in benchmark.groups.items()}
     voxels = sum(math.prod(truth.shape) * (len(benchmark.rows[title]) + 2) for title, (truth, _) in truths.items())
@@ -104,11 +116,9 @@ def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
         count = max(1, round(share * truth.shape[0]))
         first = (truth.shape[0] - count) // 2
         slab = slice(first, first + count)
-        unit = window.to_unit(truth.data)
-        volumes: dict[str, Tensor] = {TRUTH: unit[slab]}
-        if not any(recipe.method in _FIRST for recipe in benchmark.rows[title].values()):
-            problem = benchmark.groups[title].acquisition(benchmark.seeds[0]).problem(unit, truth.spacing, window)
-            volumes[problem.initial_title] = problem.initial().clamp(0, 1)[slab]
+        volumes: dict[str, Tensor] = {TRUTH: window.to_unit(truth.data)[slab]}
+        for name, volume in first_reconstruction(benchmark, title, truth, window).items():
+            volumes[name] = volume[slab]
         for cell, key in cells.items():
             if cell.group == title and cell.seed == benchmark.seeds[0]:
                 volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data[slab])
@@ -120,7 +130,12 @@ def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
 
 
 def _page(
-    benchmark: Benchmark, table: Table, records: Records, drawn: Sequence[Drawing], scenes: Sequence[Scene]
+    benchmark: Benchmark,
+    table: Table,
+    records: Records,
+    drawn: Sequence[Drawing],
+    scenes: Sequence[Scene],
+    command: str | None,
 ) -> str:
     starts = [i == 0 for _, count in table.spans for i in range(count)]
     return template("benchmark.html").render(
@@ -134,8 +149,8 @@ def _page(
             _group(title, scene, {row: records[title, row][0] for row in benchmark.rows[title]})
             for title, scene in zip(benchmark.groups, scenes, strict=True)
         ],
-        command=benchmark.command,
-        recipe=yaml.safe_dump(_told(benchmark), sort_keys=False, allow_unicode=True, width=110),
+        command=command,
+        recipe=yaml.safe_dump(outline(benchmark), sort_keys=False, allow_unicode=True, width=110),
     )
 
 
@@ -152,41 +167,3 @@ def _group(title: str, scene: Scene, records: Mapping[str, Mapping[str, Any]]) -
         "plots": course_plots(courses, truth, tuple(records)),
         "seconds": seconds_table({row: record["phases"] for row, record in records.items()}),
     }
-
-
-def _told(benchmark: Benchmark) -> dict[str, Any]:
-    """Everything that was asked for, as plain values, without the places of files on this machine."""
-    plain = Recipe()
-    rows = {
-        group: {
-            row: {
-                item.name: value
-                for item in fields(Recipe)
-                if (value := getattr(recipe, item.name)) != getattr(plain, item.name)
-                or item.name in ("method", "noise")
-            }
-            for row, recipe in recipes.items()
-        }
-        for group, recipes in benchmark.rows.items()
-    }
-    scans = {
-        name: _given(asdict(scan)) | {"file": scan.file if scan.embedded else "FILE"}
-        for name, scan in benchmark.scans.items()
-    }
-    return {
-        "title": benchmark.title,
-        "source": benchmark.source,
-        "about": benchmark.about,
-        "seeds": list(benchmark.seeds),
-        "metrics": [metric.name for metric in benchmark.metrics],
-        "figures": [{"x": figure.x, "y": list(figure.ys)} for figure in benchmark.figures],
-        "scans": scans,
-        "priors": {kind: name if name in embedded_priors() else "FILE" for kind, name in benchmark.priors.items()},
-        "groups": {name: _given(asdict(group)) for name, group in benchmark.groups.items()},
-        "rows": rows,
-    }
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was set."""
-    return {name: value for name, value in values.items() if value not in (None, {}, 0.0)}

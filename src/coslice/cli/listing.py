@@ -1,0 +1,87 @@
+"""Tables of methods on the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from coslice.cli.terminal import Terminal
+from coslice.methods import AnyMethod, Direct, SettingLine, kinds_of, setting_lines
+from coslice.problems import TASKS
+from coslice.settings import Part
+
+__all__ = ["show_method", "show_methods"]
+
+_out = Terminal()
+
+
+def show_methods(methods: Iterable[AnyMethod]) -> None:
+    """A line for each method."""
+    table = _table("name", "title", "sampling", "source")
+    for method in methods:
+        sampled = "no" if isinstance(method, Direct) else "yes"
+        table.add_row(*map(Text, (method.name, method.title, sampled, method.source)))
+    _out.print(table)
+    _out.print("`coslice methods NAME` prints the settings of one.")
+
+
+def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
+    """The parts of a method, and every setting: how `--set` calls it, value, published value, meaning.
+
+    Args:
+        method: to show.
+        called: how the user named it, a name or FILE.py:NAME.
+        task: for which the settings are.
+    """
+    _out.print(Text.assemble((method.title, "bold"), f" ({called})"))
+    _out.print(f"Source: {method.source}")
+    if method.kinds:
+        tasks = [name for name, one in TASKS.items() if one.problem_kind in method.kinds]
+        _out.print(f"For: {', '.join(tasks)}")
+    lines = setting_lines(method)
+    if not lines:
+        return
+    table = _table("setting", "value", "published", "meaning")
+    for line in lines:
+        is_part = "." not in line.path and line.path != "samples"
+        published = "" if line.published == line.value else _value(line.published)
+        cells = (line.path, _value(line.value), published, _meaning(method, line))
+        table.add_row(*(Text(cell, style="bold" if is_part else "") for cell in cells))
+    _out.print(table)
+    example = next((line for line in lines if "." in line.path and type(line.value) in (int, float)), None)
+    if example is not None:
+        words = ["coslice", "reconstruct", "SCAN", *(() if task == "svct" else ("--task", task)), "--method", called]
+        words += ["--set", f"{example.path}={_value(example.value)}", "--out", "out/"]
+        _out.print(f"Change one with --set, as in: {shlex.join(words)}")
+
+
+def _meaning(method: AnyMethod, line: SettingLine) -> str:
+    known = line.setting
+    if "." not in line.path and line.path != "samples":
+        sort = type(getattr(method, line.path)).__mro__
+        kinds = next(kinds_of(base) for base in reversed(sort) if issubclass(base, Part) and base is not Part)
+        others = [word for word in kinds if word != line.value]
+        return known.meaning + (f" Others: {', '.join(others)}." if others else "")
+    meaning = known.meaning + (f", {known.unit}" if known.unit else "")
+    bounded = known.choices or (known.least, known.above, known.most) != (None, None, None)
+    return f"{meaning} ({known.needed})" if bounded else meaning
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)

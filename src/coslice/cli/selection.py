@@ -1,0 +1,106 @@
+"""`coslice methods`, and a method from the options of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from coslice.cli.options import option
+
+if TYPE_CHECKING:
+    from coslice.methods import AnyMethod
+
+__all__ = ["chosen_method", "list_methods"]
+
+_OWN_OPTIONS = {"noise": "noise", "steps": "schedule.steps", "samples": "samples"}
+"""Paths of the settings that have an option of their own."""
+
+
+def list_methods(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a method; without one, all are listed.", show_default=False)
+    ] = None,
+    task: Annotated[str, option("svct, lact or zsr: the settings for such measurements.  [svct]")] = "svct",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the methods; or print the parts of one, every setting with its meaning, value and published value."""
+    from coslice.cli.listing import show_method, show_methods
+    from coslice.cli.terminal import print_json
+    from coslice.methods import described, methods_for
+    from coslice.problems import make_task
+
+    kind = make_task(task).problem_kind
+    if name is not None:
+        method = chosen_method(name, kind)
+        if as_json:
+            print_json(described(method) | {"published": dict(method.published)})
+        else:
+            show_method(method, name, task)
+        return
+    found = methods_for(kind)
+    if as_json:
+        print_json({name: described(method) for name, method in found.items()})
+    else:
+        show_methods(found.values())
+
+
+def chosen_method(
+    name: str,
+    kind: str,
+    noise: str | None = None,
+    steps: int | None = None,
+    samples: int | None = None,
+    settings: Sequence[str] = (),
+) -> AnyMethod:
+    """The method of a command.
+
+    Args:
+        name: of a method, or "FILE.py:NAME" for one of the user's own.
+        kind: of the problem.
+        noise, steps, samples: options of their own for the settings that most users change.
+        settings: texts "data.iterations=20".
+
+    Raises:
+        CosliceError: a method or a setting that is not known, or a value out of its range.
+    """
+    from coslice.errors import CosliceError
+    from coslice.methods import Direct, changed, find_method, is_own, load_method
+
+    method = load_method(name) if is_own(name) else find_method(name, kind)
+    for option_name, value in (("noise", noise), ("steps", steps), ("samples", samples)):
+        if value is not None and isinstance(method, Direct):
+            raise CosliceError(
+                f"{option_name} {value} was given, but {method.title} does not sample and has none; leave it out."
+            )
+    own = {"noise": noise, "steps": steps, "samples": samples}
+    _check_once({name: path for name, path in _OWN_OPTIONS.items() if own[name] is not None}, settings)
+    chosen: dict[str, Any] = {
+        "noise": noise,
+        "samples": samples,
+        "schedule": None if steps is None else {"steps": steps},
+    }
+    method = changed(method, {key: value for key, value in chosen.items() if value is not None}, method.name)
+    return changed(method, _settings_tree(settings), method.name)
+
+
+def _check_once(given: dict[str, str], settings: Sequence[str]) -> None:
+    """Refuse a setting that is given by its own option and by --set too: one of the two would win in silence."""
+    from coslice.errors import CosliceError
+    from coslice.tree import assigned
+
+    for path, _ in map(assigned, settings):
+        for name, own in given.items():
+            if path in (own, f"{own}.kind"):
+                raise CosliceError(f"{path} was given by --{name} and by --set too; give it once.")
+
+
+def _settings_tree(settings: Sequence[str]) -> dict[str, Any]:
+    """The tree of "data.iterations=20" and the like, where "renoising=ddim" may stand beside "renoising.eta=0.5"."""
+    from coslice.tree import assigned, nested
+
+    pairs = [assigned(text) for text in settings]
+    paths = [path for path, _ in pairs]
+    named = {path for path, value in pairs if isinstance(value, str) and any(p.startswith(f"{path}.") for p in paths)}
+    return nested((f"{path}.kind" if path in named else path, value) for path, value in pairs)

@@ -1,0 +1,147 @@
+"""The command line that makes a reconstruction again.
+
+It says what differs from the defaults and nothing else. Files of the user appear as SCAN.nii.gz and PRIOR.safetensors:
+a page may be passed on, and what a file is called may say whose it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
+
+from coslice.detector import GaussianNoise, PhotonNoise
+from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, setting_lines
+from coslice.plans import Plan
+from coslice.preparation import Preparation
+from coslice.priors.places import embedded_priors
+from coslice.problems import Study, Task
+from coslice.settings import Part
+
+__all__ = ["benchmark_command", "reconstruct_command"]
+
+_SCAN, _PRIORS = "SCAN.nii.gz", ("PRIOR.safetensors", "PRIOR2.safetensors")
+_OPTIONS = {"noise": "noise", "schedule.steps": "steps", "samples": "samples"}
+"""Settings that have an option of their own, by path."""
+
+
+def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | None:
+    """One line for a shell.
+
+    Args:
+        study: what was measured.
+        planned: how it was reconstructed.
+        out: the folder to name.
+
+    Returns:
+        None where the command line cannot say it: the noise of the measurement has another seed than the method, or a
+        part of the method is defined elsewhere.
+    """
+    if study.task.noise is not None and study.task.seed != planned.seed:
+        return None
+    method = _method_options(planned.method, study.problem.kind)
+    if method is None:
+        return None
+    words = ["coslice", "reconstruct", _SCAN]
+    for name, value in (*_scan_options(study), *method, *_prior_options(planned), ("seed", planned.seed or None)):
+        if value is None or value is False:
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(str(value))
+    return shlex.join([*words, "--out", f"{out}/"])
+
+
+def benchmark_command(called: str, scans: Iterable[str], priors: Iterable[str], seeds: int | None) -> str:
+    """One line for a shell that makes a benchmark again.
+
+    Args:
+        called: the recipe, see `coslice.benchmark.Benchmark`.
+        scans, priors: names of those that the user gave; files appear as FILE.
+        seeds: how many the user asked for; None where that was left to the recipe.
+    """
+    words = ["coslice", "benchmark", called]
+    for option, names in (("--scan", scans), ("--prior", priors)):
+        words += [word for name in names for word in (option, f"{name}=FILE")]
+    return shlex.join([*words, *(() if seeds is None else ("--seeds", str(seeds)))])
+
+
+def _scan_options(study: Study) -> Iterator[tuple[str, Any]]:
+    task = study.task
+    yield "task", None if task.kind == "svct" else task.kind
+    yield "from_measurement", study.unit is None
+    for name, _ in task.settings():
+        value, usual = getattr(task, name), _usual(task, name)
+        # Of a measured scan, no factor means the one that makes cubes, and not the usual one.
+        given = value != usual or (name == "factor" and study.unit is None)
+        if name not in ("noise", "seed") and given:
+            yield name.removesuffix("_mm"), value
+    if isinstance(task.noise, GaussianNoise):
+        yield "measurement_noise", task.noise.sd
+    if isinstance(task.noise, PhotonNoise):
+        yield "photons", task.noise.photons
+        yield "electronic_noise", task.noise.electronic or None
+    for item in fields(Preparation):
+        value = getattr(study.preparation, item.name)
+        yield item.name, "{}:{}".format(*value) if item.name == "slices" and value else value
+
+
+def _usual(task: Task, name: str) -> Any:
+    return next(item.default for item in fields(task) if item.name == name)
+
+
+def _method_options(method: AnyMethod, kind: str) -> list[tuple[str, Any]] | None:
+    if method.name not in METHODS:
+        return None
+    usual = find_method(method.name, kind)
+    options: list[tuple[str, Any]] = [("method", None if method.name == "dds" else method.name)]
+    kinds = {path: word for path, word in _kinds(method).items() if word != _kinds(usual).get(path)}
+    if "" in kinds.values() or type(method) is not type(usual):
+        return None
+    given: list[tuple[str, Any]] = []
+    tree: dict[str, Any] = {}
+    for path, word in kinds.items():
+        given.append((path, word))
+        section, _, name = path.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[name] = word
+    before = {line.path: line.value for line in setting_lines(changed(usual, tree))}
+    for line in setting_lines(method):
+        if line.path not in _kinds(method) and line.value != before.get(line.path):
+            given.append((line.path, line.value))
+    for path, value in given:
+        if path in _OPTIONS:
+            options.append((_OPTIONS[path], value))
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value)
+            options.append(("set", f"{path}={shown}"))
+    return options
+
+
+def _kinds(method: AnyMethod) -> dict[str, str | None]:
+    """The word of every part by path; "" of a part that is not coslice's or has none, None where there is no part."""
+    found: dict[str, str | None] = {}
+    for slot in ("prior", "data", "renoising", "schedule", "noise", "solution"):
+        part = getattr(method, slot, None)
+        if isinstance(part, Part):
+            found[slot] = _word(part)
+    start = getattr(method, "start", None)
+    if start is not None:
+        found["start"] = ""  # one kind only, so it is never named
+        found["start.noise"] = None if start.noise is None else _word(start.noise)
+    return found
+
+
+def _word(part: Part) -> str:
+    """The word of a part that the command line knows."""
+    return part.kind if type(part).__module__.startswith("coslice.") else ""
+
+
+def _prior_options(planned: Plan) -> Iterator[tuple[str, str | None]]:
+    usual = USUAL_PRIORS.get((planned.problem.kind, planned.method.need), ())
+    files = iter(_PRIORS)
+    for number, (option, prior) in enumerate(zip(("prior", "auxiliary_prior"), planned.priors, strict=False)):
+        name = prior.card.get("name")
+        default = usual[number] if number < len(usual) else None
+        yield option, None if name == default else name if name in embedded_priors() else next(files)

@@ -1,0 +1,66 @@
+"""The page and the picture of a run, from its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coslice.output import Measured, titles
+from coslice.output.results import volumes_of
+from coslice.plans import Plan
+from coslice.problems import Study
+from coslice.report.page import write_report
+from coslice.report.pictures import picture
+from coslice.runs import Result
+
+__all__ = ["write_run_page"]
+
+
+def write_run_page(
+    folder: Path,
+    study: Study,
+    plans: Mapping[str, Plan],
+    results: Mapping[str, Result],
+    measured: Measured,
+    record: Mapping[str, Any],
+    commands: Sequence[str] = (),
+) -> Path:
+    """Write report.html and comparison.png into `folder`.
+
+    Args:
+        folder: exists.
+        study, plans, results, measured: as `coslice.output.write_results` takes them.
+        record: as it returns it.
+        commands: what makes the reconstructions again, a line each.
+
+    Returns:
+        The path of the page.
+    """
+    names = titles(study, plans)
+
+    def titled(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {names[stem]: value for stem, value in values.items()}
+
+    truth = None if study.unit is None else study.unit.cpu()
+    window, unit = (study.window.low, study.window.high), study.window.unit
+    reconstructions = titled(volumes_of(results))
+    shown = ({} if truth is None else {"truth": truth}) | reconstructions
+    picture(folder / "comparison.png", shown, spacing=study.volume.spacing, window=window, unit=unit)
+    page = folder / "report.html"
+    write_report(
+        page,
+        title=study.title,
+        truth=truth,
+        reconstructions=reconstructions,
+        table=titled(measured.numbers),
+        spacing=study.volume.spacing,
+        window=window,
+        trajectory=titled(record["trajectory"]) or None,
+        recipe={"study": study.settings, **titled(record["methods"])},
+        seconds=titled(record["seconds"]),
+        unit=unit,
+        curves=titled(measured.curves),
+        command="\n".join(commands) or None,
+    )
+    return page

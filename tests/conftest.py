@@ -1,5 +1,6 @@
 """Small scans on disk, and a prior small enough to be trained in no time: none, since it need not be good."""
 
+import os
 import sys
 
 import nibabel
@@ -8,11 +9,23 @@ import pytest
 import torch
 import yaml
 
+import laws
 from coslice.cli import main
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.priors import SlicePrior, save_prior
+from published import write_checkpoints
 from small_benchmark import small_tree
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="where the laws of operators are tried: cpu, cuda, ...")
+
+
+def pytest_configure(config):
+    laws.DEVICE = config.getoption("--device")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)  # each core has a worker of its own
 
 
 def ball(shape=(16, 32, 32), spacing=(2.0, 4.0, 4.0), radius=50.0):
@@ -49,6 +62,14 @@ def saved_prior(tmp_path_factory, name, seed, plane="yx", window="ct", slices=1)
     prior = SlicePrior(denoiser, network.stride, (0.002, 20.0), plane, window, slices, card={"name": name})
     save_prior(path, prior)
     return path
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """A folder of two small published checkpoints, ncsnpp_tiny.pth and adm_tiny.pt with its configuration."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +134,31 @@ def refused(coslice):
 
 
 @pytest.fixture
+def svct(scan, tiny_prior):
+    """Arguments of a CT reconstruction that takes a second."""
+    return ["reconstruct", scan, "--prior", tiny_prior, "--steps", 3, "--views", 8]
+
+
+@pytest.fixture
+def zsr(head, tiny_coronal_prior):
+    """The same for super-resolution."""
+    return ["reconstruct", head, "--task", "zsr", "--prior", tiny_coronal_prior, "--steps", 3]
+
+
+@pytest.fixture
+def prior_files(tiny_prior, saved_patch_prior, saved_second_prior):
+    """The priors of a method of CT, on the command line: prior_files("tpdm") -> options."""
+
+    def options(method):
+        if method.startswith("diffusionblend"):
+            return ["--prior", saved_patch_prior]
+        second = ["--auxiliary-prior", saved_second_prior] if method.startswith("tpdm") else []
+        return ["--prior", tiny_prior, *second]
+
+    return options
+
+
+@pytest.fixture
 def tree(scan, tiny_prior):
     return small_tree(scan, tiny_prior)
 
@@ -127,3 +173,12 @@ def saved(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small tensors are done sooner by one thread than by two that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from coslice.operators.base import Operator
 
+DEVICE = "cpu"
+"""Where the laws are tried; conftest sets it to what `pytest --device` says."""
+
 
 def draw(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    """A reproducible standard normal float32 tensor."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    """A reproducible standard normal float32 tensor on `DEVICE`."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
 
 def relative(given: Tensor, expected: Tensor) -> float:
@@ -36,7 +39,7 @@ def assert_linear(op: Operator, tolerance: float = 1e-5) -> None:
         assert tuple(apply(x).shape) == tuple(out)
         assert apply(x).dtype == torch.float32
         assert relative(apply(2.5 * x - 0.5 * z), 2.5 * apply(x) - 0.5 * apply(z)) <= tolerance
-        assert not apply(torch.zeros(into)).any()
+        assert not apply(torch.zeros(into, device=DEVICE)).any()
 
 
 def assert_adjoint(op: Operator, tolerance: float = 1e-6) -> None:

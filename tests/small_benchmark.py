@@ -9,13 +9,10 @@ import sys
 import time
 from contextlib import contextmanager
 
-from coslice.benchmark import (
-    complete,
-    keyed_cells,
-    load_benchmark,
-)
+from coslice.benchmark import complete, keyed_cells, load_benchmark
+from coslice.methods import Method
 
-QUICK = {"steps": 2, "cg_iterations": 2}
+QUICK = {"steps": 2, "data": {"iterations": 2}}
 
 
 def small_tree(scan, tiny_prior):
@@ -47,6 +44,20 @@ def small_tree(scan, tiny_prior):
 
 def loaded(path, **named):
     return load_benchmark(str(path), **named)
+
+
+def sampling(benchmark, group, row):
+    """The method of a row that samples."""
+    method = benchmark.rows[group][row].method
+    assert isinstance(method, Method)
+    return method
+
+
+def kept(store, key):
+    """The record of a finished cell."""
+    record = store.record(key)
+    assert record is not None
+    return record
 
 
 def computed(benchmark, store):

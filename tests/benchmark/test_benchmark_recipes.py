@@ -74,6 +74,7 @@ def test_a_path_is_a_path_whatever_is_beside_it(tree, saved, tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
+        (("groups", "few", "views"), 0, "ball: group few: task svct: views 0 was given"),
         (("metrics",), ["axial.fsim"], "axial.fsim"),
         (("metrics",), [], "asks for nothing"),
         (("groups",), {}, "neither a group"),

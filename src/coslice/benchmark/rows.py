@@ -44,7 +44,7 @@ def rows_of(recipe: RecipeFile) -> dict[str, dict[str, RowMethod]]:
     """The rows by group and title, each only in the groups it is for.
 
     Raises:
-        CosliceError: a row that could not be run, or settings for no method.
+        CosliceError: a group that cannot be measured so, a row that could not be run, or settings for no method.
     """
     name, content = recipe.name, recipe.content
     own = {
@@ -52,6 +52,11 @@ def rows_of(recipe: RecipeFile) -> dict[str, dict[str, RowMethod]]:
         for row, chosen in content.methods.items()
         if is_own(str(chosen.get("method")))
     }
+    for title, group in content.groups.items():
+        try:
+            group.measurement(0)
+        except CosliceError as error:
+            raise CosliceError(f"{name}: group {title}: {error}") from error
     known = list(dict.fromkeys([*METHODS, *(method.name for method in own.values())]))
     for settings in (content.settings, *(group.settings for group in content.groups.values())):
         _check_settings(name, settings, known)

@@ -3,8 +3,8 @@
     changed(DDS, {"data": {"iterations": 20}, "noise": "iscs", "schedule": {"kind": "karras", "steps": 10}})
 
 A part is named by its word, or by a section of its settings; with "kind" in the section it becomes another part. A new
-part keeps what was chosen of the settings that both inherit, so that {"schedule": "karras"} changes the spacing of the
-noise levels and not their number. The dataclasses of the parts are the list of what there is.
+part keeps those settings that both inherit and that are not at their default, so that {"schedule": "karras"} changes
+the spacing of the noise levels and not their number. The dataclasses of the parts are the list of what there is.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _changed_part(base: type[Part], current: Part | None, given: Any, who: str, 
             f"{who}: {path} is {word!r}, but it has settings of its own; give {path}.{_names(current)[0]}, say."
         )
     if not isinstance(word, str) or word not in kinds:
-        near = get_close_matches(str(word), kinds, 1)
+        near = get_close_matches(str(word).lower(), kinds, 1)
         hint = f"did you mean {near[0]}?" if near else "correct it."
         raise CosliceError(f"{who}: {path} is {word!r}, but it is one of {', '.join(kinds) or 'nothing'}; {hint}")
     chosen = kinds[word]

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from coslice.errors import CosliceError
 
-__all__ = ["Part", "Setting", "setting"]
+__all__ = ["TYPE_WORDS", "Part", "Setting", "setting"]
 
 
 @dataclass(frozen=True)

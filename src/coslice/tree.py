@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import yaml
 
 from coslice.errors import CosliceError
+from coslice.settings import TYPE_WORDS
 
 __all__ = ["INLINE", "assigned", "assignments", "built", "nested", "overlay", "plain", "read_tree", "typed"]
 
@@ -290,5 +291,4 @@ def _named(kind: Any) -> str:
         return " or ".join(map(str, inside))
     if typing.get_origin(kind) is tuple:
         return f"a list of {len(inside)}" if inside[-1] is not Ellipsis else "a list"
-    names = {float: "a number", int: "a whole number", str: "a word", bool: "true or false", type(None): "nothing"}
-    return names.get(kind, "a section")
+    return TYPE_WORDS.get(kind, "a section")

@@ -66,39 +66,40 @@ class AnalyticSolution(Solution):
 
 
 @dataclass(frozen=True)
-class SirtSolution(Solution):
+class _Iterated(Solution):
+    """A solution by iterations of one A and one A^T each."""
+
+    method: ClassVar[Callable[..., Tensor]]
+
+    iterations: int = setting(100, "Iterations", least=1)
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        callback = _counted(iterated, self.iterations)
+        return type(self).method(problem.operator, problem.measurement, self.iterations, callback=callback)
+
+
+@dataclass(frozen=True)
+class SirtSolution(_Iterated):
     """Simultaneous iterative reconstruction with values from 0 up.
 
     Attributes:
         iterations: one A and one A^T each.
     """
 
-    kind = "sirt"
-
-    iterations: int = setting(100, "Iterations", least=1)
-
-    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
-        return sirt(
-            problem.operator, problem.measurement, self.iterations, callback=_counted(iterated, self.iterations)
-        )
+    kind, method = "sirt", staticmethod(sirt)
 
 
 @dataclass(frozen=True)
-class CglsSolution(Solution):
+class CglsSolution(_Iterated):
     """Conjugate gradients on the normal equations, from zero, stopped early.
 
     Attributes:
         iterations: one A and one A^T each.
     """
 
-    kind = "cgls"
+    kind, method = "cgls", staticmethod(cgls)
 
     iterations: int = setting(20, "Iterations", least=1)
-
-    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
-        return cgls(
-            problem.operator, problem.measurement, self.iterations, callback=_counted(iterated, self.iterations)
-        )
 
 
 @dataclass(frozen=True)

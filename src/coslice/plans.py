@@ -181,7 +181,7 @@ def _check_levels(planned: Plan) -> None:
 def _check_noise(method: Method) -> None:
     """Refuse a noise of the user's own that adds nothing: the volume would look better and be no sample."""
     for noise in (method.noise, method.start.noise):
-        if noise is not None and not type(noise).__module__.startswith("coslice."):
+        if noise is not None and not noise.built_in():
             drawn = noise.laid_out(Reading(), (1.0, 1.0, 1.0))((4, 8, 8), Key(0))
             if not bool(drawn.isfinite().all()) or not bool(drawn.any()):
                 raise CosliceError(

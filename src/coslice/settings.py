@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from coslice.errors import CosliceError
 
-__all__ = ["TYPE_WORDS", "Part", "Setting", "setting"]
+__all__ = ["TYPE_WORDS", "Part", "Setting", "kinds_of", "setting", "sort_of"]
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,12 @@ class Part:
 
     kind: ClassVar[str] = ""
     title: ClassVar[str] = ""
-
     not_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
-        taken = _of_coslice(_sort_of(cls)).get(cls.__dict__.get("kind", ""))
-        if taken is not None and not cls.__module__.startswith("coslice."):
+        taken = kinds_of(sort_of(cls)).get(cls.__dict__.get("kind", ""))
+        if taken is not None and taken.built_in() and not cls.built_in():
             raise CosliceError(
                 f'{cls.__name__}: the kind "{cls.kind}" was given, but coslice calls its {taken.__name__} so; choose '
                 "another word."
@@ -157,6 +156,11 @@ class Part:
                 )
 
     @classmethod
+    def built_in(cls) -> bool:
+        """Whether the class is one of coslice's, and not from outside."""
+        return cls.__module__.startswith("coslice.")
+
+    @classmethod
     def settings(cls) -> Iterator[tuple[str, Setting]]:
         """The settings by name, in the order of the dataclass."""
         for item in dataclasses.fields(cls):
@@ -174,18 +178,18 @@ TYPE_WORDS: dict[Any, str] = {
 """Types of plain values as messages name them."""
 
 
-def _sort_of(cls: type[Part]) -> type[Part] | None:
+def sort_of(cls: type[Part]) -> type[Part]:
     """The sort of part that a class is: the first class below `Part` that it stems from."""
-    return next((kind for kind in reversed(cls.__mro__) if issubclass(kind, Part) and kind is not Part), None)
+    return next(kind for kind in reversed(cls.__mro__) if issubclass(kind, Part) and kind is not Part)
 
 
-def _of_coslice(sort: type[Part] | None) -> dict[str, type[Part]]:
-    """coslice's own kinds of a sort of part, by their words."""
-    found: dict[str, type[Part]] = {}
-    for below in () if sort is None else (sort, *sort.__subclasses__()):
-        if below.kind and below.__module__.startswith("coslice."):
-            found[below.kind] = below
-        found |= _of_coslice(below) if below is not sort else {}
+def kinds_of(base: type[Part]) -> dict[str, type[Part]]:
+    """The kinds of a sort of part by their words, those from outside of coslice that have a word included."""
+    found = {base.kind: base} if base.kind else {}
+    for below in base.__subclasses__():
+        for word, kind in kinds_of(below).items():
+            if word not in found or not found[word].built_in():  # of a class defined twice, as in a notebook, the later
+                found[word] = kind
     return found
 
 

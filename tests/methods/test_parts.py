@@ -17,7 +17,7 @@ from coslice.settings import Part, Setting, setting
 
 BASES = (PriorPart, DataStep, Renoising, Schedule, Strategy, Solution, Task)
 # Not those that other tests define.
-PARTS = [Start, *(part for base in BASES for part in kinds_of(base).values() if part.__module__.startswith("coslice."))]
+PARTS = [Start, *(part for base in BASES for part in kinds_of(base).values() if part.built_in())]
 SETTINGS = [
     pytest.param(part, name, known, id=f"{part.__name__}-{name}") for part in PARTS for name, known in part.settings()
 ]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from coslice.training.collection.pack import open_pack, split_pack
-from small_runs import SMALL, environment, packed_discs, saved_discs, state
+from small_runs import SMALL, environment, state
 
 HIDING = """
 import importlib.machinery, sys
@@ -20,16 +20,6 @@ class Hidden:
 old, importlib.machinery.PathFinder.find_spec = importlib.machinery.PathFinder.find_spec, Hidden().find_spec
 """
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    return saved_discs(tmp_path_factory.mktemp("scans"))
-
-
-@pytest.fixture(scope="module")
-def pack(scans, tmp_path_factory):
-    return packed_discs(scans, tmp_path_factory.mktemp("pack"))
 
 
 @pytest.mark.slow

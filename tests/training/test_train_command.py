@@ -12,12 +12,7 @@ from coslice.cli.train import train as command
 from coslice.errors import CosliceError
 from coslice.training.learning.training_run import Pace
 from coslice.training.run_settings import TrainingSettings
-from small_runs import SMALL, saved_discs
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    return saved_discs(tmp_path_factory.mktemp("scans"))
+from small_runs import SMALL
 
 
 @pytest.fixture

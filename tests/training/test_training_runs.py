@@ -24,21 +24,9 @@ from small_runs import (
     assert_same_weights,
     environment,
     go,
-    packed_discs,
     records,
-    saved_discs,
     state,
 )
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    return saved_discs(tmp_path_factory.mktemp("scans"))
-
-
-@pytest.fixture(scope="module")
-def pack(scans, tmp_path_factory):
-    return packed_discs(scans, tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from coslice.cli.terminal import Terminal
-from coslice.methods import AnyMethod, Direct, SettingLine, kinds_of, setting_lines
+from coslice.methods import AnyMethod, Direct, SettingLine, setting_lines
 from coslice.problems import TASKS
-from coslice.settings import Part
+from coslice.settings import kinds_of, sort_of
 
 __all__ = ["show_method", "show_methods"]
 
@@ -63,8 +63,7 @@ def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
 def _meaning(method: AnyMethod, line: SettingLine) -> str:
     known = line.setting
     if "." not in line.path and line.path != "samples":
-        sort = type(getattr(method, line.path)).__mro__
-        kinds = next(kinds_of(base) for base in reversed(sort) if issubclass(base, Part) and base is not Part)
+        kinds = kinds_of(sort_of(type(getattr(method, line.path))))
         others = [word for word in kinds if word != line.value]
         return known.meaning + (f" Others: {', '.join(others)}." if others else "")
     meaning = known.meaning + (f", {known.unit}" if known.unit else "")

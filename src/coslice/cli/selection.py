@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +12,10 @@ from coslice.cli.options import option
 if TYPE_CHECKING:
     from coslice.methods import AnyMethod
 
-__all__ = ["chosen_method", "list_methods"]
+__all__ = ["OWN_OPTIONS", "chosen_method", "list_methods"]
 
-_OWN_OPTIONS = {"noise": "noise", "steps": "schedule.steps", "samples": "samples"}
-"""Paths of the settings that have an option of their own."""
+OWN_OPTIONS = {"noise": "noise", "steps": "schedule.steps", "samples": "samples"}
+"""Settings that have an option of their own: their paths, by option."""
 
 
 def list_methods(
@@ -67,40 +67,36 @@ def chosen_method(
     """
     from coslice.errors import CosliceError
     from coslice.methods import Direct, changed, find_method, is_own, load_method
+    from coslice.tree import assigned, nested
 
     method = load_method(name) if is_own(name) else find_method(name, kind)
-    for option_name, value in (("noise", noise), ("steps", steps), ("samples", samples)):
-        if value is not None and isinstance(method, Direct):
+    given = {"noise": noise, "steps": steps, "samples": samples}
+    given = {name: value for name, value in given.items() if value is not None}
+    for setting, value in given.items():
+        if isinstance(method, Direct):
             raise CosliceError(
-                f"{option_name} {value} was given, but {method.title} does not sample and has none; leave it out."
+                f"{setting} {value} was given, but {method.title} does not sample and has none; leave it out."
             )
-    own = {"noise": noise, "steps": steps, "samples": samples}
-    _check_once({name: path for name, path in _OWN_OPTIONS.items() if own[name] is not None}, settings)
-    chosen: dict[str, Any] = {
-        "noise": noise,
-        "samples": samples,
-        "schedule": None if steps is None else {"steps": steps},
-    }
-    method = changed(method, {key: value for key, value in chosen.items() if value is not None}, method.name)
-    return changed(method, _settings_tree(settings), method.name)
+    pairs = [assigned(text) for text in settings]
+    _check_once(given, pairs)
+    method = changed(method, nested((OWN_OPTIONS[name], value) for name, value in given.items()), method.name)
+    return changed(method, _settings_tree(pairs), method.name)
 
 
-def _check_once(given: dict[str, str], settings: Sequence[str]) -> None:
+def _check_once(given: Iterable[str], pairs: Iterable[tuple[str, Any]]) -> None:
     """Refuse a setting that is given by its own option and by --set too: one of the two would win in silence."""
     from coslice.errors import CosliceError
-    from coslice.tree import assigned
 
-    for path, _ in map(assigned, settings):
-        for name, own in given.items():
-            if path in (own, f"{own}.kind"):
+    for path, _ in pairs:
+        for name in given:
+            if path in (OWN_OPTIONS[name], f"{OWN_OPTIONS[name]}.kind"):
                 raise CosliceError(f"{path} was given by --{name} and by --set too; give it once.")
 
 
-def _settings_tree(settings: Sequence[str]) -> dict[str, Any]:
-    """The tree of "data.iterations=20" and the like, where "renoising=ddim" may stand beside "renoising.eta=0.5"."""
-    from coslice.tree import assigned, nested
+def _settings_tree(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The tree of settings by path, where "renoising" may be given beside "renoising.eta": it is the kind then."""
+    from coslice.tree import nested
 
-    pairs = [assigned(text) for text in settings]
     paths = [path for path, _ in pairs]
     named = {path for path, value in pairs if isinstance(value, str) and any(p.startswith(f"{path}.") for p in paths)}
     return nested((f"{path}.kind" if path in named else path, value) for path, value in pairs)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
+from coslice.cli.selection import OWN_OPTIONS
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, setting_lines
 from coslice.plans import Plan
@@ -23,8 +24,7 @@ from coslice.settings import Part
 __all__ = ["benchmark_command", "reconstruct_command"]
 
 _SCAN, _PRIORS = "SCAN.nii.gz", ("PRIOR.safetensors", "PRIOR2.safetensors")
-_OPTIONS = {"noise": "noise", "schedule.steps": "steps", "samples": "samples"}
-"""Settings that have an option of their own, by path."""
+_OPTIONS = {path: name for name, path in OWN_OPTIONS.items()}
 
 
 def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | None:
@@ -135,7 +135,7 @@ def _kinds(method: AnyMethod) -> dict[str, str | None]:
 
 def _word(part: Part) -> str:
     """The word of a part that the command line knows."""
-    return part.kind if type(part).__module__.startswith("coslice.") else ""
+    return part.kind if part.built_in() else ""
 
 
 def _prior_options(planned: Plan) -> Iterator[tuple[str, str | None]]:

@@ -6,7 +6,7 @@
 `coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices.
 """
 
-from coslice.methods.changes import SettingLine, changed, described, differing, kinds_of, setting_lines
+from coslice.methods.changes import SettingLine, changed, described, differing, setting_lines
 from coslice.methods.data_steps import (
     ConjugateGradients,
     DataStep,
@@ -52,6 +52,7 @@ from coslice.methods.solutions import (
     SirtSolution,
     Solution,
 )
+from coslice.settings import kinds_of
 
 __all__ = [
     "ADMM_TV",

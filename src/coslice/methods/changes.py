@@ -21,10 +21,10 @@ from typing import Any, TypeVar, cast
 from coslice.errors import CosliceError
 from coslice.methods.former import FORMER, FORMER_OF_DIRECT
 from coslice.methods.method import AnyMethod, Direct, Method
-from coslice.settings import Part, Setting
+from coslice.settings import Part, Setting, kinds_of
 from coslice.tree import plain, typed
 
-__all__ = ["SettingLine", "changed", "described", "differing", "kinds_of", "setting_lines"]
+__all__ = ["SettingLine", "changed", "described", "differing", "setting_lines"]
 
 _SLOTS = {
     Method: ("prior", "data", "renoising", "schedule", "noise", "start", "samples"),
@@ -116,16 +116,6 @@ def _kept(current: Part | None, chosen: type[Part]) -> dict[str, Any]:
     defaults = {item.name: item.default for item in fields(current)}
     shared = [name for name, _ in common.settings()] if issubclass(common, Part) else []
     return {name: getattr(current, name) for name in shared if getattr(current, name) != defaults[name]}
-
-
-def kinds_of(base: type[Part]) -> dict[str, type[Part]]:
-    """The kinds of a sort of part by their words, own ones that have a word included."""
-    found = {base.kind: base} if base.kind else {}
-    for below in base.__subclasses__():
-        for word, kind in kinds_of(below).items():
-            if word not in found or _is_own(found[word]):  # of a class defined twice, as in a notebook, the later
-                found[word] = kind
-    return found
 
 
 def _names(value: Any) -> list[str]:
@@ -229,7 +219,7 @@ def differing(value: AnyMethod | Part) -> dict[str, Any]:
     coslice is described by all its settings and a digest of the file that defines it.
     """
     if isinstance(value, Part):
-        own = _is_own(type(value))
+        own = not value.built_in()
         settings = {
             name: _plain(getattr(value, name), differing)
             for name, known in value.settings()
@@ -248,14 +238,9 @@ def _plain(value: Any, describe: Any) -> Any:
 
 def _kind(part: Part) -> dict[str, str]:
     """The word of a part; the name of its class where it has none, which coslice's own do where there is one kind."""
-    if part.kind or not _is_own(type(part)):
+    if part.kind or part.built_in():
         return {"kind": part.kind} if part.kind else {}
     return {"kind": type(part).__qualname__}  # not its module, whose name says where the user's file lies
-
-
-def _is_own(kind: type[Part]) -> bool:
-    """Whether a class of parts is from outside of coslice."""
-    return not kind.__module__.startswith("coslice.")
 
 
 def _digest(kind: type) -> str:

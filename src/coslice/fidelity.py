@@ -2,6 +2,7 @@
 
     unchanged       DPS, DiffusionMBIR    nothing: the data come in elsewhere, or there are none
     ProximalCG      DDS, DiffPIR          argmin_z  gamma/2 |y - A z|^2 + 1/2 |z - denoised|^2, by conjugate gradients
+    WeightedCG      WDDS                  the same with |z - denoised|^2 in the metric W^-1 of the prior's uncertainty
     RangeNullSpace  DDNM                  keep the null-space part of the prediction, take the range part from y
     ProximalTV      DDS+TV                argmin_z  1/2 |y - A z|^2 + lambda |D z|_1, by a step of ADMM from there
 
@@ -11,7 +12,7 @@ noisy volume instead: `AfterCorrector(ProximalTV(...))` is the loop's correction
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor
 from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gradient
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
+from coslice.sums import inner
+from coslice.variance import Estimator, spread_along
 
-__all__ = ["AfterCorrector", "DiffPIRWeight", "ProximalCG", "ProximalTV", "RangeNullSpace", "unchanged"]
+__all__ = ["AfterCorrector", "DiffPIRWeight", "ProximalCG", "ProximalTV", "RangeNullSpace", "WeightedCG", "unchanged"]
 
 
 def unchanged(denoised: Tensor, sigma: float) -> Tensor:
@@ -92,6 +95,93 @@ class ProximalCG:
             denoised,
             self.iterations,
         )
+
+
+@dataclass
+class WeightedCG:
+    """Conjugate gradients in the metric of the prior's uncertainty.
+
+    Let the prediction be wrong by a Gaussian error of covariance c C, and y = A x without noise. The mean of x given
+    both is
+
+        z = denoised + C A^T (A C A^T)^+ (y - A denoised),
+
+    whatever c: of all volumes that agree with y, the one nearest to the prediction in the metric C^-1. With C = L L^T
+    it is denoised + L w, and w solves L^T A^T A L w = L^T A^T (y - A denoised): conjugate gradients from w = 0. As in
+    DDS, few iterations leave what they do not reach at the prediction; C = 1 is DDS's step itself.
+
+        L = S (1 + tie G),    S = s / mean(s) + floor,    s^2 the estimate of the variance
+
+    S is a volume of factors: where the prior is unsure the data change most; the floor is there because no prior is
+    certain anywhere. G smooths along the stack by a Gaussian: neighbouring slices show the same anatomy and were given
+    nearly the same noise, so their errors are alike, and what the data say of one holds for the other. While nothing is
+    known of the variance, in the first step, S is 1.
+
+    With `gamma`, w solves (gamma L^T A^T A L + 1) w = gamma L^T A^T (y - A denoised) instead: the mean of x where the
+    measurement has noise of variance r and c = gamma r.
+
+    Attributes:
+        operator, measurement: A and y.
+        estimator: (denoised, sigma) -> variance up to a factor, or None; has a memory, so this object has one too: it
+            is for one run, called once for each step, in order.
+        iterations: CG steps, by step of the sampler; the last number goes on.
+        floor: against the mean of s.
+        tie: of the errors of slices; 0 for errors that are independent.
+        reach: standard deviation of G, slices.
+        gamma: weight of the data, a function of sigma, or None for the early-stopped form.
+    """
+
+    operator: Operator
+    measurement: Tensor
+    estimator: Estimator
+    iterations: Sequence[int] = (10,)
+    floor: float = 0.3
+    tie: float = 0.0
+    reach: float = 3.0
+    gamma: Callable[[float], float] | None = None
+    _backprojected: Tensor = field(init=False, repr=False)
+    _step: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.iterations or min(self.iterations) < 0 or not self.floor > 0:
+            raise CosliceError(
+                f"WeightedCG: iterations {tuple(self.iterations)} and a floor of {self.floor:g} were given, numbers "
+                "from 0 up and a floor above 0 are needed."
+            )
+        self._backprojected = self.operator.adjoint(self.measurement)
+
+    def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
+        iterations = self.iterations[min(self._step, len(self.iterations) - 1)]
+        self._step += 1
+        factors = self._factors(self.estimator(denoised, sigma))
+        gamma = 1.0 if self.gamma is None else self.gamma(sigma)
+
+        def normal(w: Tensor) -> Tensor:
+            image = self._smooth(self.operator.normal(self._smooth(w).mul_(factors)).mul_(factors))
+            return image if self.gamma is None else image.mul_(gamma).add_(w)
+
+        gradient = self._backprojected - self.operator.normal(denoised)
+        right = self._smooth(gradient.mul_(factors)).mul_(gamma)
+        # Thick slices are solved in a few iterations; what follows would be rounding.
+        w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
+        estimate = self._smooth(w).mul_(factors).add_(denoised)
+        self.estimator.seen.estimate = estimate
+        return estimate
+
+    def _factors(self, variance: Tensor | None) -> Tensor:
+        """The diagonal of S, as the operator stores volumes."""
+        factors = torch.ones_like(self._backprojected)
+        if variance is not None:
+            factors.copy_(variance).sqrt_()
+            mean = inner(factors, torch.ones_like(factors)) / factors.numel()
+            factors = factors.div_(mean).add_(self.floor) if mean > 0 else factors.fill_(1.0)
+        return factors
+
+    def _smooth(self, volume: Tensor) -> Tensor:
+        """(1 + tie G) volume, which is symmetric: beyond the ends of the stack there is nothing."""
+        if self.tie == 0:
+            return volume.clone()
+        return spread_along(volume, self.reach, self.estimator.along).mul_(self.tie).add_(volume)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,6 +89,9 @@ def run(
         return _result(planned, solved, initial, log)
     sigmas, along = planned.sigmas, planned.priors[0].along
     first = initial if method.start.volume == "initial" else torch.zeros_like(initial)
+    if method.start.solution is not None:
+        with log.phase("start"):
+            first = method.start.solution.solve(problem, initial, planned.priors, lambda done, count: None)
     mean = torch.zeros_like(initial, memory_format=torch.contiguous_format)
     total = method.samples * (len(sigmas) - 1)
     for number in range(method.samples):
@@ -95,12 +99,13 @@ def run(
         asked = planned.prior(number)
         start_noise, noise = planned.noise(asked)
         with log.phase("preparation"):
-            denoiser = method.data.guided(problem, asked)
-            fidelity = method.data.build(problem, along)
-            correction = method.data.correction(problem, along)
+            acting = method.data.acting(problem, asked, along, sigmas)
         x = start(first, sigmas[0], start_noise, seed)
-        denoiser = altered(denoiser, lambda one: log.timed("prior", one))
-        steps = sample(x, sigmas, denoiser, log.timed("fidelity", fidelity), noise, seed, method.renoising, correction)
+        denoiser, fidelity = (
+            altered(acting.denoiser, partial(log.timed, "prior")),
+            log.timed("fidelity", acting.fidelity),
+        )
+        steps = sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction)
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
         for step in steps:
@@ -112,7 +117,7 @@ def run(
         if isinstance(method.data, Projecting) and method.data.rounds:
             with log.phase("projection"):
                 for _ in range(method.data.rounds):
-                    x = fidelity(x.clamp(0, 1), sigmas[-2])
+                    x = acting.fidelity(x.clamp(0, 1), sigmas[-2])
         mean.add_(x, alpha=1 / method.samples)
     return _result(planned, mean, initial, log)
 

@@ -26,6 +26,7 @@ FLOORS = (
         ),
         *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems"),
         *("schedule", "noise"),  # the arithmetic of levels and of randomness, which detectors draw from too
+        "variance",
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

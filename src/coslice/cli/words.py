@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from coslice.cli.selection import OWN_OPTIONS
+from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
-from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, setting_lines
+from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, parts_of, setting_lines
 from coslice.plans import Plan
 from coslice.preparation import Preparation
 from coslice.priors.places import embedded_priors
@@ -97,16 +97,15 @@ def _method_options(method: AnyMethod, kind: str) -> list[tuple[str, Any]] | Non
         return None
     usual = find_method(method.name, kind)
     options: list[tuple[str, Any]] = [("method", None if method.name == "dds" else method.name)]
-    kinds = {path: word for path, word in _kinds(method).items() if word != _kinds(usual).get(path)}
-    if "" in kinds.values() or type(method) is not type(usual):
+    if type(method) is not type(usual):
         return None
     given: list[tuple[str, Any]] = []
-    tree: dict[str, Any] = {}
-    for path, word in kinds.items():
-        given.append((path, word))
-        section, _, name = path.rpartition(".")
-        (tree.setdefault(section, {}) if section else tree)[name] = word
-    before = {line.path: line.value for line in setting_lines(changed(usual, tree))}
+    for path, word in _kinds(method).items():
+        if word != _kinds(changed(usual, settings_tree(given))).get(path):
+            if word == "":
+                return None
+            given.append((path, word))
+    before = {line.path: line.value for line in setting_lines(changed(usual, settings_tree(given)))}
     for line in setting_lines(method):
         if line.path not in _kinds(method) and line.value != before.get(line.path):
             given.append((line.path, line.value))
@@ -121,16 +120,7 @@ def _method_options(method: AnyMethod, kind: str) -> list[tuple[str, Any]] | Non
 
 def _kinds(method: AnyMethod) -> dict[str, str | None]:
     """The word of every part by path; "" of a part that is not coslice's or has none, None where there is no part."""
-    found: dict[str, str | None] = {}
-    for slot in ("prior", "data", "renoising", "schedule", "noise", "solution"):
-        part = getattr(method, slot, None)
-        if isinstance(part, Part):
-            found[slot] = _word(part)
-    start = getattr(method, "start", None)
-    if start is not None:
-        found["start"] = ""  # one kind only, so it is never named
-        found["start.noise"] = None if start.noise is None else _word(start.noise)
-    return found
+    return {path: None if part is None else _word(part) for path, part in parts_of(method)}
 
 
 def _word(part: Part) -> str:

@@ -6,8 +6,9 @@
 `coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices.
 """
 
-from coslice.methods.changes import SettingLine, changed, described, differing, setting_lines
+from coslice.methods.changes import SettingLine, changed, described, differing, parts_of, setting_lines
 from coslice.methods.data_steps import (
+    Acting,
     ConjugateGradients,
     DataStep,
     Guidance,
@@ -16,6 +17,7 @@ from coslice.methods.data_steps import (
     StackTV,
     TrustedPrediction,
     TVAfterCorrector,
+    WeightedGradients,
 )
 from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.own import is_own, load_method
@@ -76,6 +78,7 @@ __all__ = [
     "TPDM",
     "TPDM_CG",
     "USUAL_PRIORS",
+    "Acting",
     "AdmmTVSolution",
     "AnalyticSolution",
     "AnyMethod",
@@ -99,6 +102,7 @@ __all__ = [
     "Start",
     "TVAfterCorrector",
     "TrustedPrediction",
+    "WeightedGradients",
     "Windows",
     "changed",
     "described",
@@ -108,5 +112,6 @@ __all__ = [
     "kinds_of",
     "load_method",
     "methods_for",
+    "parts_of",
     "setting_lines",
 ]

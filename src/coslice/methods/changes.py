@@ -24,7 +24,7 @@ from coslice.methods.method import AnyMethod, Direct, Method
 from coslice.settings import Part, Setting, kinds_of
 from coslice.tree import plain, typed
 
-__all__ = ["SettingLine", "changed", "described", "differing", "setting_lines"]
+__all__ = ["SettingLine", "changed", "described", "differing", "parts_of", "setting_lines"]
 
 _SLOTS = {
     Method: ("prior", "data", "renoising", "schedule", "noise", "start", "samples"),
@@ -158,6 +158,18 @@ def _nearest(value: Any, name: str, known: list[str], path: str) -> str | None:
             return below[found]
     close = get_close_matches(name, [*known, *below], 1)
     return None if not close else close[0] if close[0] in known else below[close[0]]
+
+
+def parts_of(value: AnyMethod | Part, path: str = "") -> Iterator[tuple[str, Part | None]]:
+    """The parts of a method, and the parts of these, by path; None where there could be one and is none."""
+    hints = typing.get_type_hints(type(value))
+    for name in _names(value):
+        if _part_type(hints[name]) is None:
+            continue
+        part: Part | None = getattr(value, name)
+        yield f"{path}{name}", part
+        if part is not None:
+            yield from parts_of(part, f"{path}{name}.")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Data steps: the settings of step (2) of the loop, which build themselves for a problem.
 
     ConjugateGradients    DDS                solve towards the measurement from the prediction, and stop early
+    WeightedGradients     WDDS               the same, in the metric of the prior's uncertainty
     NullSpace             DDNM               keep the null-space part of the prediction
     StackTV               DDS+TV             conjugate gradients with total variation along the stack
     TrustedPrediction     DiffPIR            conjugate gradients whose trust in the data falls with sigma
@@ -13,18 +14,29 @@ The arithmetic is in `coslice.fidelity`. An own data step is a subclass of `Data
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from coslice.classical import mean_diagonal
 from coslice.errors import CosliceError
-from coslice.fidelity import AfterCorrector, DiffPIRWeight, ProximalCG, ProximalTV, RangeNullSpace, unchanged
+from coslice.fidelity import (
+    AfterCorrector,
+    DiffPIRWeight,
+    ProximalCG,
+    ProximalTV,
+    RangeNullSpace,
+    WeightedCG,
+    unchanged,
+)
 from coslice.priors import Guided, SlicePrior
 from coslice.problems import Problem
 from coslice.renoising import PredictorCorrector, Renoising
 from coslice.sampling import Changing, Correction, Denoiser, Fidelity, altered
 from coslice.settings import Part, setting
+from coslice.variance import Estimator, SuccessivePredictions, Variance
 
 __all__ = [
+    "Acting",
     "ConjugateGradients",
     "DataStep",
     "Guidance",
@@ -33,10 +45,20 @@ __all__ = [
     "StackTV",
     "TVAfterCorrector",
     "TrustedPrediction",
+    "WeightedGradients",
 ]
 
 _FLOOR = 0.001
 """Noise that DiffPIR assumes at the least, for an A that counts lengths in voxels (Zhu et al.'s code)."""
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A data step at work on one sample: what the loop is given, see `coslice.sampling.sample`."""
+
+    denoiser: Denoiser | Changing
+    fidelity: Fidelity
+    correction: Correction | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,15 @@ class DataStep(Part, ABC):
     def correction(self, problem: Problem, along: str) -> Correction | None:
         """What acts on the noisy volume after re-noising; None for nothing."""
         return None
+
+    def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:
+        """The three together. One that needs to know the noise levels, or what the prior is asked, overrides this.
+
+        Args:
+            problem, prior, along: as above.
+            sigmas: the noise levels, then 0.
+        """
+        return Acting(self.guided(problem, prior), self.build(problem, along), self.correction(problem, along))
 
     def check(self, renoising: Renoising) -> None:
         """Refuse a re-noising that the data step cannot follow.
@@ -104,6 +135,51 @@ class ConjugateGradients(Projecting):
     def build(self, problem: Problem, along: str) -> Fidelity:
         gamma = None if self.gamma is None else self.gamma / problem.unit**2
         return ProximalCG(problem.operator, problem.measurement, self.iterations, gamma)
+
+
+@dataclass(frozen=True)
+class WeightedGradients(Projecting):
+    """Ours: conjugate gradients that change most where the prior is unsure, see `coslice.fidelity.WeightedCG`.
+
+    What a step fits beyond the noise that follows is lost in it. So iterations grow from step to step, linearly: of K
+    steps, number k from 0 has iterations (1 + late (2 k / (K - 1) - 1)), rounded, and at least one.
+
+    Attributes:
+        iterations: steps of conjugate gradients, mean over the steps of the sampler.
+        late: how unequal they are; 0 gives each step the same number, 1 the last one twice as many as on average.
+        floor: of the prediction's standard deviation, against its mean: what no voxel falls below.
+        tie: what the errors of neighbouring slices have in common, against what each has of its own.
+        reach: so many slices have it in common.
+        trust: None stops early, as DDS does. A number lambda weighs prediction against noise as DiffPIR does: the
+            prediction is trusted like a measurement that errs by sigma/sqrt(lambda) where W is 1.
+        variance: how the variance of the prediction is estimated.
+    """
+
+    kind = "weighted-cg"
+
+    iterations: int = setting(10, "Steps of conjugate gradients, mean over the sampler's steps", least=1)
+    late: float = setting(0.8, "Growth of that number: 0 for none, 1 from none to twice the mean", least=0, most=1)
+    floor: float = setting(0.3, "Least standard deviation of the prediction", "of its mean", above=0)
+    tie: float = setting(2.0, "What the errors of neighbouring slices have in common, against each one's own", least=0)
+    reach: float = setting(3.0, "Gaussian along the stack within which they do", "slices", above=0, most=100)
+    trust: float | None = setting(None, "Weight lambda of the prediction, as DiffPIR's; none stops early", above=0)
+    variance: Variance = setting(SuccessivePredictions(), "Estimate of the prediction's variance")
+
+    def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:
+        estimator = Estimator(self.variance, along)
+        gamma = None
+        if self.trust is not None:
+            gamma = DiffPIRWeight(self.trust, max(problem.noise, _FLOOR * problem.unit))
+        counts = self._counts(len(sigmas) - 1)
+        fidelity = WeightedCG(
+            problem.operator, problem.measurement, estimator, counts, self.floor, self.tie, self.reach, gamma
+        )
+        asked = altered(prior, estimator.seen.watching) if self.variance.asks else prior
+        return Acting(asked, fidelity)
+
+    def _counts(self, steps: int) -> tuple[int, ...]:
+        places = [2 * k / (steps - 1) - 1 if steps > 1 else 0.0 for k in range(steps)]
+        return tuple(max(1, round(self.iterations * (1 + self.late * place))) for place in places)
 
 
 @dataclass(frozen=True)

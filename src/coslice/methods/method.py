@@ -32,15 +32,38 @@ __all__ = ["AnyMethod", "Direct", "Method", "Start"]
 class Start(Part):
     """What sampling starts from.
 
+    The better it is, the lower the first noise level may be, and the more steps are left for detail. What the first
+    noise does not cover stays: a start must be nearly right wherever the prior is not asked to change it.
+
     Attributes:
         volume: "initial", the first reconstruction plus noise, as published, or "noise" alone.
         noise: of the start; None is the method's own.
+        solution: a method that does not sample, whose result stands in for the first reconstruction; None for that
+            itself.
+
+    Raises:
+        CosliceError: a solution that needs a prior of its own, or one beside a start from noise alone.
     """
 
     kind = "start"
 
     volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise"))
     noise: Strategy | None = setting(None, "Noise of the start; none is the method's")
+    solution: Solution | None = setting(None, "Solution in place of the first reconstruction; none keeps that")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.solution is None:
+            return
+        word = self.solution.kind or type(self.solution).__name__
+        if self.solution.need:
+            raise CosliceError(
+                f"Start: solution {word} was given, which needs a prior of its own; choose one that needs none."
+            )
+        if self.volume == "noise":
+            raise CosliceError(
+                f"Start: volume noise and solution {word} were given, which exclude each other; drop one."
+            )
 
 
 @dataclass(frozen=True)

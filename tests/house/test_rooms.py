@@ -25,7 +25,12 @@ FLOORS = (
             "geometry",
         ),
         *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems"),
-        *("schedule", "noise"),  # the arithmetic of levels and of randomness, which detectors draw from too
+        *(
+            "schedule",
+            "noise",
+            "correlated_noise",
+            "mixed_noise",
+        ),  # the arithmetic of levels and of randomness, which detectors draw from too
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

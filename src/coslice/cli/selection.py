@@ -12,7 +12,7 @@ from coslice.cli.options import option
 if TYPE_CHECKING:
     from coslice.methods import AnyMethod
 
-__all__ = ["OWN_OPTIONS", "chosen_method", "list_methods"]
+__all__ = ["OWN_OPTIONS", "chosen_method", "list_methods", "settings_tree"]
 
 OWN_OPTIONS = {"noise": "noise", "steps": "schedule.steps", "samples": "samples"}
 """Settings that have an option of their own: their paths, by option."""
@@ -80,7 +80,7 @@ def chosen_method(
     pairs = [assigned(text) for text in settings]
     _check_once(given, pairs)
     method = changed(method, nested((OWN_OPTIONS[name], value) for name, value in given.items()), method.name)
-    return changed(method, _settings_tree(pairs), method.name)
+    return changed(method, settings_tree(pairs), method.name)
 
 
 def _check_once(given: Iterable[str], pairs: Iterable[tuple[str, Any]]) -> None:
@@ -93,7 +93,7 @@ def _check_once(given: Iterable[str], pairs: Iterable[tuple[str, Any]]) -> None:
                 raise CosliceError(f"{path} was given by --{name} and by --set too; give it once.")
 
 
-def _settings_tree(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def settings_tree(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """The tree of settings by path, where "renoising" may be given beside "renoising.eta": it is the kind then."""
     from coslice.tree import nested
 

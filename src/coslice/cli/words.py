@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from coslice.cli.selection import OWN_OPTIONS
+from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, setting_lines
 from coslice.plans import Plan
@@ -100,13 +100,8 @@ def _method_options(method: AnyMethod, kind: str) -> list[tuple[str, Any]] | Non
     kinds = {path: word for path, word in _kinds(method).items() if word != _kinds(usual).get(path)}
     if "" in kinds.values() or type(method) is not type(usual):
         return None
-    given: list[tuple[str, Any]] = []
-    tree: dict[str, Any] = {}
-    for path, word in kinds.items():
-        given.append((path, word))
-        section, _, name = path.rpartition(".")
-        (tree.setdefault(section, {}) if section else tree)[name] = word
-    before = {line.path: line.value for line in setting_lines(changed(usual, tree))}
+    given: list[tuple[str, Any]] = list(kinds.items())
+    before = {line.path: line.value for line in setting_lines(changed(usual, settings_tree(given)))}
     for line in setting_lines(method):
         if line.path not in _kinds(method) and line.value != before.get(line.path):
             given.append((line.path, line.value))
@@ -125,17 +120,21 @@ def _kinds(method: AnyMethod) -> dict[str, str | None]:
     for slot in ("prior", "data", "renoising", "schedule", "noise", "solution"):
         part = getattr(method, slot, None)
         if isinstance(part, Part):
-            found[slot] = _word(part)
+            found.update(_words(slot, part))
     start = getattr(method, "start", None)
     if start is not None:
         found["start"] = ""  # one kind only, so it is never named
-        found["start.noise"] = None if start.noise is None else _word(start.noise)
+        found.update(_words("start.noise", start.noise) if start.noise is not None else [("start.noise", None)])
     return found
 
 
-def _word(part: Part) -> str:
-    """The word of a part that the command line knows."""
-    return part.kind if part.built_in() else ""
+def _words(path: str, part: Part) -> Iterator[tuple[str, str]]:
+    """The words of a part and of those it holds that the command line knows."""
+    yield path, part.kind if part.built_in() else ""
+    for name, _ in part.settings():
+        below = getattr(part, name)
+        if isinstance(below, Part):
+            yield from _words(f"{path}.{name}", below)
 
 
 def _prior_options(planned: Plan) -> Iterator[tuple[str, str | None]]:

@@ -23,11 +23,10 @@ from coslice.io.files import write_text
 from coslice.methods import DDS
 
 Array = NDArray[np.float64]
-Weight = Callable[[Array], Array]
-"""Covariance of the prediction's error -> metric W of the data step."""
+Weight = Callable[[Array, Array], Array]
+"""Covariances of the prediction's error and of its change since the last step -> metric W of the data step."""
 
 SIGMAS = DDS.renoising.sigmas(DDS.schedule)
-FIRST, LAST = "<!-- tables: benchmarks/theory.py -->\n", "<!-- end of tables -->\n"
 
 
 # Covariances along a stack of slices, distances in slices
@@ -57,7 +56,7 @@ def rows(count: int, pitch: float) -> Array:
 # The recursion
 
 
-def identity(error: Array) -> Array:
+def identity(error: Array, change: Array) -> Array:
     """The published data step: every voxel is trusted alike."""
     return np.eye(len(error))
 
@@ -91,14 +90,24 @@ def follow(
     """
     eye, variances = np.eye(len(truth)), np.diag(truth)
     first = null_space(a, eye)
-    e, b = first @ truth @ first.T, -first @ truth
+    e, b, n = first @ truth @ first.T, -first @ truth, first
+    f, f_with_truth = np.zeros_like(truth), np.zeros_like(truth)
     steps = []
     for sigma, _ in pairwise(sigmas):
         g = np.diag(variances / (variances + sigma**2))
-        shared = g @ b @ (eye - g)
-        f = g @ (e + sigma**2 * noise) @ g + (eye - g) @ truth @ (eye - g) - shared - shared.T
-        n = null_space(a, weight(f))
-        e, b = n @ f @ n.T, n @ (g @ b - (eye - g) @ truth)
+
+        def moved(by: Array, before: Array, with_truth: Array, g: Array = g, sigma: float = sigma) -> Array:
+            """Covariance of by u + g sigma eps - (1 - g) x, from those of u with itself and with x."""
+            shared = by @ with_truth @ (eye - g)
+            fresh = sigma**2 * g @ noise @ g + (eye - g) @ truth @ (eye - g)
+            return by @ before @ by.T + fresh - shared - shared.T
+
+        new = moved(g, e, b)
+        if weight is not identity:
+            change = moved(g @ n - eye, f, f_with_truth) if steps else new
+            n = null_space(a, weight(new, change))
+        f, f_with_truth = new, g @ b - (eye - g) @ truth
+        e, b = n @ f @ n.T, n @ f_with_truth
         steps.append(Error(e, b, f))
     return steps
 
@@ -180,7 +189,7 @@ class Scan:
         low, high = 1e-2, 1e5
         if self.flicker(ou(self.count, high)) > 1:
             return math.inf
-        for _ in range(40):
+        for _ in range(24):
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self.flicker(ou(self.count, middle)) > 1 else (low, middle)
         return high
@@ -275,27 +284,29 @@ def wrongs() -> str:
 
 WEIGHTS: dict[str, Weight] = {
     "W = I": identity,
-    "W = diag(F)^(1/2)": lambda f: np.diag(np.sqrt(np.diag(f))),
-    "W = diag(F)": lambda f: np.diag(np.diag(f)),
-    "W = diag(F)^2": lambda f: np.diag(np.diag(f) ** 2),
-    "W = F": lambda f: f,
+    "W = diag F": lambda f, change: np.diag(np.diag(f)),
+    "W = diag of the change": lambda f, change: np.diag(np.diag(change)),
+    "W = F": lambda f, change: f,
 }
 
 
-def uneven(count: int = 60) -> Array:
-    """A stack in which every third run of four slices is five times as uncertain as the others."""
-    s = np.where(np.arange(count) // 4 % 3 == 1, 0.1, 0.02)
-    return s[:, None] * ou(count, LENGTH) * s
+def uneven(length: float, count: int = 30) -> Array:
+    """A stack in which two slices of every six are five times as uncertain as the others."""
+    s = np.where(np.arange(count) // 2 % 3 == 1, 0.1, 0.02)
+    return s[:, None] * ou(count, length) * s
 
 
 def metrics() -> str:
-    truth, a = uneven(), rows(60, 5)
+    a = rows(30, 3)
     lines = []
-    for name in ("independent", "OU l/2", "OU l", "slerp", "identical"):
-        noise = kernels(60, LENGTH)[name]
-        found = [mean_square(follow(truth, a, noise, weight=weight)[-1].estimate) for weight in WEIGHTS.values()]
-        lines.append([name, *(f"{value / mean_square(truth):.3f}" for value in found)])
-    return table(["noise", *WEIGHTS], lines)
+    for length, name, noise in ((0, "independent", 0), (LENGTH, "independent", 0), (LENGTH, "OU l", LENGTH)):
+        truth = uneven(length)
+        found = [follow(truth, a, ou(30, noise), weight=weight) for weight in WEIGHTS.values()]
+        left = mean_square(null_space(a, truth) @ truth) / mean_square(truth)
+        for when, step in (("first", 0), ("last", -1)):
+            values = [f"{mean_square(steps[step].estimate) / mean_square(truth):.3f}" for steps in found]
+            lines.append([f"{length:g}", name, when, *values, f"{left:.3f}"])
+    return table(["l, slices", "noise", "step", *WEIGHTS, "posterior mean"], lines)
 
 
 TABLES = {"gains": gains, "errors": errors, "flickers": flickers, "best": best_lengths, "wrongs": wrongs, "metrics": metrics}
@@ -306,7 +317,7 @@ def draw(path: Path) -> None:
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    ratios = np.geomspace(1 / 16, 16, 25)
+    ratios = np.geomspace(1 / 16, 16, 17)
     for pitch in (0.5, 2, 3, 5):
         scan = Scan(LENGTH, pitch)
         noises = [ou(scan.count, ratio * LENGTH) for ratio in ratios]

@@ -3,8 +3,8 @@
     python benchmarks/theory.py                    # prints the tables, in seconds
     python benchmarks/theory.py --docs docs        # and puts them, and the drawing, into the page
 
-Nothing is sampled: everything is linear and Gaussian, and means and covariances of the sampler's error are followed from step
-to step. tests/sampling/test_theory.py holds these numbers against the sampling loop itself.
+Nothing is sampled: everything is linear and Gaussian, and the covariance of the sampler's error is followed from step to
+step. tests/sampling/test_theory.py holds the recursion against the sampling loop itself.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def slerp(count: int) -> Array:
 
 
 def rows(count: int, pitch: float) -> Array:
-    """Detector rows that are `pitch` slices high, each the mean of what it covers; ones beyond the stack are left out."""
+    """Detector rows that are `pitch` slices high, each the mean of what it covers; none reaches beyond."""
     edges = np.arange(0, count - pitch + 1e-9, pitch)
     slices = np.arange(count)
     covered = np.minimum(edges[:, None] + pitch, slices + 1) - np.maximum(edges[:, None], slices)
@@ -69,7 +69,7 @@ def null_space(a: Array, w: Array) -> Array:
 
 @dataclass(frozen=True)
 class Error:
-    """Of the estimate after a step: E = E[e e^T], B = E[e x^T]; and F = E[f f^T] of the prediction f before the data step."""
+    """After a step: E = E[e e^T] and B = E[e x^T] of the estimate, and F = E[f f^T] of the prediction before it."""
 
     estimate: Array
     with_truth: Array
@@ -183,7 +183,7 @@ class Scan:
         return math.sqrt(difference(self.estimate(noise)) / difference(self.truth))
 
     def best_length(self) -> float:
-        """L at which SDiff is the truth's; 0 where even independent noise has too little, infinite the other way round."""
+        """L at which SDiff is the truth's; 0 where independent noise has too little, infinite where all have too much."""
         if self.flicker(ou(self.count, 0)) <= 1:
             return 0.0
         low, high = 1e-2, 1e5
@@ -262,7 +262,7 @@ def best_lengths() -> str:
 
 
 def two_voxels(ratio: float, wrong: float = 1.0, power: float = 1.0) -> float:
-    """Error for W = C_e^power, its first entry times `wrong`, over that for W = C_e; C_e = diag(ratio, 1), y = x_1 + x_2."""
+    """Error for W = C_e^power, its first entry times `wrong`, over the least; C_e = diag(ratio, 1), y = x_1 + x_2."""
     t = wrong * ratio**power / (wrong * ratio**power + 1)
     return ((1 - t) ** 2 * ratio + t**2) * (ratio + 1) / ratio
 
@@ -279,7 +279,9 @@ def wrongs() -> str:
             two_voxels(ratio, power=2),
         ]
         lines.append([f"{ratio:g}", *(f"{value:.3f}" for value in cells)])
-    return table(["a/b", "W = I", "W = C_e^(1/2)", "W = C_e", "one entry twice", "one entry 4 times", "W = C_e^2"], lines)
+    return table(
+        ["a/b", "W = I", "W = C_e^(1/2)", "W = C_e", "one entry twice", "one entry 4 times", "W = C_e^2"], lines
+    )
 
 
 WEIGHTS: dict[str, Weight] = {
@@ -309,7 +311,14 @@ def metrics() -> str:
     return table(["l, slices", "noise", "step", *WEIGHTS, "posterior mean"], lines)
 
 
-TABLES = {"gains": gains, "errors": errors, "flickers": flickers, "best": best_lengths, "wrongs": wrongs, "metrics": metrics}
+TABLES = {
+    "gains": gains,
+    "errors": errors,
+    "flickers": flickers,
+    "best": best_lengths,
+    "wrongs": wrongs,
+    "metrics": metrics,
+}
 
 
 def draw(path: Path) -> None:

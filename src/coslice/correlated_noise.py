@@ -3,16 +3,16 @@
 Slerp stretches with the stack: of 50 slices and of 300, the first and the last are a right angle apart, so how alike
 two neighbours are depends on where the scan ends. Here it depends on the distance d between two slices alone:
 
-    OrnsteinUhlenbeck(length)   corr = exp(-d/length)                                   rough: a jump at every slice
-    Matern(length)              corr = (1 + sqrt(3) d/length) exp(-sqrt(3) d/length)    smooth: the slope is continuous
+    OrnsteinUhlenbeck(length)   corr = exp(-d/length)                                   rough
+    Matern(length)              corr = (1 + sqrt(3) d/length) exp(-sqrt(3) d/length)    smooth
     Anchors(every)              slerp between Gaussian planes every so many mm          Slerp is the case of one span
 
-The first two are Markov processes: the state of a slice, one plane or two, follows from that of the slice before and from
-fresh planes (Rasmussen & Williams 2006, appendix B). So a stack of S slices costs O(S), the correlation is exact whatever the
-spacing of slices, and a state for each lane is all that is held.
+The first two are Markov processes: the state of a slice, one plane or two, follows from that of the slice before and
+from fresh planes (Rasmussen & Williams 2006, appendix B). So a stack of S slices costs O(S), the correlation is exact
+whatever the spacing of slices, and a state for each lane is all that is held.
 
-Every plane belongs to a slice or an anchor by its number, counted from the first slice. The leading slices of a taller stack
-have bit for bit the noise of the shorter one.
+Every plane belongs to a slice or an anchor by its number, counted from the first slice. The leading slices of a taller
+stack have bit for bit the noise of the shorter one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Rows = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Transition:
-    """state at d = kept @ state + fresh @ z, z the fresh planes. kept kept^T + fresh fresh^T = 1 keeps unit variance."""
+    """next state = kept @ state + fresh @ z, z fresh planes; kept kept^T + fresh fresh^T = 1 keeps unit variance."""
 
     kept: Rows
     fresh: Rows
@@ -90,8 +90,8 @@ class OrnsteinUhlenbeck(Markov):
 
         eps_0 = z_0,   eps_i = k eps_{i-1} + sqrt(1 - k^2) z_i,   k = exp(-spacing/length)
 
-    (Uhlenbeck & Ornstein 1930.) One plane is drawn for each slice, and one is held. Length 0 is independent noise, and an
-    infinite length identical noise.
+    (Uhlenbeck & Ornstein 1930.) One plane is drawn for each slice, and one is held. Short lengths lead to independent
+    noise, long ones to identical noise.
 
     Attributes:
         length: distance at which the correlation is 1/e, mm.
@@ -134,7 +134,7 @@ class Matern(Markov):
 
 @dataclass(frozen=True)
 class Anchors(Strategy):
-    """Spherical interpolation between Gaussian planes that stand every L mm along the stack, the first at the first slice.
+    """Spherical interpolation between Gaussian planes that stand every L mm of the stack, the first at its first slice.
 
     Between anchors j and j + 1, with a = d/L of the way gone and Omega the angle between the two as drawn,
 
@@ -144,8 +144,8 @@ class Anchors(Strategy):
 
         corr = cos(pi (a_1 - a_2)/2) in one span, sin(pi a_1/2) cos(pi a_2/2) in neighbouring ones, 0 further away.
 
-    A span as long as the stack is `Slerp`. An anchor is drawn when it is needed, so any slab is had without what is before
-    it, and two planes for each lane are held.
+    A span as long as the stack is `Slerp`. An anchor is drawn when it is needed, so any slab is had without what is
+    before it, and two planes for each lane are held.
 
     Attributes:
         every: L, mm.

@@ -2,9 +2,9 @@
 
     eps = sqrt(1 - s) tied + sqrt(s) independent,      s = share, 0 to 1
 
-Every slice stays standard Gaussian, and the correlation of any two becomes 1 - s times what it was. The share may depend on
-the noise level sigma: a strong tie while the large structures are decided, a weak one while texture is. Between sigma_early
-and sigma_late it is linear in ln sigma, outside it is constant,
+Every slice stays standard Gaussian, and the correlation of any two becomes 1 - s times what it was. The share may depend
+on the noise level sigma: a strong tie while the large structures are decided, a weak one while texture is. Between
+sigma_early and sigma_late it is linear in ln sigma, outside it is constant,
 
     s(sigma) = late + (early - late) clamp(ln(sigma/sigma_late) / ln(sigma_early/sigma_late), 0, 1),
 
@@ -29,14 +29,14 @@ __all__ = ["Mixed"]
 class Mixed(Strategy):
     """A tied strategy with a share of independent noise in it, of all noise levels or by level.
 
-    The loop says at which level it adds noise (`at`). Called without that, the strategy takes `scale` for the level, which is
-    the level in full re-noising and less with a temperature or an eta below 1.
+    The loop says at which level it adds noise (`at`). Called without that, the strategy takes `scale` for the level,
+    which is the level in full re-noising and less with a temperature or an eta below 1.
 
     Attributes:
         tied: the strategy that independent noise is mixed into.
-        share: of the variance, that is independent; at levels from `sigma_early` on, if `late` is given.
+        share: of the variance, that is independent; with `late`, at levels from `sigma_early` up.
         late: the share at levels up to `sigma_late`; None is `share` everywhere.
-        sigma_early, sigma_late: noise levels between which the share goes from one to the other, in units of the window.
+        sigma_early, sigma_late: noise levels between which the share changes, in units of the window.
 
     Raises:
         CosliceError: a share that is not from 0 to 1, sigma_late not below sigma_early, or a `Mixed` in a `Mixed`.
@@ -54,8 +54,8 @@ class Mixed(Strategy):
         super().__post_init__()
         if self.sigma_late >= self.sigma_early:
             raise CosliceError(
-                f"Mixed: sigma_early {self.sigma_early:g} and sigma_late {self.sigma_late:g} were given, but the early level "
-                "is the higher one; swap or correct them."
+                f"Mixed: sigma_early {self.sigma_early:g} and sigma_late {self.sigma_late:g} were given, but the early "
+                "level is the higher one; swap or correct them."
             )
         if isinstance(self.tied, Mixed):
             # Both would draw the same independent planes, and one share can say what two do.

@@ -118,7 +118,7 @@ class Noise(ABC):
         return self.add_(torch.zeros(shape), 1.0, key)
 
     def at(self, sigma: float) -> Noise:
-        """The noise that is added to reach the level `sigma`: the same at every level, where a subclass does not differ."""
+        """The noise for re-noising to the level `sigma`: this one, but for strategies that change with the level."""
         return self
 
     @abstractmethod

@@ -64,10 +64,7 @@ def test_the_correlation_is_the_closed_form_of_millimetres_in_every_lane(strateg
         shape[axis_number(along)] = 10
         noise = replace(strategy, along=along, spacing=spacing, lanes=lanes)(tuple(shape), KEY)
         expected = torch.tensor(
-            [
-                [form(i * spacing, j * spacing) if lanes[i] == lanes[j] else 0.0 for j in range(10)]
-                for i in range(10)
-            ]
+            [[form(i * spacing, j * spacing) if lanes[i] == lanes[j] else 0.0 for j in range(10)] for i in range(10)]
         )
         assert (correlation(noise, along) - expected).abs().max() < 5 / SIDE  # five standard errors
         slices = noise.movedim(axis_number(along), 0).flatten(1).double()
@@ -164,7 +161,7 @@ def test_noise_is_added_in_place_times_its_scale_in_any_layout(strategy):
         (lambda: Anchors(every=0.0), "Anchors: every 0 mm was given, above 0"),
         (lambda: Mixed(share=1.2), "Mixed: share 1.2 was given, at least 0 and at most 1"),
         (lambda: Mixed(late=-0.1), "Mixed: late -0.1 was given"),
-        (lambda: Mixed(sigma_early=0.1, sigma_late=0.1), "the early level is the higher one"),
+        (lambda: Mixed(sigma_early=0.1, sigma_late=0.1), "early level is the higher one"),
         (lambda: Mixed(tied=Mixed()), "mix once"),
     ],
 )

@@ -1,4 +1,4 @@
-"""docs/theory.md: its recursion is what the sampling loop does, its sentences are true, and its numbers are computed."""
+"""docs/theory.md: its recursion is what the sampling loop does, its sentences hold, and its numbers are computed."""
 
 import importlib.util
 import math

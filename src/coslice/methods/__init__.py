@@ -3,8 +3,8 @@
     from coslice.methods import DDS, ConjugateGradients
     mine = replace(DDS, data=ConjugateGradients(iterations=20))
 
-`coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices. All kinds of
-noise are imported here, so that a method can be given any of them by its word.
+`coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices. All kinds
+of noise are imported here, so that a method can be given any of them by its word.
 """
 
 from coslice.correlated_noise import Anchors, Matern, OrnsteinUhlenbeck

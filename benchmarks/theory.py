@@ -3,8 +3,8 @@
     python benchmarks/theory.py                    # prints the tables, in seconds
     python benchmarks/theory.py --docs docs        # and puts them, and the drawing, into the page
 
-Nothing is sampled: everything is linear and Gaussian, and the covariance of the sampler's error is followed from step to
-step. tests/sampling/test_theory.py holds the recursion against the sampling loop itself.
+Nothing is sampled: everything is linear and Gaussian, and the covariance of the sampler's error is followed from step
+to step. tests/sampling/test_theory.py holds the recursion against the sampling loop itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -162,28 +163,42 @@ class Scan:
             (1 - self.measured, np.zeros((0, self.count))),
         ]
 
+    @cached_property
+    def _without_noise(self) -> list[tuple[float, Array, Array, Array]]:
+        """Share, N, and E and B of noise 0: the noise adds v N K N^T to E and nothing to B."""
+        zero, eye = np.zeros((self.count, self.count)), np.eye(self.count)
+        found = []
+        for share, a in self.parts():
+            last = follow(self.truth, a, zero)[-1]
+            found.append((share, null_space(a, eye), last.estimate, last.with_truth))
+        return found
+
     def error(self, noise: Array) -> Array:
-        return sum(share * follow(self.truth, a, noise)[-1].estimate for share, a in self.parts())  # type: ignore[return-value]
+        """Covariance of the last estimate's error."""
+        v = gain(self.s)[0] * self.s**2
+        total = np.zeros((self.count, self.count))
+        for share, n, e, _ in self._without_noise:
+            total += share * (e + v * n @ noise @ n.T)
+        return total
 
     def estimate(self, noise: Array) -> Array:
-        """Covariance of the estimate itself."""
-        total = np.zeros((self.count, self.count))
-        for share, a in self.parts():
-            last = follow(self.truth, a, noise)[-1]
-            total += share * (self.truth + last.with_truth + last.with_truth.T + last.estimate)
+        """Covariance of the last estimate itself."""
+        total = self.truth + self.error(noise)
+        for share, _, _, b in self._without_noise:
+            total += share * (b + b.T)
         return total
 
     def posterior(self) -> float:
         """Mean square error of the posterior's mean, relative to s^2: of who knows C."""
-        left = [share * null_space(a, self.truth) @ self.truth for share, a in self.parts()]
-        return mean_square(sum(left)) / self.s**2  # type: ignore[arg-type]
+        left = [share * mean_square(null_space(a, self.truth) @ self.truth) for share, a in self.parts()]
+        return sum(left) / self.s**2
 
     def flicker(self, noise: Array) -> float:
         """SDiff of the estimate over that of the truth: roots of energies, as all is Gaussian."""
         return math.sqrt(difference(self.estimate(noise)) / difference(self.truth))
 
     def best_length(self) -> float:
-        """L at which SDiff is the truth's; 0 where independent noise has too little, infinite where all have too much."""
+        """L at which SDiff is the truth's; 0 where independent noise has too little, inf where all has too much."""
         if self.flicker(ou(self.count, 0)) <= 1:
             return 0.0
         low, high = 1e-2, 1e5
@@ -341,7 +356,7 @@ def draw(path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="0.9", linewidth=0.6)
     left.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=95, metadata={"Software": None})
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
     eps = sqrt(1 - s) tied + sqrt(s) independent,      s = share, 0 to 1
 
-Every slice stays standard Gaussian, and the correlation of any two becomes 1 - s times what it was. The share may depend
-on the noise level sigma: a strong tie while the large structures are decided, a weak one while texture is. Between
-sigma_early and sigma_late it is linear in ln sigma, outside it is constant,
+Every slice stays standard Gaussian, and the correlation of any two becomes 1 - s times what it was. The share may
+depend on the noise level sigma: a strong tie while the large structures are decided, a weak one while texture is.
+Between sigma_early and sigma_late it is linear in ln sigma, outside it is constant,
 
     s(sigma) = late + (early - late) clamp(ln(sigma/sigma_late) / ln(sigma_early/sigma_late), 0, 1),
 

@@ -129,8 +129,12 @@ def test_the_error_is_linear_in_the_noise_with_the_weight_v():
     n = theory().null_space(a, np.eye(COUNT))
     free, tied = (theory().follow(truth, a, k)[-1].estimate for k in (np.eye(COUNT), theory().ou(COUNT, 7)))
     np.testing.assert_allclose(free - tied, v * n @ (np.eye(COUNT) - theory().ou(COUNT, 7)) @ n, atol=1e-12)
-    scan = {k: theory().Scan(5, 3, count=COUNT).error(k(COUNT)) for k in (np.eye, lambda n: np.ones((n, n)))}
-    apart = [theory().mean_square(error) for error in scan.values()]
+    scan = theory().Scan(5, 3, count=COUNT)
+    followed = sum(
+        share * theory().follow(truth, part, theory().ou(COUNT, 7))[-1].estimate for share, part in scan.parts()
+    )
+    np.testing.assert_allclose(scan.error(theory().ou(COUNT, 7)), followed, atol=1e-12)
+    apart = [theory().mean_square(scan.error(k)) for k in (np.eye(COUNT), np.ones((COUNT, COUNT)))]
     assert apart[0] - apart[1] == pytest.approx(v * 0.5 * (1 - 1 / 3))
 
 

@@ -2,6 +2,7 @@
 from . import axes as axes
 from . import benchmark as benchmark
 from . import classical as classical
+from . import correlated_noise as correlated_noise
 from . import data as data
 from . import detector as detector
 from . import fidelity as fidelity
@@ -9,6 +10,7 @@ from . import geometry as geometry
 from . import io as io
 from . import methods as methods
 from . import metrics as metrics
+from . import mixed_noise as mixed_noise
 from . import networks as networks
 from . import noise as noise
 from . import operators as operators
@@ -26,6 +28,9 @@ from . import settings as settings
 from . import training as training
 from . import volume as volume
 from . import window as window
+from .correlated_noise import Anchors as Anchors
+from .correlated_noise import Matern as Matern
+from .correlated_noise import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from .errors import CosliceError as CosliceError
 from .geometry import ConeBeam as ConeBeam
 from .geometry import FanBeam as FanBeam
@@ -41,6 +46,7 @@ from .methods import Direct as Direct
 from .methods import Method as Method
 from .methods import find_method as find_method
 from .metrics import evaluate as evaluate
+from .mixed_noise import Mixed as Mixed
 from .noise import Identical as Identical
 from .noise import Independent as Independent
 from .noise import Key as Key

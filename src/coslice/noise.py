@@ -11,7 +11,7 @@ stays standard Gaussian.
                   a_i = (i - 1)/(S - 1)      (ISCS, eq. 11)         cov -> cos(pi (a_i - a_j) / 2)
 
 Slerp draws two planes whatever the number of slices, and holds nothing else: it adds itself to a volume
-slice by slice.
+slice by slice. Strategies whose correlation is in millimetres are in `coslice.correlated_noise`.
 
 **For patches.** A network that sees k slices at once was trained with noise that is independent within a patch; given
 slices with nearly the same noise it takes the noise for what they show. What it is to ISCS one image of a stack is the
@@ -50,6 +50,7 @@ __all__ = [
     "Reading",
     "Slerp",
     "Strategy",
+    "angle_between",
     "generator",
     "standard_normal",
 ]
@@ -116,6 +117,10 @@ class Noise(ABC):
         """The noise of a whole volume (z, y, x)."""
         return self.add_(torch.zeros(shape), 1.0, key)
 
+    def at(self, sigma: float) -> Noise:
+        """The noise for re-noising to the level `sigma`: this one, but for strategies that change with the level."""
+        return self
+
     @abstractmethod
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
         """volume += scale * eps, in place, and return volume.
@@ -162,6 +167,14 @@ class Strategy(Part, Noise):
             spacing: (dz, dy, dx) of the volume, mm.
         """
         return replace(self, along=reading.along, lanes=reading.lanes, spacing=spacing[axis_number(reading.along)])
+
+    def at(self, sigma: float) -> Strategy:
+        return self
+
+    @property
+    def label(self) -> str:
+        """What tables call it, its lengths included; "" where they do not speak of it."""
+        return self.title or ("" if self.kind else type(self).__name__)
 
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
         if volume.ndim != 3:
@@ -236,8 +249,7 @@ class Slerp(Strategy):
         """z_1, z_S and the angle Omega (rad) between them, of a lane."""
         z_1, z_s = standard_normal(key, 2 * lane, shape), standard_normal(key, 2 * lane + 1, shape)
         if self.angle is None:
-            cosine = inner(z_1, z_s) / (_norm(z_1) * _norm(z_s))
-            return z_1, z_s, math.acos(min(1.0, max(-1.0, cosine)))
+            return z_1, z_s, angle_between(z_1, z_s)
         # Keep the length of z_S, turn its direction in the plane the two span.
         omega = math.radians(self.angle)
         along = z_1 / _norm(z_1)
@@ -253,6 +265,12 @@ class Slerp(Strategy):
             a = (first + i) / (count - 1) if count > 1 else 0.0
             plane.add_(z_1, alpha=scale * math.sin((1 - a) * omega) / math.sin(omega))
             plane.add_(z_s, alpha=scale * math.sin(a * omega) / math.sin(omega))
+
+
+def angle_between(z_1: Tensor, z_2: Tensor) -> float:
+    """The angle between two tensors of one shape as vectors, rad."""
+    cosine = inner(z_1, z_2) / (_norm(z_1) * _norm(z_2))
+    return math.acos(min(1.0, max(-1.0, cosine)))
 
 
 def _norm(z: Tensor) -> float:
@@ -272,6 +290,9 @@ class Following(Noise):
     strategy: Strategy
     reading: Callable[[int], Reading]
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def at(self, sigma: float) -> Following:
+        return replace(self, strategy=self.strategy.at(sigma))
 
     def add_(self, volume: Tensor, scale: float, key: Key, first: int = 0, count: int | None = None) -> Tensor:
         reading = self.reading(0 if key.stream == "start" else key.step + 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.methods import KINDS, USUAL_PRIORS, AnalyticSolution, AnyMethod, Direct, Method, find_method
+from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
 from coslice.priors import SlicePrior, load_prior
 from coslice.priors.supervised import check_diffusion
@@ -180,7 +181,9 @@ def _check_levels(planned: Plan) -> None:
 
 def _check_noise(method: Method) -> None:
     """Refuse a noise of the user's own that adds nothing: the volume would look better and be no sample."""
-    for noise in (method.noise, method.start.noise):
+    given = (method.noise, method.start.noise)
+    tied = (noise.tied for noise in given if isinstance(noise, Mixed))
+    for noise in (*given, *tied):
         if noise is not None and not noise.built_in():
             drawn = noise.laid_out(Reading(), (1.0, 1.0, 1.0))((4, 8, 8), Key(0))
             if not bool(drawn.isfinite().all()) or not bool(drawn.any()):

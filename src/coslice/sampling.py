@@ -96,7 +96,7 @@ class Step:
 
 def start(initial: Tensor, sigma: float, noise: Noise, seed: int) -> Tensor:
     """x_T = initial + sigma * noise: from a first reconstruction, or from zeros for pure noise."""
-    return noise.add_(initial.clone(memory_format=torch.contiguous_format), sigma, Key(seed, 0, "start"))
+    return noise.at(sigma).add_(initial.clone(memory_format=torch.contiguous_format), sigma, Key(seed, 0, "start"))
 
 
 @torch.no_grad()
@@ -152,5 +152,5 @@ def _renoise(
         origin = denoised if renoising.origin == "denoised" else estimate
         renoised.add_(x, alpha=mix.kept).sub_(origin, alpha=mix.kept)
     if mix.fresh > 0:
-        noise.add_(renoised, mix.fresh, key)
+        noise.at(sigma_next).add_(renoised, mix.fresh, key)
     return renoised

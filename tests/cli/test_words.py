@@ -23,6 +23,7 @@ from coslice.methods import (
     parts_of,
     setting_lines,
 )
+from coslice.mixed_noise import Mixed
 from coslice.noise import Independent
 from coslice.plans import Plan
 from coslice.preparation import Preparation, parse_slices
@@ -52,6 +53,13 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
         {"noise": "independent", "schedule": {"steps": 5}, "renoising": {"eta": 0.85}, "start": {"volume": "noise"}},
     ),
     ("dds", {"noise": {"angle": 40.0}, "start": {"noise": {"kind": "iscs", "angle": 30.0}}, "samples": 3}),
+    (
+        "dds",
+        {
+            "noise": {"kind": "mixed", "tied": {"kind": "ou", "length": 8.0}, "late": 0.5},
+            "start": {"noise": {"kind": "mixed", "tied": {"kind": "iscs", "angle": 30.0}}},
+        },
+    ),
     ("dds", {"schedule": {"kind": "karras", "rho": 5.0}, "data": "tv"}),
     ("dds", {"schedule": {"kind": "vp", "steps": 30}, "renoising": {"kind": "diffpir", "temperature": 0.5}}),
     ("dds", {"data": {"gamma": 1e-5}, "renoising": "ddim"}),
@@ -158,6 +166,8 @@ def test_what_the_command_line_does_not_know_it_does_not_say():
         replace(DDS, data=Unnamed()),
         replace(DDS, noise=Named()),
         changed(DDS, {"start": {"noise": Named()}}),
+        replace(DDS, noise=Mixed(tied=Named())),
+        changed(DDS, {"start": {"noise": Mixed(tied=Named())}}),
     ):
         assert reconstruct_command(study, planned(study, own)) is None
 

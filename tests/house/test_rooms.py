@@ -25,8 +25,8 @@ FLOORS = (
             "geometry",
         ),
         *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems"),
-        *("schedule", "noise"),  # the arithmetic of levels and of randomness, which detectors draw from too
-        "variance",
+        # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
+        *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

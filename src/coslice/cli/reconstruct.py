@@ -61,7 +61,11 @@ def reconstruct(
     ] = None,
     auxiliary_prior: Annotated[str | None, option("tpdm: prior of a second plane.  [CT: ct-coronal]", _METHOD)] = None,
     noise: Annotated[
-        str | None, option("independent, identical or iscs.  [iscs; diffusionblend, tpdm: independent]", _METHOD)
+        str | None,
+        option(
+            "independent, identical, iscs, ou, matern, anchors or mixed.  [iscs; diffusionblend, tpdm: independent]",
+            _METHOD,
+        ),
     ] = None,
     steps: Annotated[int | None, option("Network evaluations per sample.  [the method's]", _METHOD)] = None,
     samples: Annotated[int | None, option("Samples whose mean is the result.  [1]", _METHOD)] = None,

@@ -3,9 +3,11 @@
     from coslice.methods import DDS, ConjugateGradients
     mine = replace(DDS, data=ConjugateGradients(iterations=20))
 
-`coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices.
+`coslice methods` prints them; `find_method` gives one by name, with its settings for CT or for thick slices. All kinds
+of noise are imported here, so that a method can be given any of them by its word.
 """
 
+from coslice.correlated_noise import Anchors, Matern, OrnsteinUhlenbeck
 from coslice.methods.changes import SettingLine, changed, described, differing, parts_of, setting_lines
 from coslice.methods.data_steps import (
     Acting,
@@ -54,6 +56,7 @@ from coslice.methods.solutions import (
     SirtSolution,
     Solution,
 )
+from coslice.mixed_noise import Mixed
 from coslice.settings import kinds_of
 
 __all__ = [
@@ -81,15 +84,19 @@ __all__ = [
     "Acting",
     "AdmmTVSolution",
     "AnalyticSolution",
+    "Anchors",
     "AnyMethod",
     "CglsSolution",
     "ConjugateGradients",
     "DataStep",
     "Direct",
     "Guidance",
+    "Matern",
     "Method",
+    "Mixed",
     "NetworkSolution",
     "NullSpace",
+    "OrnsteinUhlenbeck",
     "Patches",
     "Planes",
     "PriorPart",

@@ -116,7 +116,7 @@ class Method:
     @property
     def label(self) -> str:
         """As tables print it: "DDS + ISCS", "DDS, mean of 5"; with another algorithm in it "DDS (null-space)"."""
-        noise = self.noise.title or ("" if self.noise.kind else type(self.noise).__name__)
+        noise = self.noise.label
         title = self.title + _departures(self, ("prior", "data"))
         return title + (f" + {noise}" if noise else "") + (f", mean of {self.samples}" if self.samples > 1 else "")
 

@@ -1,4 +1,4 @@
-"""What ISCS costs: seconds and memory of re-noising a volume, strategy beside strategy.
+"""What noise that ties slices costs: seconds and memory of re-noising a volume, strategy beside strategy.
 
     python benchmarks/renoising.py [--size 64 256 256] [--repeats 9]
 
@@ -16,9 +16,12 @@ import time
 
 import torch
 
+from coslice.correlated_noise import Anchors, Matern, OrnsteinUhlenbeck
+from coslice.mixed_noise import Mixed
 from coslice.noise import Identical, Independent, Key, Slerp, Strategy
 
-NOISES: dict[str, Strategy] = {strategy.kind: strategy for strategy in (Independent(), Identical(), Slerp())}
+STRATEGIES = (Independent(), Identical(), Slerp(), OrnsteinUhlenbeck(), Matern(), Anchors(), Mixed())
+NOISES: dict[str, Strategy] = {strategy.kind: strategy for strategy in STRATEGIES}
 
 
 def renoise(volume: torch.Tensor, name: str, step: int) -> float:

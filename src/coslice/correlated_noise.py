@@ -175,8 +175,10 @@ class Anchors(Strategy):
             plane.add_(last.end.to(stack), alpha=scale * math.sin(a * omega) / math.sin(omega))
 
     def _span(self, key: Key, shape: tuple[int, ...], lane: int, number: int, last: _Span | None) -> _Span:
-        follows = last is not None and last.number == number - 1
-        start = last.end if follows else standard_normal(key, self._index(lane, number), shape)
+        if last is not None and last.number == number - 1:
+            start = last.end
+        else:
+            start = standard_normal(key, self._index(lane, number), shape)
         end = standard_normal(key, self._index(lane, number + 1), shape)
         return _Span(number, start, end, angle_between(start, end))
 

@@ -85,7 +85,8 @@ class Mixed(Strategy):
     def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
         share = self.share_at(scale)
         if share < 1:
-            tied = self.tied.laid_out(Reading(self.along, self.lanes), (self.spacing,) * 3)
+            every = (self.spacing, self.spacing, self.spacing)
+            tied = self.tied.laid_out(Reading(self.along, self.lanes), every)
             tied.add_to_stack(stack, scale * math.sqrt(1 - share), key, first, count)
         if share > 0:
             # Of another stream: planes of the same number would be those that the tied noise is made of.

@@ -56,7 +56,7 @@ def correlation(volume: torch.Tensor, along: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("spacing", [1.0, 2.5])
-@pytest.mark.parametrize(("strategy", "form"), FORMS, ids=repr)
+@pytest.mark.parametrize(("strategy", "form"), FORMS, ids=[one.label for one, _ in FORMS])
 @pytest.mark.parametrize("lanes", LANES[:3])
 def test_the_correlation_is_the_closed_form_of_millimetres_in_every_lane(strategy, form, spacing, lanes):
     for along in "zy":
@@ -119,7 +119,7 @@ def test_slices_at_anchors_are_the_anchors():
         torch.testing.assert_close(noise[3 * anchor], standard_normal(KEY, anchor, (16, 16)), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.label)
 @pytest.mark.parametrize("lanes", LANES)
 def test_a_slab_and_a_taller_stack_have_the_same_noise_bit_for_bit(strategy, lanes):
     strategy = replace(strategy, along="y", lanes=lanes, spacing=2.0)
@@ -134,7 +134,7 @@ def test_slerp_is_the_one_that_stretches_with_the_stack():
     assert not torch.allclose(Slerp()((31, 8, 8), KEY)[:12], Slerp()((12, 8, 8), KEY), atol=0.1)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.label)
 def test_steps_seeds_and_purposes_have_noise_of_their_own(strategy):
     base = strategy((2, 64, 64), KEY)
     assert torch.equal(base, strategy((2, 64, 64), Key(3, 5, "renoise")))
@@ -143,7 +143,7 @@ def test_steps_seeds_and_purposes_have_noise_of_their_own(strategy):
         assert correlation(both, "z")[:2, 2:].abs().max() < 5 / 64
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.label)
 def test_noise_is_added_in_place_times_its_scale_in_any_layout(strategy):
     volume = torch.rand(6, 7, 5).permute(2, 0, 1)
     before, strategy = volume.clone(), replace(strategy, along="x", spacing=2.0)

@@ -61,7 +61,7 @@ def stack(covariance: np.ndarray, seed: int) -> torch.Tensor:
 
 
 def wiener(variances: np.ndarray):
-    s2 = torch.as_tensor(variances, dtype=torch.float32)[:, None, None]
+    s2 = torch.tensor(variances, dtype=torch.float32)[:, None, None]
     return lambda x, sigma: s2 / (s2 + sigma**2) * x
 
 
@@ -75,7 +75,7 @@ def assert_moments(found: np.ndarray, expected: np.ndarray, u: np.ndarray, v: np
     assert (np.abs(found - expected) <= 5 * deviation + 1e-9).all()
 
 
-@pytest.mark.parametrize(("noise", "kernel"), NOISES, ids=repr)
+@pytest.mark.parametrize(("noise", "kernel"), NOISES, ids=[one.label or one.kind for one, _ in NOISES])
 def test_the_recursion_is_what_the_loop_does_with_thick_slices_and_conjugate_gradients(noise, kernel):
     """Every step's error, with itself and with the truth, over 16384 stacks at once."""
     covariance = 0.2**2 * theory().ou(COUNT, 5)

@@ -15,7 +15,7 @@ from coslice.errors import CosliceError
 from coslice.geometry.orbit import Orbit
 from coslice.geometry.voxels import Grid, floats
 
-__all__ = ["ConeBeam", "FanBeam", "ParallelBeam", "limited_angle", "sparse_view"]
+__all__ = ["ConeBeam", "FanBeam", "ParallelBeam", "limited_angle", "missing_wedge", "sparse_view"]
 
 
 def sparse_view(views: int, arc: float = 2 * math.pi, start: float = 0.0) -> tuple[float, ...]:
@@ -33,6 +33,18 @@ def limited_angle(arc: float, views: int, start: float = 0.0) -> tuple[float, ..
             "but it must be above 0 and at most 360; choose one in that range."
         )
     return sparse_view(views, arc, start)
+
+
+def missing_wedge(angles: Sequence[float]) -> float:
+    """The wedge of directions that no view shows, rad: the widest gap between neighbours, less a usual one.
+
+    A view and its opposite show the same directions, so angles count modulo half a turn. Views spread evenly miss
+    nothing, however few they are.
+    """
+    directions = np.sort(np.asarray(angles, dtype=float) % math.pi)
+    gaps = np.diff(directions, append=directions[0] + math.pi)
+    gaps = gaps[gaps > 1e-9]  # of opposite views one is enough
+    return float(gaps.max() - np.median(gaps)) if len(gaps) > 1 else math.pi
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from coslice.methods.papers import (
     SIRT,
     TPDM,
     TPDM_CG,
+    WDDS,
     find_method,
     methods_for,
 )
@@ -55,6 +56,7 @@ from coslice.methods.solutions import (
     NetworkSolution,
     SirtSolution,
     Solution,
+    SuitedSolution,
 )
 from coslice.mixed_noise import Mixed
 from coslice.settings import kinds_of
@@ -81,6 +83,7 @@ __all__ = [
     "TPDM",
     "TPDM_CG",
     "USUAL_PRIORS",
+    "WDDS",
     "Acting",
     "AdmmTVSolution",
     "AnalyticSolution",
@@ -107,6 +110,7 @@ __all__ = [
     "Solution",
     "StackTV",
     "Start",
+    "SuitedSolution",
     "TVAfterCorrector",
     "TrustedPrediction",
     "WeightedGradients",

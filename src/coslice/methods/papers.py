@@ -17,10 +17,18 @@ from coslice.methods.data_steps import (
     StackTV,
     TrustedPrediction,
     TVAfterCorrector,
+    WeightedGradients,
 )
-from coslice.methods.method import AnyMethod, Direct, Method
+from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.prior_parts import Patches, Planes, Slices, Windows
-from coslice.methods.solutions import AdmmTVSolution, AnalyticSolution, CglsSolution, NetworkSolution, SirtSolution
+from coslice.methods.solutions import (
+    AdmmTVSolution,
+    AnalyticSolution,
+    CglsSolution,
+    NetworkSolution,
+    SirtSolution,
+    SuitedSolution,
+)
 from coslice.noise import Independent
 from coslice.renoising import DDIM, DiffPIR, PredictorCorrector, Share
 from coslice.schedule import Geometric, VariancePreserving
@@ -38,6 +46,17 @@ DDS = Method(
     # a third of the steps on it (docs/results.md).
     schedule=Geometric(steps=30, sigma_max=0.5, sigma_min=0.01),
     published={"schedule.sigma_max": 5.0},
+)
+
+WDDS = replace(
+    DDS,
+    name="wdds",
+    title="WDDS",
+    source="ours: DDS with a data step in the metric of the prior's uncertainty, and a start that suits the views",
+    data=WeightedGradients(iterations=9),
+    schedule=Geometric(steps=30, sigma_max=0.3, sigma_min=0.01),
+    start=Start(solution=SuitedSolution()),
+    published={},
 )
 
 DDNM = Method(
@@ -176,7 +195,7 @@ FBP_UNET = Direct(
 )
 
 _CT: tuple[AnyMethod, ...] = (
-    *(DDS, DDNM, DDS_TV, DIFFUSION_MBIR, DIFFPIR, DPS),
+    *(DDS, WDDS, DDNM, DDS_TV, DIFFUSION_MBIR, DIFFPIR, DPS),
     *(DDS_2D, DDS_3D, DIFFUSIONBLEND, DIFFUSIONBLEND_PP, TPDM, TPDM_CG),
     *(FDK, CUBIC, SIRT, CGLS, ADMM_TV, FBP_UNET),
 )

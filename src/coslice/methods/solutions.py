@@ -132,6 +132,29 @@ class AdmmTVSolution(Solution):
 
 
 @dataclass(frozen=True)
+class SuitedSolution(Solution):
+    """The first reconstruction; another one where a wedge of directions is missing.
+
+    A first reconstruction by a formula is blurred over a missing wedge and streaked beside it, by more than the noise
+    of a sampler should be. Total variation fills the wedge with what has few edges.
+
+    Attributes:
+        wedge: degrees that must be missing.
+        otherwise: the solution then.
+    """
+
+    kind = "suited"
+
+    wedge: float = setting(30.0, "Missing directions that call for another solution", "degrees", above=0, most=180)
+    otherwise: Solution = setting(AdmmTVSolution(iterations=16, cg_iterations=4), "Solution then")
+
+    def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
+        if problem.missing_wedge < self.wedge:
+            return initial
+        return self.otherwise.solve(problem, initial, priors, iterated)
+
+
+@dataclass(frozen=True)
 class NetworkSolution(Solution):
     """FBP-UNet: a network that makes the first reconstruction into the truth, slice by slice."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from coslice.classical import Sirt, cgls, fdk
 from coslice.errors import CosliceError
-from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam
+from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam, missing_wedge
 from coslice.operators import Projector
 from coslice.problems.problem import Problem, check_measurement
 
@@ -82,6 +83,12 @@ class CTProblem(Problem):
     @property
     def unit(self) -> float:
         return max(self.grid.size[1:]) / max(self.grid.shape[1:])
+
+    @property
+    def missing_wedge(self) -> float:
+        if isinstance(self.geometry, Orbit):
+            return 0.0  # its views may lie anywhere
+        return math.degrees(missing_wedge(self.geometry.angles))
 
     @property
     def description(self) -> str:

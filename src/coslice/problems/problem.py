@@ -72,6 +72,11 @@ class Problem(ABC):
         return 1.0
 
     @property
+    def missing_wedge(self) -> float:
+        """The wedge of directions that no view shows, degrees; 0 where there is none, or where that has no meaning."""
+        return 0.0
+
+    @property
     def description(self) -> str:
         """The operator, in words that build it again."""
         return repr(self.operator)

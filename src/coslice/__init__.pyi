@@ -7,6 +7,7 @@ from . import detector as detector
 from . import fidelity as fidelity
 from . import geometry as geometry
 from . import io as io
+from . import lesions as lesions
 from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks

@@ -104,7 +104,9 @@ class Laboratory:
         priors = {name for row in self.rows for name in self.names_of_priors(row)}
         windows = {prior.window for row in self.rows for prior in load_priors(row.method, self.kind, None, "cpu")}
         if len(windows) > 1:
-            raise CosliceError(f"rows: their priors see different windows ({', '.join(windows)}); give them one by one.")
+            raise CosliceError(
+                f"rows: their priors see different windows ({', '.join(windows)}); give them one by one."
+            )
         self.window: Window = scan_window(windows.pop() if windows else self.task.window, self.scan.data)
         self.digests = {name: file_digest(find_prior(name)) for name in priors}
         self.scan_digest = file_digest(options.scan)
@@ -216,9 +218,7 @@ def lesion_numbers(laboratory: Laboratory, lesions: tuple[Lesion, ...]) -> Itera
             {
                 "tissue": tissue,
                 "diameter": diameter,
-                "contrast": invented(
-                    stacked[diameter], (where & ~near(truth, lesions, diameter / 2)).repeat(repeats)
-                ),
+                "contrast": invented(stacked[diameter], (where & ~near(truth, lesions, diameter / 2)).repeat(repeats)),
             }
             for (tissue, diameter), where in sites.items()
         ]
@@ -367,7 +367,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=1, help="lesions of every diameter, tissue and contrast")
     parser.add_argument("--place-seed", type=int, default=0, help="of the places of the lesions")
     parser.add_argument("--mask", type=Path, help="NIfTI on the scan's grid: measure this region, put no lesion in")
-    parser.add_argument("--box", help="Z0:Z1,Y0:Y1,X0:X1 of the prepared scan; the region is between the thresholds in it")
+    parser.add_argument(
+        "--box", help="Z0:Z1,Y0:Y1,X0:X1 of the prepared scan; the region is between the thresholds in it"
+    )
     parser.add_argument("--between", default="-inf:inf", metavar="LOW:HIGH", help="thresholds within --box")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("coslice-lesions"), help="folder; may hold finished work")

@@ -24,7 +24,18 @@ FLOORS = (
             "window",
             "geometry",
         ),
-        *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems", "lesions"),
+        *(
+            "operators",
+            "classical",
+            "networks",
+            "metrics",
+            "io",
+            "data",
+            "preparation",
+            "detector",
+            "problems",
+            "lesions",
+        ),
         *("schedule", "noise"),  # the arithmetic of levels and of randomness, which detectors draw from too
     },
     # methods: the loop, its parts, priors, the papers as compositions

@@ -95,7 +95,9 @@ def outlined(volume: Volume, box: Box, low: float, high: float) -> Tensor:
     Raises:
         CosliceError: a box that leaves the volume, or without such a voxel.
     """
-    ranges = [(part.start or 0, n if part.stop is None else part.stop) for part, n in zip(box, volume.shape, strict=True)]
+    ranges = [
+        (part.start or 0, n if part.stop is None else part.stop) for part, n in zip(box, volume.shape, strict=True)
+    ]
     if not all(0 <= a < b <= n for (a, b), n in zip(ranges, volume.shape, strict=True)):
         raise CosliceError(
             f"outlined: the box {ranges} (z, y, x) was given, but the volume has {volume.shape} voxels; give "

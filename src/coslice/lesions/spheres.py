@@ -86,9 +86,7 @@ def profile(lesion: Lesion, spacing: Sequence[float], shape: tuple[int, int, int
     """
     reach = [lesion.reach / size for size in spacing]
     # The outer faces of a volume are at -1/2 and n - 1/2.
-    inside = [
-        r - 0.5 <= c <= n - 0.5 - r + 1e-9 for c, r, n in zip(lesion.centre, reach, shape, strict=True)
-    ]
+    inside = [r - 0.5 <= c <= n - 0.5 - r + 1e-9 for c, r, n in zip(lesion.centre, reach, shape, strict=True)]
     if not all(inside):
         raise CosliceError(
             f"{lesion}: it is not wholly inside the volume of {' x '.join(map(str, shape))} voxels (z, y, x); move its "
@@ -97,8 +95,7 @@ def profile(lesion: Lesion, spacing: Sequence[float], shape: tuple[int, int, int
     first = [max(math.floor(c - r + 0.5), 0) for c, r in zip(lesion.centre, reach, strict=True)]
     last = [min(math.ceil(c + r - 0.5), n - 1) for c, r, n in zip(lesion.centre, reach, shape, strict=True)]
     z, y, x = (
-        (np.arange(a, b + 1) - c) * size
-        for a, b, c, size in zip(first, last, lesion.centre, spacing, strict=True)
+        (np.arange(a, b + 1) - c) * size for a, b, c, size in zip(first, last, lesion.centre, spacing, strict=True)
     )
     within = (np.arange(_RAYS) + 0.5) / _RAYS - 0.5
     rays_y, rays_x = ((axis[:, None] + within * size).ravel() for axis, size in ((y, spacing[1]), (x, spacing[2])))

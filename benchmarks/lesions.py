@@ -5,8 +5,8 @@
     python benchmarks/lesions.py T1.nii.gz --task zsr --box 60:76,15:46,18:41 --between 0:450 --out region
 
 Known lesions are put into the scan; every row reconstructs it with them and without, by the same seeds. With --mask or
---box nothing is put in: what is measured is a lesion that is there. Reconstructions are kept in the folder, so a run that
-was killed goes on, and other rows, seeds or lesions compute only what is new.
+--box nothing is put in: what is measured is a lesion that is there. Reconstructions are kept in the folder, so a run
+that was killed goes on, and other rows, seeds or lesions compute only what is new.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ class Laboratory:
         priors = {name for row in self.rows for name in self.names_of_priors(row)}
         windows = {prior.window for row in self.rows for prior in load_priors(row.method, self.kind, None, "cpu")}
         if len(windows) > 1:
-            raise CosliceError(
-                f"rows: their priors see different windows ({', '.join(windows)}); give them one by one."
-            )
+            raise CosliceError(f"rows: their priors see different windows ({', '.join(windows)}); run each alone.")
         self.window: Window = scan_window(windows.pop() if windows else self.task.window, self.scan.data)
         self.digests = {name: file_digest(find_prior(name)) for name in priors}
         self.scan_digest = file_digest(options.scan)
@@ -297,7 +295,8 @@ def lesion_tables(numbers: Sequence[Mapping[str, Any]]) -> str:
             ]
             lines.append([one["row"], *(text_of(value, decimals) for value, decimals in columns)])
         count = sum(lesion["tissue"] == tissue for lesion in numbers[0]["lesions"])
-        header = "recovery | least | most | noise, HU | CNR | offset, mm | width z | width in plane | least d′ | invented, HU"
+        header = "recovery | least | most | noise, HU | CNR | offset, mm | width z | width in plane"
+        header += " | least d′ | invented, HU"
         parts.append(f"{tissue}, {count} lesions\n\n" + markdown(["method", *header.split(" | ")], lines))
     kinds = [(d["tissue"], d["diameter"], d["contrast"]) for d in numbers[0]["detectability"]]
     header = ["method", *(f"{tissue} {diameter:.2g} mm {contrast:+g}" for tissue, diameter, contrast in kinds)]
@@ -367,9 +366,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=1, help="lesions of every diameter, tissue and contrast")
     parser.add_argument("--place-seed", type=int, default=0, help="of the places of the lesions")
     parser.add_argument("--mask", type=Path, help="NIfTI on the scan's grid: measure this region, put no lesion in")
-    parser.add_argument(
-        "--box", help="Z0:Z1,Y0:Y1,X0:X1 of the prepared scan; the region is between the thresholds in it"
-    )
+    parser.add_argument("--box", help="Z0:Z1,Y0:Y1,X0:X1 of the prepared scan, in which the region is")
     parser.add_argument("--between", default="-inf:inf", metavar="LOW:HIGH", help="thresholds within --box")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("coslice-lesions"), help="folder; may hold finished work")

@@ -105,8 +105,8 @@ def filtered(error: Tensor, template: Tensor) -> Tensor:
 def invented(scores: Tensor, where: Tensor, percentile: float = 99.9) -> float:
     """The contrast of false lesions: a percentile of |score| over the places `where`, (z, y, x) bool.
 
-    Of the error of a reconstruction without a lesion, `filtered` at the scale of a lesion: the contrast that is invented
-    at one place in 1000 (99.9 %). Interpolated between order statistics.
+    Of the error of a reconstruction without a lesion, `filtered` at the scale of a lesion: the contrast that is
+    invented at one place in 1000 (99.9 %). Interpolated between order statistics.
 
     Raises:
         CosliceError: no place with a score.

@@ -37,7 +37,7 @@ def test_shares_are_those_of_a_fine_count(edge):
     whole[box] = shares.numpy()
     # The count itself is right to about 2e-3 of a voxel at a hard edge.
     assert np.abs(whole - counted(lesion, spacing, shape)).max() < 4e-3
-    assert 0 <= whole.min() and whole.max() <= 1 + 1e-12
+    assert whole.min() >= 0 and whole.max() <= 1 + 1e-12
 
 
 @pytest.mark.parametrize("centre", [(6.0, 6.0, 6.0), (6.5, 6.5, 6.5), (5.9, 6.2, 6.4)])

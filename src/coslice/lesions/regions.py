@@ -1,6 +1,7 @@
 """A real lesion: what a reconstruction keeps of the contrast of a region against its surroundings.
 
-    contrast = mean over the region - mean over a rim about it,     recovery = contrast of the reconstruction / the truth's
+    contrast = mean over the region - mean over a rim about it
+    recovery = contrast of the reconstruction / the truth's
 
 The region comes from a mask that an expert drew, or is all between two thresholds inside a box (`outlined`), which is
 an outline and no diagnosis.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def outlined(volume: Volume, box: Box, low: float, high: float) -> Tensor:
     inside = np.zeros(volume.shape, dtype=bool)
     values = volume.data[box].numpy()
     inside[box] = (values >= low) & (values <= high)
-    labels, count = ndimage.label(inside)
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(inside))
     if not count:
         raise CosliceError(
             f"outlined: no voxel of the box is from {low:g} to {high:g}; widen the thresholds or move the box."

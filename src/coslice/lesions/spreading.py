@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def _outer_air(values: np.ndarray) -> np.ndarray:
     """Air that reaches the border of a slice; the lungs do not."""
     outer = np.zeros(values.shape, dtype=bool)
     for plane, air in zip(outer, values < _AIR, strict=True):
-        regions, _ = ndimage.label(air)
+        regions, _ = cast("tuple[np.ndarray, int]", ndimage.label(air))
         border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
         plane[...] = np.isin(regions, border[border > 0])
     return outer

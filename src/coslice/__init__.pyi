@@ -8,6 +8,7 @@ from . import detector as detector
 from . import fidelity as fidelity
 from . import geometry as geometry
 from . import io as io
+from . import lesions as lesions
 from . import methods as methods
 from . import metrics as metrics
 from . import mixed_noise as mixed_noise

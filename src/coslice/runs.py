@@ -21,6 +21,7 @@ from coslice.metrics import Watcher
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
 from coslice.sampling import Step, altered, sample, start
+from coslice.uncertainty import Welford
 
 __all__ = ["Progress", "Result", "run"]
 
@@ -38,12 +39,15 @@ class Result:
         trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
             `coslice.metrics.Watcher`.
         seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
+        deviation: the sample standard deviation of the samples, (z, y, x) in units of the window, before clipping;
+            None of one sample. It is narrower than the error, see `coslice.uncertainty`.
     """
 
     reconstruction: Tensor
     initial: Tensor
     trajectory: list[dict[str, float | int | None]]
     seconds: dict[str, float]
+    deviation: Tensor | None = None
 
 
 def run(
@@ -88,7 +92,7 @@ def run(
         return _result(planned, solved, initial, log)
     sigmas, along = planned.sigmas, planned.priors[0].along
     first = initial if method.start.volume == "initial" else torch.zeros_like(initial)
-    mean = torch.zeros_like(initial, memory_format=torch.contiguous_format)
+    samples = Welford()
     total = method.samples * (len(sigmas) - 1)
     for number in range(method.samples):
         seed = planned.seed + number
@@ -113,17 +117,19 @@ def run(
             with log.phase("projection"):
                 for _ in range(method.data.rounds):
                     x = fidelity(x.clamp(0, 1), sigmas[-2])
-        mean.add_(x, alpha=1 / method.samples)
-    return _result(planned, mean, initial, log)
+        samples.add(x)
+    return _result(planned, samples.mean, initial, log, samples.deviation)
 
 
-def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log) -> Result:
+def _result(
+    planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None
+) -> Result:
     if not bool(volume.isfinite().all()):
         raise CosliceError(
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
             "the settings and parts that are not the published ones."
         )
-    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds)
+    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds, deviation)
 
 
 class _Log:

@@ -25,6 +25,7 @@ FLOORS = (
             "geometry",
         ),
         *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems"),
+        *("uncertainty",),
         *("schedule", "noise"),  # the arithmetic of levels and of randomness, which detectors draw from too
     },
     # methods: the loop, its parts, priors, the papers as compositions

@@ -15,7 +15,7 @@ from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
 from coslice.methods import AnyMethod, changed, find_method
 from coslice.operators import ThickSlices
-from coslice.output import measure, titles, write_results
+from coslice.output import find_intervals, measure, titles, write_results
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
@@ -123,15 +123,20 @@ def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = F
         for stem, planned in plans.items():
             with watch.task(planned.label) as progress:
                 results[stem] = run(planned, truth=study.unit, lpips=lpips, progress=progress)
+        intervals = find_intervals(plans, results)
         with watch.task("metrics") as progress:
-            measured = measure(study, results, lambda done, total: progress("planes", done, total))
-    record = write_results(folder, study, plans, results, measured)
+            measured = measure(study, results, lambda done, total: progress("planes", done, total), intervals)
+    record = write_results(folder, study, plans, results, measured, intervals)
     out = {stem: stem if len(plans) > 1 else "out" for stem in plans}
     commands = [reconstruct_command(study, planned, out[stem]) for stem, planned in plans.items()]
-    page = write_run_page(folder, study, plans, results, measured, record, [command for command in commands if command])
+    commands = [command for command in commands if command]
+    page = write_run_page(folder, study, plans, results, measured, record, commands, intervals)
     if measured.numbers:
         names = titles(study, plans)
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
+    for interval in intervals.values():
+        if interval.reason:
+            say(interval.reason)
     say(f"Report: {page}")
 
 

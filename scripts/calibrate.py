@@ -32,7 +32,11 @@ from coslice.problems import Study, make_task
 from coslice.sampling import sample, start
 from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, body_mask, coverage, reliability
 
-TISSUES = (("air in the body, below -500 HU", -np.inf, -500.0), ("soft, to 150 HU", -500.0, 150.0), ("bone", 150.0, np.inf))
+TISSUES = (
+    ("air in the body, below -500 HU", -np.inf, -500.0),
+    ("soft, to 150 HU", -500.0, 150.0),
+    ("bone", 150.0, np.inf),
+)
 BLUR = 2.0  # pixels: the change between two predictions is one number a voxel, and noisy
 
 
@@ -66,11 +70,16 @@ def reconstructed(scan: str, options: argparse.Namespace, prior: coslice.SlicePr
     method = load_method(options.method) if ".py:" in options.method else coslice.find_method(options.method)
     assert isinstance(method, Method), "only a method that samples has a deviation"
     samples = options.samples if options.map == "samples" else 1
-    method = changed(method, {"samples": samples, "schedule": {"steps": options.steps}} if options.steps else {"samples": samples})
+    method = changed(
+        method, {"samples": samples, "schedule": {"steps": options.steps}} if options.steps else {"samples": samples}
+    )
     planned = coslice.plan(study.problem, method, prior, options.seed)
     conditions = conditions_of(planned, options.map)
     said = json.dumps([scan, study.settings, asdict(conditions), planned.seed], sort_keys=True, default=str)
-    file = options.cache / f"{Path(scan.partition(':')[0]).name.partition('.')[0]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.npz"
+    file = (
+        options.cache
+        / f"{Path(scan.partition(':')[0]).name.partition('.')[0]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.npz"
+    )
     if not file.exists():
         print(f"{scan}: {samples} samples of {'x'.join(map(str, study.volume.shape))} voxels", flush=True)
         estimate, deviation = of_steps(planned) if options.map == "steps" else of_samples(planned)
@@ -109,7 +118,9 @@ def table(title: str, calibration: Calibration, scans: Sequence[Reconstructed]) 
     print(f"\n{title}: a {calibration.a:.3g}, b {calibration.b * scans[0].width:.3g} HU, blur {calibration.blur:g} px")
     print(f"{'scan':<32}{'':<14}" + "".join(f"{level:>7g}%" for level in LEVELS))
     for one in scans:
-        curve = reliability(one.case.truth, one.case.estimate, calibration.half_widths(one.case.deviation), one.case.body)
+        curve = reliability(
+            one.case.truth, one.case.estimate, calibration.half_widths(one.case.deviation), one.case.body
+        )
         for place in ("body", "everywhere"):
             print(f"{one.name:<32}{place:<14}" + "".join(f"{100 * getattr(curve[k], place):>8.1f}" for k in LEVELS))
         half, error = calibration.half_width(one.case.deviation), (one.case.truth - one.case.estimate).abs()
@@ -117,8 +128,8 @@ def table(title: str, calibration: Calibration, scans: Sequence[Reconstructed]) 
         rank = spearmanr(error[inside], half[inside]).statistic
         bare = coverage(one.case.truth, one.case.estimate, 1.645 * one.case.deviation, one.case.body).body
         quantiles = one.width * np.quantile(half[inside], (0.1, 0.5, 0.9))
-        print(f"    half-width of 90 %: {', '.join(f'{q:.0f}' for q in quantiles)} HU at 10, 50, 90 % of the body's voxels")
-        print(f"    rank correlation of half-width and |error| {rank:.2f}; 1.645 deviations alone cover {100 * bare:.1f} %")
+        print(f"    half-width of 90 %: {', '.join(f'{q:.0f}' for q in quantiles)} HU at 10, 50, 90 % of the body")
+        print(f"    rank correlation of half-width and |error| {rank:.2f}; 1.645 deviations cover {100 * bare:.1f} %")
         hu = one.case.truth * one.width + one.low
         for word, low, high in TISSUES:
             part = inside & (hu >= low) & (hu < high)

@@ -121,9 +121,7 @@ def run(
     return _result(planned, samples.mean, initial, log, samples.deviation)
 
 
-def _result(
-    planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None
-) -> Result:
+def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None) -> Result:
     if not bool(volume.isfinite().all()):
         raise CosliceError(
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "

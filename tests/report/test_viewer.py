@@ -210,7 +210,8 @@ def test_a_layer_hides_more_the_larger_it_is_and_an_error_always():
 def test_layers_that_leave_no_room_for_the_volumes_are_left_out_and_said():
     shape = (8, 32, 32)
     given = scene(
-        volumes={name: noise(i, shape) for i, name in enumerate(("Truth", "DDS"))}, layers={"deviation": noise(7, shape)}
+        volumes={name: noise(i, shape) for i, name in enumerate(("Truth", "DDS"))},
+        layers={"deviation": noise(7, shape)},
     )
     whole = size(drawn([given]))
     assert size(drawn([given], whole)) <= whole

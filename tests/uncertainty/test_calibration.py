@@ -115,7 +115,9 @@ def test_in_another_unit_it_is_the_same_calibration(scale):
 def test_every_scan_weighs_the_same_whatever_its_size():
     large, small = toy(0), toy(1, a=4.0, b=1.0)
     part = Case(*(v[:1, :16] for v in (small.truth, small.estimate, small.deviation)), BODY[:1, :16])
-    repeated = Case(*(torch.cat([v] * 3) for v in (large.truth, large.estimate, large.deviation)), torch.cat([BODY] * 3))
+    repeated = Case(
+        *(torch.cat([v] * 3) for v in (large.truth, large.estimate, large.deviation)), torch.cat([BODY] * 3)
+    )
     once, thrice = (Calibration.fit([one, part], CONDITIONS) for one in (large, repeated))
     assert thrice.quantiles == pytest.approx(dict(once.quantiles), rel=1e-6)
     assert (thrice.a, thrice.b) == pytest.approx((once.a, once.b), rel=1e-6)
@@ -126,7 +128,9 @@ def test_only_the_body_counts():
     body[:, 10:30] = True
     elsewhere = case.estimate.clone()
     elsewhere[:, 30:] = 0
-    one, other = (Calibration.fit([Case(case.truth, e, case.deviation, body)], CONDITIONS) for e in (case.estimate, elsewhere))
+    one, other = (
+        Calibration.fit([Case(case.truth, e, case.deviation, body)], CONDITIONS) for e in (case.estimate, elsewhere)
+    )
     assert one == other
 
 
@@ -169,7 +173,10 @@ def test_those_in_the_package_are_whole_and_named_as_their_files():
     ],
 )
 def test_where_it_does_not_apply_it_says_why_in_one_sentence(change, said):
-    known = (replace(fitted(0), name="far", conditions=replace(CONDITIONS, method="dps", samples=3, task="zsr-5")), fitted(0))
+    known = (
+        replace(fitted(0), name="far", conditions=replace(CONDITIONS, method="dps", samples=3, task="zsr-5")),
+        fitted(0),
+    )
     run = replace(CONDITIONS, between=(1.0, 1.0), within=(3.4, 3.4))
     assert find_calibration(run, known) is known[1] and why_none(run, known) == ""
     other = replace(run, **change)

@@ -44,7 +44,7 @@ def test_air_that_is_exact_flatters_all_voxels_and_not_the_body():
 
 
 def test_the_curve_is_the_coverage_of_every_level():
-    truth, inside = chest()
+    truth, _ = chest()
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     widths = {68.0: torch.full(SHAPE, 0.9945), 95.0: torch.full(SHAPE, 1.96)}
     curve = reliability(truth, truth + noise, widths)

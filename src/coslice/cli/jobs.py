@@ -15,7 +15,8 @@ from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
 from coslice.methods import AnyMethod, changed, find_method
 from coslice.operators import ThickSlices
-from coslice.output import find_intervals, measure, titles, write_results
+from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
+from coslice.output.intervals import LEVEL
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
@@ -134,10 +135,17 @@ def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = F
     if measured.numbers:
         names = titles(study, plans)
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
-    for interval in intervals.values():
+    _say_intervals(intervals, measured)
+    say(f"Report: {page}")
+
+
+def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:
+    for stem, interval in intervals.items():
         if interval.reason:
             say(interval.reason)
-    say(f"Report: {page}")
+        elif held := measured.numbers.get(stem, {}).get("uncertainty"):
+            level, body = f"{LEVEL:g} %", 100 * held[f"coverage_{LEVEL:g}"]
+            say(f"Interval of {level} in {stem}-interval.nii.gz: it holds {body:.1f} % of the voxels inside the body.")
 
 
 def _say_reflected(study: Study) -> None:

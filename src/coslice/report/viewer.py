@@ -96,7 +96,9 @@ class Scene:
             check_volumes("viewer", first | dict(self.layers), self.spacing, self.window, self.window)
         for name, layer in self.layers.items():
             if bool((layer < 0).any()):
-                raise CosliceError(f"viewer: the layer '{name}' is below 0 in some voxels; values from 0 up are needed.")
+                raise CosliceError(
+                    f"viewer: the layer '{name}' is below 0 in some voxels; values from 0 up are needed."
+                )
 
     @property
     def finest(self) -> float:

@@ -46,7 +46,9 @@ class Conditions:
             ("source of the deviation", self.source, run.source),
             ("number of samples", self.samples, run.samples),
         )
-        found = [f"the {name} is {mine or 'none'}, not {other or 'none'}" for name, mine, other in words if mine != other]
+        found = [
+            f"the {name} is {mine or 'none'}, not {other or 'none'}" for name, mine, other in words if mine != other
+        ]
         if self.method == run.method and self.settings != run.settings:
             found.append(f"the settings of {run.method} are others")
         for name, mine, other in (("slices", self.between, run.between), ("pixels", self.within, run.within)):

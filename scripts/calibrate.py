@@ -6,8 +6,9 @@
 Every scan is cut to its middle slices, measured, reconstructed with K samples and put into the cache, so a run that was
 killed goes on where it was. Printed are reliability tables: of every fitted scan by the calibration of the others
 (leave one out, where there are at least two), and of the scans to check by that of all fitted ones. Scans to check must
-be no scans that the prior was trained on. A scan is FILE or FILE:FIRST:LAST. "--map steps" calibrates the change
-between the last predictions of a single run in place of the deviation of samples.
+be no scans that the prior was trained on. A scan is FILE or FILE:FIRST:LAST. "--last N" calibrates the standard
+deviation of the last N predictions of a single run in place of that of samples; of N = 2 it is how far they are apart,
+divided by sqrt(2).
 """
 
 from __future__ import annotations
@@ -30,14 +31,13 @@ from coslice.output import conditions_of
 from coslice.plans import Plan
 from coslice.problems import Study, make_task
 from coslice.sampling import sample, start
-from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, body_mask, coverage, reliability
+from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, Welford, body_mask, coverage, reliability
 
 TISSUES = (
     ("air in the body, below -500 HU", -np.inf, -500.0),
     ("soft, to 150 HU", -500.0, 150.0),
     ("bone", 150.0, np.inf),
 )
-BLUR = 2.0  # pixels: the change between two predictions is one number a voxel, and noisy
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def reconstructed(scan: str, options: argparse.Namespace, prior: coslice.SlicePr
     assert study.unit is not None
     method = load_method(options.method) if ".py:" in options.method else coslice.find_method(options.method)
     assert isinstance(method, Method), "only a method that samples has a deviation"
-    samples = options.samples if options.map == "samples" else 1
+    samples, source = (1, f"last {options.last} steps") if options.last else (options.samples, "samples")
     method = changed(
         method, {"samples": samples, "schedule": {"steps": options.steps}} if options.steps else {"samples": samples}
     )
     planned = coslice.plan(study.problem, method, prior, options.seed)
-    conditions = conditions_of(planned, options.map)
+    conditions = conditions_of(planned, source)
     said = json.dumps([scan, study.settings, asdict(conditions), planned.seed], sort_keys=True, default=str)
     file = (
         options.cache
@@ -82,7 +82,7 @@ def reconstructed(scan: str, options: argparse.Namespace, prior: coslice.SlicePr
     )
     if not file.exists():
         print(f"{scan}: {samples} samples of {'x'.join(map(str, study.volume.shape))} voxels", flush=True)
-        estimate, deviation = of_steps(planned) if options.map == "steps" else of_samples(planned)
+        estimate, deviation = of_steps(planned, options.last) if options.last else of_samples(planned)
         with atomic(file) as part:
             np.savez(part, estimate=estimate.numpy(), deviation=deviation.numpy())
     with np.load(file) as held:
@@ -98,8 +98,8 @@ def of_samples(planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
     return result.reconstruction, result.deviation
 
 
-def of_steps(planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-    """The reconstruction of one run, and how far its last two predictions are apart."""
+def of_steps(planned: Plan, last: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reconstruction of one run, and the standard deviation of its last predictions."""
     method, prior, initial = planned.method, planned.prior(), planned.problem.initial()
     assert isinstance(method, Method)
     first, noise = planned.noise(prior)
@@ -107,10 +107,13 @@ def of_steps(planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
     guided, fidelity = method.data.guided(planned.problem, prior), method.data.build(planned.problem, along)
     correction = method.data.correction(planned.problem, along)
     x = start(initial, planned.sigmas[0], first, planned.seed)
-    before = change = torch.zeros_like(initial)
+    predictions, first_counted = Welford(), len(planned.sigmas) - 1 - last
     for step in sample(x, planned.sigmas, guided, fidelity, noise, planned.seed, method.renoising, correction):
-        change, before, x = (step.denoised - before).abs(), step.denoised, step.x
-    return x.clamp(0, 1), change
+        x = step.x
+        if step.index >= first_counted:
+            predictions.add(step.denoised)
+    assert predictions.deviation is not None
+    return x.clamp(0, 1), predictions.deviation
 
 
 def table(title: str, calibration: Calibration, scans: Sequence[Reconstructed]) -> None:
@@ -150,7 +153,7 @@ def main() -> None:
     parser.add_argument("--prior", default="ct")
     parser.add_argument("--task", default="svct")
     parser.add_argument("--views", type=int, default=None)
-    parser.add_argument("--map", choices=("samples", "steps"), default="samples")
+    parser.add_argument("--last", type=int, default=0, help="predictions of a single run, in place of samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, required=True, help="a folder")
     parser.add_argument("--out", type=Path, default=None, help="the calibration's file; its name is the calibration's")

@@ -41,6 +41,7 @@ class Result:
         seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
         deviation: the sample standard deviation of the samples, (z, y, x) in units of the window, before clipping;
             None of one sample. It is narrower than the error, see `coslice.uncertainty`.
+        source: where the deviation comes from; a calibration is for one source.
     """
 
     reconstruction: Tensor
@@ -48,6 +49,7 @@ class Result:
     trajectory: list[dict[str, float | int | None]]
     seconds: dict[str, float]
     deviation: Tensor | None = None
+    source: str = "samples"
 
 
 def run(

@@ -55,7 +55,7 @@ def test_the_folder_holds_both_maps_in_the_scan_s_units_and_the_record_says_how(
     assert "uncertainty" not in numbers["initial"]
     assert {name for name in numbers["reconstruction"] if name != "uncertainty"} == set(numbers["initial"])
     page = write_run_page(tmp_path, study, plans, results, measured, record, (), intervals).read_text("utf-8")
-    assert '"interval of 90 %"' in page and '"deviation of samples"' in page
+    assert '"interval of 90 %"' in page and '"deviation"' in page
 
 
 def test_where_no_calibration_fits_there_is_no_interval_and_it_is_said(ran, tmp_path):
@@ -69,7 +69,7 @@ def test_where_no_calibration_fits_there_is_no_interval_and_it_is_said(ran, tmp_
     assert not (tmp_path / "reconstruction-interval.nii.gz").exists()
     assert "uncertainty" not in measured.numbers["reconstruction"]
     page = write_run_page(tmp_path, study, plans, results, measured, record, (), intervals).read_text("utf-8")
-    assert said in page and '"deviation of samples"' in page and "interval of 90" not in page
+    assert said in page and '"deviation"' in page and "interval of 90" not in page
 
 
 def test_one_sample_has_neither(ran, tmp_path):
@@ -81,6 +81,18 @@ def test_one_sample_has_neither(ran, tmp_path):
     record = write_results(tmp_path, study, plans, results, measure(study, results))
     assert "uncertainty" not in record
     assert not list(tmp_path.glob("*deviation*"))
+
+
+def test_another_map_can_stand_in_for_the_deviation_of_samples_with_its_own_calibration(ran):
+    study, _, _ = ran
+    plans = {"reconstruction": plan(study.problem, quick(), prior("zx"))}
+    steps = replace(
+        run(plans["reconstruction"]), deviation=torch.full(study.volume.shape, 0.02), source="last 10 steps"
+    )
+    of_samples, of_steps = (calibration(plans["reconstruction"], source=s) for s in ("samples", "last 10 steps"))
+    found = find_intervals(plans, {"reconstruction": steps}, (of_samples, of_steps))["reconstruction"]
+    assert found.calibration is of_steps and found.half_width is not None
+    assert find_intervals(plans, {"reconstruction": steps}, (of_samples,))["reconstruction"].half_width is None
 
 
 def test_what_changes_the_error_is_a_condition_and_what_does_not_is_none():

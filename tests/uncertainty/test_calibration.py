@@ -167,7 +167,7 @@ def test_those_in_the_package_are_whole_and_named_as_their_files():
         ({"priors": ("mine",)}, "the prior is ct, not mine"),
         ({"priors": ()}, "the prior is ct, not none"),
         ({"samples": 4}, "the number of samples is 8, not 4"),
-        ({"source": "steps"}, "the source of the deviation is samples, not steps"),
+        ({"source": "last 10 steps"}, "the source of the deviation is samples, not last 10 steps"),
         ({"between": (5.0, 5.0)}, "the slices are 1 to 3 mm apart, not 5"),
         ({"within": (1.5, 1.5)}, "the pixels are 2.5 to 3.2 mm apart, not 1.5"),
     ],

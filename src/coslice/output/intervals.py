@@ -26,7 +26,7 @@ class Interval:
     """What is known of the uncertainty of a reconstruction.
 
     Attributes:
-        deviation: standard deviation of the samples, (z, y, x) in units of the window, on the CPU.
+        deviation: standard deviation of the samples, or another map in its place, (z, y, x) in units of the window, on the CPU.
         half_width: of the interval about the reconstruction, likewise; None where no calibration applies.
         calibration: which one does.
         reason: why none does, a sentence; else "".
@@ -69,7 +69,7 @@ def find_intervals(
     for stem, result in results.items():
         if result.deviation is None:
             continue
-        deviation, run = result.deviation.cpu(), conditions_of(plans[stem])
+        deviation, run = result.deviation.cpu(), conditions_of(plans[stem], result.source)
         calibration = find_calibration(run, known)
         if calibration is None:
             found[stem] = Interval(deviation, reason=why_none(run, known))

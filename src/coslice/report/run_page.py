@@ -81,5 +81,5 @@ def _layers(intervals: Mapping[str, Interval]) -> dict[str, Tensor]:
         behind = f", {title}" if len(intervals) > 1 else ""
         if interval.half_width is not None:
             layers[f"interval of {LEVEL:g} %{behind}"] = interval.half_width
-        layers[f"deviation of samples{behind}"] = interval.deviation
+        layers[f"deviation{behind}"] = interval.deviation
     return layers

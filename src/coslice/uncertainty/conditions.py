@@ -22,7 +22,7 @@ class Conditions:
             `coslice.methods.changes.differing` gives them; not the number of samples.
         task: key of the measurement, such as "svct-cone-30"; with "noise" behind it where y has some.
         priors: names of the priors.
-        source: where the deviation comes from: "samples", or "steps" of a single run.
+        source: where the deviation comes from: "samples", or "last 10 steps" of a single run, say.
         samples: how many the reconstruction is the mean of.
         between: (smallest, largest) distance between slices, mm; of a run both are its own.
         within: the same of the pixels in a slice, mm.

@@ -19,6 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from coslice.output import conditions_of
 from coslice.plans import Plan
 from coslice.problems import Study, make_task
 from coslice.sampling import sample, start
-from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, Welford, body_mask, coverage, reliability
+from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, Welford, body_mask, coverage, reliability_curve
 
 TISSUES = (
     ("air in the body, below -500 HU", -np.inf, -500.0),
@@ -121,18 +122,20 @@ def table(title: str, calibration: Calibration, scans: Sequence[Reconstructed]) 
     print(f"\n{title}: a {calibration.a:.3g}, b {calibration.b * scans[0].width:.3g} HU, blur {calibration.blur:g} px")
     print(f"{'scan':<32}{'':<14}" + "".join(f"{level:>7g}%" for level in LEVELS))
     for one in scans:
-        curve = reliability(
+        curve = reliability_curve(
             one.case.truth, one.case.estimate, calibration.half_widths(one.case.deviation), one.case.body
         )
         for place in ("body", "everywhere"):
             print(f"{one.name:<32}{place:<14}" + "".join(f"{100 * getattr(curve[k], place):>8.1f}" for k in LEVELS))
         half, error = calibration.half_width(one.case.deviation), (one.case.truth - one.case.estimate).abs()
         inside = torch.from_numpy(one.case.inside)
-        rank = spearmanr(error[inside], half[inside]).statistic
+        rank: Any = spearmanr(error[inside], half[inside])
         bare = coverage(one.case.truth, one.case.estimate, 1.645 * one.case.deviation, one.case.body).body
         quantiles = one.width * np.quantile(half[inside], (0.1, 0.5, 0.9))
         print(f"    half-width of 90 %: {', '.join(f'{q:.0f}' for q in quantiles)} HU at 10, 50, 90 % of the body")
-        print(f"    rank correlation of half-width and |error| {rank:.2f}; 1.645 deviations cover {100 * bare:.1f} %")
+        print(
+            f"    rank correlation of half-width and |error| {rank.statistic:.2f}; 1.645 deviations cover {100 * bare:.1f} %"
+        )
         hu = one.case.truth * one.width + one.low
         for word, low, high in TISSUES:
             part = inside & (hu >= low) & (hu < high)

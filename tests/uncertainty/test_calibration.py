@@ -18,7 +18,7 @@ from coslice.uncertainty import (
     coverage,
     find_calibration,
     read_calibration,
-    reliability,
+    reliability_curve,
     shipped_calibrations,
     why_none,
 )
@@ -47,7 +47,7 @@ def fitted(*seeds: int, scale: float = 1.0, **toys) -> Calibration:
 
 def test_the_interval_covers_its_nominal_share_of_errors_it_has_not_seen():
     calibration, other = fitted(0, 1), toy(7)
-    curve = reliability(other.truth, other.estimate, calibration.half_widths(other.deviation), BODY)
+    curve = reliability_curve(other.truth, other.estimate, calibration.half_widths(other.deviation), BODY)
     assert list(curve) == list(LEVELS)
     for level, held in curve.items():
         assert held.body == pytest.approx(level / 100, abs=0.02)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from coslice.errors import CosliceError
-from coslice.uncertainty import body_mask, coverage, reliability
+from coslice.uncertainty import body_mask, coverage, reliability_curve
 
 SHAPE = (4, 40, 48)
 
@@ -47,7 +47,7 @@ def test_the_curve_is_the_coverage_of_every_level():
     truth, _ = chest()
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     widths = {68.0: torch.full(SHAPE, 0.9945), 95.0: torch.full(SHAPE, 1.96)}
-    curve = reliability(truth, truth + noise, widths)
+    curve = reliability_curve(truth, truth + noise, widths)
     for level, held in curve.items():
         assert held == coverage(truth, truth + noise, widths[level])
         assert held.body == pytest.approx(level / 100, abs=0.02)

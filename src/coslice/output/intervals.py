@@ -26,7 +26,7 @@ class Interval:
     """What is known of the uncertainty of a reconstruction.
 
     Attributes:
-        deviation: standard deviation of the samples, or another map in its place, (z, y, x) in units of the window, on the CPU.
+        deviation: of the samples, or another map in its place, (z, y, x) in units of the window, on the CPU.
         half_width: of the interval about the reconstruction, likewise; None where no calibration applies.
         calibration: which one does.
         reason: why none does, a sentence; else "".

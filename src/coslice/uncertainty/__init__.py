@@ -11,7 +11,7 @@ with all its settings, a task, priors and a number of samples, and says where it
 
 from coslice.uncertainty.calibration import LEVELS, Calibration, Case
 from coslice.uncertainty.conditions import Conditions
-from coslice.uncertainty.reliability import Coverage, body_mask, coverage, reliability
+from coslice.uncertainty.reliability import Coverage, body_mask, coverage, reliability_curve
 from coslice.uncertainty.shipped import find_calibration, read_calibration, shipped_calibrations, why_none
 from coslice.uncertainty.welford import Welford
 
@@ -26,7 +26,7 @@ __all__ = [
     "coverage",
     "find_calibration",
     "read_calibration",
-    "reliability",
+    "reliability_curve",
     "shipped_calibrations",
     "why_none",
 ]

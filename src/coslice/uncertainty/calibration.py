@@ -251,7 +251,7 @@ def _fitted(spread: np.ndarray, error: np.ndarray, weights: np.ndarray) -> tuple
         scale = float(weights @ (error / shape))
         return math.log(scale) + float(weights @ np.log(shape)), scale
 
-    low, high = 0.0, _LARGEST_SHARE if mean > 0 else 0.0
+    share, low, high = 0.0, 0.0, _LARGEST_SHARE if mean > 0 else 0.0
     for _ in range(4):  # finer and finer; the best of eleven, then between its neighbours
         shares = np.linspace(low, high, 11)
         best = int(np.argmin([at(float(share))[0] for share in shares]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 
-__all__ = ["Coverage", "body_mask", "check_same", "coverage", "reliability"]
+__all__ = ["Coverage", "body_mask", "check_same", "coverage", "reliability_curve"]
 
 _BINS = 256
 
@@ -57,7 +58,7 @@ def coverage(truth: Tensor, estimate: Tensor, half_width: Tensor, body: Tensor |
     return Coverage(float(held[inside].double().mean()), float(held.double().mean()))
 
 
-def reliability(
+def reliability_curve(
     truth: Tensor, estimate: Tensor, half_widths: Mapping[float, Tensor], body: Tensor | None = None
 ) -> dict[float, Coverage]:
     """The reliability curve: by nominal level in percent, what was covered. A calibrated one covers its level.
@@ -93,9 +94,10 @@ def body_mask(volume: Tensor) -> Tensor:
     bright = values > _otsu(values)
     in_plane = np.ones((1, 3, 3), dtype=bool)
     solid = ndimage.binary_opening(bright, in_plane)
-    pieces, count = ndimage.label(solid if solid.any() else bright)
+    found: Any = ndimage.label(solid if solid.any() else bright)
+    pieces, count = found
     largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel(), minlength=count + 1)[1:])
-    filled = np.stack([ndimage.binary_fill_holes(one) for one in largest])
+    filled = np.stack([np.asarray(ndimage.binary_fill_holes(one), dtype=bool) for one in largest])
     return torch.from_numpy(filled)
 
 

@@ -133,9 +133,7 @@ def table(title: str, calibration: Calibration, scans: Sequence[Reconstructed]) 
         bare = coverage(one.case.truth, one.case.estimate, 1.645 * one.case.deviation, one.case.body).body
         quantiles = one.width * np.quantile(half[inside], (0.1, 0.5, 0.9))
         print(f"    half-width of 90 %: {', '.join(f'{q:.0f}' for q in quantiles)} HU at 10, 50, 90 % of the body")
-        print(
-            f"    rank correlation of half-width and |error| {rank.statistic:.2f}; 1.645 deviations cover {100 * bare:.1f} %"
-        )
+        print(f"    rank correlation with |error| {rank.statistic:.2f}; 1.645 deviations cover {100 * bare:.1f} %")
         hu = one.case.truth * one.width + one.low
         for word, low, high in TISSUES:
             part = inside & (hu >= low) & (hu < high)

@@ -2,8 +2,8 @@
 
     python benchmarks/uncertainty_maps.py chest.nii.gz --slices 40 48 [--size 128] [--samples 2]
 
-Each map is calibrated on the left half of the body and looked at in the right half of the same scan. This compares maps;
-how an interval does on another scan is what scripts/calibrate.py measures.
+Each map is calibrated on the left half of the body and looked at in the right half of the same scan. This compares
+maps; how an interval does on another scan is what scripts/calibrate.py measures.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ def reconstructed(scan: str, options: argparse.Namespace, prior: coslice.SlicePr
     with np.load(file) as held:
         estimate, deviation = (torch.from_numpy(held[name]) for name in ("estimate", "deviation"))
     case = Case(study.unit, estimate, deviation, body_mask(study.unit))
-    name = Path(scan.partition(":")[0]).name.partition(".")[0]
+    first, last = study.preparation.slices or (0, study.volume.shape[0])
+    name = f"{Path(scan.partition(':')[0]).name.partition('.')[0]} {first}:{last}"
     return Reconstructed(name, case, conditions, study.window.low, study.window.width)
 
 

@@ -141,6 +141,7 @@ class WeightedCG:
     gamma: Callable[[float], float] | None = None
     _backprojected: Tensor = field(init=False, repr=False)
     _step: int = field(default=0, init=False, repr=False)
+    _factors: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.iterations or min(self.iterations) < 0 or not self.floor > 0:
@@ -151,9 +152,16 @@ class WeightedCG:
         self._backprojected = self.operator.adjoint(self.measurement)
 
     def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
-        iterations = self.iterations[min(self._step, len(self.iterations) - 1)]
+        self._factors = self._diagonal(self.estimator(denoised, sigma))
+        estimate = self.again(denoised, sigma)
         self._step += 1
-        factors = self._factors(self.estimator(denoised, sigma))
+        self.estimator.seen.estimate = estimate
+        return estimate
+
+    def again(self, denoised: Tensor, sigma: float) -> Tensor:
+        """The same for another volume, in the metric of the last prediction."""
+        iterations = self.iterations[min(self._step, len(self.iterations) - 1)]
+        factors = self._diagonal(None) if self._factors is None else self._factors
         gamma = 1.0 if self.gamma is None else self.gamma(sigma)
 
         def normal(w: Tensor) -> Tensor:
@@ -164,11 +172,9 @@ class WeightedCG:
         right = self._smooth(gradient.mul_(factors)).mul_(gamma)
         # Thick slices are solved in a few iterations; what follows would be rounding.
         w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
-        estimate = self._smooth(w).mul_(factors).add_(denoised)
-        self.estimator.seen.estimate = estimate
-        return estimate
+        return self._smooth(w).mul_(factors).add_(denoised)
 
-    def _factors(self, variance: Tensor | None) -> Tensor:
+    def _diagonal(self, variance: Tensor | None) -> Tensor:
         """The diagonal of S, as the operator stores volumes."""
         factors = torch.ones_like(self._backprojected)
         if variance is not None:

@@ -22,6 +22,7 @@ from coslice.metrics import Watcher
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
 from coslice.sampling import Step, altered, sample, start
+from coslice.uncertainty import Welford
 
 __all__ = ["Progress", "Result", "run"]
 
@@ -39,12 +40,17 @@ class Result:
         trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
             `coslice.metrics.Watcher`.
         seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
+        deviation: the sample standard deviation of the samples, (z, y, x) in units of the window, before clipping;
+            None of one sample. It is narrower than the error, see `coslice.uncertainty`.
+        source: where the deviation comes from; a calibration is for one source.
     """
 
     reconstruction: Tensor
     initial: Tensor
     trajectory: list[dict[str, float | int | None]]
     seconds: dict[str, float]
+    deviation: Tensor | None = None
+    source: str = "samples"
 
 
 def run(
@@ -92,7 +98,7 @@ def run(
     if method.start.solution is not None:
         with log.phase("start"):
             first = method.start.solution.solve(problem, initial, planned.priors, lambda done, count: None)
-    mean = torch.zeros_like(initial, memory_format=torch.contiguous_format)
+    samples = Welford()
     total = method.samples * (len(sigmas) - 1)
     for number in range(method.samples):
         seed = planned.seed + number
@@ -115,20 +121,21 @@ def run(
                 log.record(step, x if step.index == len(sigmas) - 2 else step.estimate)
             log.begin()
         if isinstance(method.data, Projecting) and method.data.rounds:
+            project = acting.projection or acting.fidelity
             with log.phase("projection"):
                 for _ in range(method.data.rounds):
-                    x = acting.fidelity(x.clamp(0, 1), sigmas[-2])
-        mean.add_(x, alpha=1 / method.samples)
-    return _result(planned, mean, initial, log)
+                    x = project(x.clamp(0, 1), sigmas[-2])
+        samples.add(x)
+    return _result(planned, samples.mean, initial, log, samples.deviation)
 
 
-def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log) -> Result:
+def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None) -> Result:
     if not bool(volume.isfinite().all()):
         raise CosliceError(
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
             "the settings and parts that are not the published ones."
         )
-    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds)
+    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds, deviation)
 
 
 class _Log:

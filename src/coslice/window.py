@@ -36,6 +36,11 @@ class Window:
                 "finite numbers with high above low are needed; swap or widen them."
             )
 
+    @property
+    def width(self) -> float:
+        """From `low` to `high`: what a difference of 1 in the unit window is in `unit`."""
+        return self.high - self.low
+
     def to_unit(self, values: Tensor, clip: bool = True) -> Tensor:
         """`low`..`high` to 0..1; values outside are clipped unless `clip` is False."""
         unit = (values - self.low) / (self.high - self.low)

@@ -27,7 +27,7 @@ FLOORS = (
         *("operators", "classical", "networks", "metrics", "io", "data", "preparation", "detector", "problems"),
         # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
         *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
-        "lesions",
+        *("lesions", "uncertainty"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

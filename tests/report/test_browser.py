@@ -49,6 +49,13 @@ def bodies() -> dict[str, torch.Tensor]:
     return {"Truth": truth, "FDK": (truth + 0.2 * rough - 0.1).clamp(0, 1), "DDS": (0.9 * truth + 0.02).clamp(0, 1)}
 
 
+def spread() -> torch.Tensor:
+    """The half-width of an interval: 260 HU in the upper half of every slice, and nothing below."""
+    half = torch.zeros(SHAPE)
+    half[:, SHAPE[1] // 2 :] = 0.1
+    return half
+
+
 @pytest.fixture(scope="session")
 def driver(tmp_path_factory):
     options = webdriver.ChromeOptions()
@@ -147,6 +154,7 @@ def page(driver, tmp_path_factory):
         table={"DDS": {plane: {"psnr": 30.0 + i} for i, plane in enumerate(PLANES)}},
         spacing=SPACING,
         window=HU,
+        layers={"interval of 90 %": spread()},
     )
     return Page(driver, path)
 
@@ -248,6 +256,24 @@ def test_methods_are_chosen_by_key_and_by_name(page):
         page.choose("reference", "FDK")
         assert changed()
         page.choose("reference", "Truth")
+
+
+def test_a_layer_is_laid_over_the_method_alone_and_its_value_is_read(page):
+    page.choose("planes", "axial")
+    bare = page.pixels()
+    with back_again(page, "method") as changed:
+        page.press("l")
+        assert changed()
+        off = np.abs(page.pixels()["method"] - bare["method"])
+        middle = off.shape[0] // 2
+        assert (off[: middle - 5] > 3).mean() > 0.5, "anterior, where the interval is wide"
+        assert (off[middle + 5 :] > 3).mean() < 0.01, "posterior, where it has no width"
+        x, y, z = page.cursor()
+        wanted = 2600 * float(spread()[z, y, x])
+        assert page.part("method-value").text.endswith(f"HU (interval of 90 % {wanted:g} HU)")
+        assert "with the interval of 90 %" in page.canvas("method").accessible_name
+        page.choose("layer", "none")
+    page.choose("planes", "all three")
 
 
 def test_presets_and_numbers_set_the_range_of_grey_and_keys_are_deaf_meanwhile(page):

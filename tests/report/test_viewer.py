@@ -185,6 +185,42 @@ def test_the_first_range_of_values_is_what_the_pictures_show():
     assert (lung["low"], lung["high"]) == (-1350.0, 150.0)
 
 
+@pytest.mark.parametrize(("window", "unit"), [(HU, "HU"), (MR, "a.u.")])
+def test_layers_are_in_the_page_and_their_values_are_the_volumes_(window, unit):
+    layers = {"interval of 90 %": 0.1 * noise(5), "deviation": 0.02 * noise(6)}
+    (read,), payload = held(drawn([scene(window=window, unit=unit, layers=layers)]))
+    span = window[1] - window[0]
+    assert [entry["name"] for entry in read["layers"]] == list(layers)
+    for entry, layer in zip(read["layers"], layers.values(), strict=True):
+        assert entry["quantum"] == read["quantum"] / 4
+        value = entry["quantum"] * undone(payload[entry["id"]], SHAPE)
+        np.testing.assert_allclose(value, layer.double().numpy() * span, rtol=0, atol=0.5001 * entry["quantum"])
+        assert 0.5 * float(layer.max()) * span < entry["limit"] < 5 * float(layer.max()) * span
+    (bare,), without = held(drawn([scene(window=window, unit=unit)]))
+    assert bare["layers"] == [] and set(payload) - set(without) == {entry["id"] for entry in read["layers"]}
+
+
+def test_a_layer_hides_more_the_larger_it_is_and_an_error_always():
+    colours = content(drawn([scene()]))["colours"]
+    assert set(colours["errors"]["A"]) == {255}
+    assert colours["layers"]["A"][0] == 0 and colours["layers"]["A"] == sorted(colours["layers"]["A"])
+    assert colours["layers"]["R"] == colours["errors"]["R"]
+
+
+def test_layers_that_leave_no_room_for_the_volumes_are_left_out_and_said():
+    shape = (8, 32, 32)
+    given = scene(
+        volumes={name: noise(i, shape) for i, name in enumerate(("Truth", "DDS"))},
+        layers={"deviation": noise(7, shape)},
+    )
+    whole = size(drawn([given]))
+    assert size(drawn([given], whole)) <= whole
+    budget = round(0.7 * whole)
+    page = drawn([given], budget)
+    assert size(page) <= budget
+    assert held(page)[0][0]["layers"] == [] and "not shown: deviation" in page
+
+
 def test_only_a_known_truth_has_a_scale_of_errors():
     assert held(drawn([scene()]))[0][0]["limit"] > 0
     unknown = held(drawn([scene(known=False)]))[0][0]
@@ -219,6 +255,8 @@ def test_names_cannot_break_out():
         ({"volumes": {"A": noise() * float("nan")}}, ["A", "not finite"]),
         ({"window": (3.0, 3.0)}, ["window", "low < high"]),
         ({"spacing": (1.0, -1.0, 1.0)}, ["spacing", "positive"]),
+        ({"layers": {"spread": noise(shape=(5, 7, 8))}}, ["spread", "(5, 7, 9)", "(5, 7, 8)"]),
+        ({"layers": {"spread": -noise()}}, ["spread", "below 0"]),
     ],
 )
 def test_bad_scenes_are_refused_in_a_sentence(change, words):

@@ -15,7 +15,8 @@ from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
 from coslice.methods import AnyMethod, changed, find_method
 from coslice.operators import ThickSlices
-from coslice.output import measure, titles, write_results
+from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
+from coslice.output.intervals import LEVEL
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
@@ -123,16 +124,28 @@ def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = F
         for stem, planned in plans.items():
             with watch.task(planned.label) as progress:
                 results[stem] = run(planned, truth=study.unit, lpips=lpips, progress=progress)
+        intervals = find_intervals(plans, results)
         with watch.task("metrics") as progress:
-            measured = measure(study, results, lambda done, total: progress("planes", done, total))
-    record = write_results(folder, study, plans, results, measured)
+            measured = measure(study, results, lambda done, total: progress("planes", done, total), intervals)
+    record = write_results(folder, study, plans, results, measured, intervals)
     out = {stem: stem if len(plans) > 1 else "out" for stem in plans}
     commands = [reconstruct_command(study, planned, out[stem]) for stem, planned in plans.items()]
-    page = write_run_page(folder, study, plans, results, measured, record, [command for command in commands if command])
+    commands = [command for command in commands if command]
+    page = write_run_page(folder, study, plans, results, measured, record, commands, intervals)
     if measured.numbers:
         names = titles(study, plans)
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
+    _say_intervals(intervals, measured)
     say(f"Report: {page}")
+
+
+def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:
+    for stem, interval in intervals.items():
+        if interval.reason:
+            say(interval.reason)
+        elif held := measured.numbers.get(stem, {}).get("uncertainty"):
+            level, body = f"{LEVEL:g} %", 100 * held[f"coverage_{LEVEL:g}"]
+            say(f"Interval of {level} in {stem}-interval.nii.gz: it holds {body:.1f} % of the voxels inside the body.")
 
 
 def _say_reflected(study: Study) -> None:

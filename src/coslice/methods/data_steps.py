@@ -54,11 +54,17 @@ _FLOOR = 0.001
 
 @dataclass(frozen=True)
 class Acting:
-    """A data step at work on one sample: what the loop is given, see `coslice.sampling.sample`."""
+    """A data step at work on one sample: what the loop is given, see `coslice.sampling.sample`.
+
+    Attributes:
+        denoiser, fidelity, correction: of the loop.
+        projection: what is repeated at the end, see `Projecting`; None is `fidelity`.
+    """
 
     denoiser: Denoiser | Changing
     fidelity: Fidelity
     correction: Correction | None = None
+    projection: Fidelity | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ class WeightedGradients(Projecting):
             problem.operator, problem.measurement, estimator, counts, self.floor, self.tie, self.reach, gamma
         )
         asked = altered(prior, estimator.seen.watching) if self.variance.asks else prior
-        return Acting(asked, fidelity)
+        return Acting(asked, fidelity, projection=fidelity.again)
 
     def _counts(self, steps: int) -> tuple[int, ...]:
         places = [2 * k / (steps - 1) - 1 if steps > 1 else 0.0 for k in range(steps)]

@@ -6,9 +6,11 @@ import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any
 
 from coslice.methods import Method, described
+from coslice.output.intervals import Interval
 from coslice.plans import Plan
 from coslice.problems import Study
 from coslice.runs import Result
@@ -16,12 +18,17 @@ from coslice.runs import Result
 __all__ = ["peak_memory_mb", "run_record"]
 
 
-def run_record(study: Study, plans: Mapping[str, Plan], results: Mapping[str, Result]) -> dict[str, Any]:
+def run_record(
+    study: Study,
+    plans: Mapping[str, Plan],
+    results: Mapping[str, Result],
+    intervals: Mapping[str, Interval] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What run.json holds.
 
     Args:
         study: what was measured.
-        plans, results: by file stem.
+        plans, results, intervals: by file stem.
     """
     versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
     cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
@@ -36,6 +43,7 @@ def run_record(study: Study, plans: Mapping[str, Plan], results: Mapping[str, Re
         "device": str(study.problem.measurement.device),
         "versions": versions | {"python": platform.python_version()},
         "trajectory": {stem: result.trajectory for stem, result in results.items() if result.trajectory},
+        **({"uncertainty": {stem: one.record for stem, one in intervals.items()}} if intervals else {}),
     }
 
 

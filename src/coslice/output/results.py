@@ -5,7 +5,12 @@ truth.nii.gz            what was measured, on the same grid; not of a real measu
 measurement.nii.gz      the thick slices, for super-resolution
 initial.nii.gz          the reconstruction sampling started from
 metrics.json            every published number, of both, by file; not of a real measurement
-run.json                all settings, versions, seconds per phase, peak memory, trajectory
+run.json                all settings, versions, seconds per phase, peak memory, trajectory, the calibration
+
+and of several samples, beside NAME.nii.gz, the reconstruction, in the same units
+
+NAME-deviation.nii.gz   the standard deviation of the samples
+NAME-interval.nii.gz    half the width of the interval of 90 %, see `coslice.uncertainty`; where a calibration applies
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -20,6 +26,7 @@ from torch import Tensor
 from coslice.io.files import write_json
 from coslice.io.nifti import write_nifti
 from coslice.metrics import Curves, evaluate, per_slice
+from coslice.output.intervals import Interval
 from coslice.output.record import run_record
 from coslice.plans import Plan
 from coslice.problems import Study
@@ -33,7 +40,7 @@ class Measured:
     """Published metrics by file stem; empty without a truth.
 
     Attributes:
-        numbers: as `coslice.metrics.evaluate` gives them.
+        numbers: as `coslice.metrics.evaluate` gives them; of a reconstruction with an interval, "uncertainty" too.
         curves: the values of every slice whose means they are.
     """
 
@@ -53,9 +60,19 @@ def titles(study: Study, plans: Mapping[str, Plan]) -> dict[str, str]:
 
 
 def measure(
-    study: Study, results: Mapping[str, Result], progress: Callable[[int, int], None] = lambda done, total: None
+    study: Study,
+    results: Mapping[str, Result],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    intervals: Mapping[str, Interval] = MappingProxyType({}),
 ) -> Measured:
-    """The published metrics of "initial" and of every reconstruction, by file stem; none without a truth."""
+    """The published metrics of "initial" and of every reconstruction, by file stem; none without a truth.
+
+    Args:
+        study: what was measured.
+        results: by file stem.
+        progress: called as work goes on.
+        intervals: by file stem, as `find_intervals` gives them; how much of the truth they hold is measured too.
+    """
     measured = Measured()
     if study.unit is None:
         return measured
@@ -64,12 +81,19 @@ def measure(
         progress(done, len(volumes))
         measured.curves[stem] = per_slice(volume, truth)
         measured.numbers[stem] = evaluate(volume, truth, curves=measured.curves[stem])
+        if stem in intervals and (held := intervals[stem].covered(truth, volume)):
+            measured.numbers[stem]["uncertainty"] = held
     progress(len(volumes), len(volumes))
     return measured
 
 
 def write_results(
-    folder: Path, study: Study, plans: Mapping[str, Plan], results: Mapping[str, Result], measured: Measured
+    folder: Path,
+    study: Study,
+    plans: Mapping[str, Plan],
+    results: Mapping[str, Result],
+    measured: Measured,
+    intervals: Mapping[str, Interval] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Fill `folder`, every file whole or not at all.
 
@@ -78,17 +102,22 @@ def write_results(
         study: what was measured.
         plans, results: by file stem.
         measured: as `measure` gives it.
+        intervals: as `find_intervals` gives them.
 
     Returns:
         The record that run.json holds.
     """
     for stem, unit in volumes_of(results).items():
         write_nifti(study.volume.with_data(study.window.from_unit(unit)), folder / f"{stem}.nii.gz")
+    for stem, interval in intervals.items():
+        for word, width in {"deviation": interval.deviation, "interval": interval.half_width}.items():
+            if width is not None:
+                write_nifti(study.volume.with_data(width * study.window.width), folder / f"{stem}-{word}.nii.gz")
     for stem, volume in {"truth": study.truth, "measurement": study.thick}.items():
         if volume is not None:
             write_nifti(volume, folder / f"{stem}.nii.gz")
     if measured.numbers:
         write_json(folder / "metrics.json", measured.numbers)
-    record = run_record(study, plans, results)
+    record = run_record(study, plans, results, intervals)
     write_json(folder / "run.json", record)
     return record

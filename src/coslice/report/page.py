@@ -61,6 +61,8 @@ def write_report(
     unit: str = "HU",
     curves: Mapping[str, Mapping[str, Curves]] | None = None,
     command: str | None = None,
+    layers: Mapping[str, Tensor] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the page that compares reconstructions of one scan; an old page is replaced whole or not at all.
 
@@ -81,19 +83,22 @@ def write_report(
         unit: the name of the physical unit of `window`, "HU" for CT, "a.u." for MR; "" where it has none.
         curves: by method, as `coslice.metrics.per_slice` gives them.
         command: what runs it again, a line for each reconstruction.
+        layers: by name, what the viewer can lay over the volumes, see `coslice.report.viewer.Scene`.
+        notes: sentences shown below the viewer.
 
     Raises:
-        CosliceError: for volumes of different shapes, values that are not finite, or an empty window.
+        CosliceError: for volumes or layers of different shapes, values that are not finite, or an empty window.
     """
     volumes = {**({} if truth is None else {"Truth": truth}), **reconstructions}
     display = shown(window, unit) if display is None else display
     check_volumes("report", volumes, spacing, window, display)
     known = truth is not None
     truth_sdiff = _first(row.get("sdiff_truth") for row in table.values())
-    scene = Scene(title, volumes, spacing, window, unit, known, table)
+    scene = Scene(title, volumes, spacing, window, unit, known, table, layers or {})
     page = template("page.html").render(
         title=title,
         viewer=viewer([scene]),
+        notes=notes,
         facts=_facts(next(iter(volumes.values())), spacing, window, display, unit, known),
         planes=[_plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
         errors=_errors(volumes, spacing, window) if known and reconstructions else None,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from coslice.output import Measured, titles
+from torch import Tensor
+
+from coslice.output import Interval, Measured, titles
+from coslice.output.intervals import LEVEL
 from coslice.output.results import volumes_of
 from coslice.plans import Plan
 from coslice.problems import Study
@@ -25,6 +29,7 @@ def write_run_page(
     measured: Measured,
     record: Mapping[str, Any],
     commands: Sequence[str] = (),
+    intervals: Mapping[str, Interval] = MappingProxyType({}),
 ) -> Path:
     """Write report.html and comparison.png into `folder`.
 
@@ -33,6 +38,7 @@ def write_run_page(
         study, plans, results, measured: as `coslice.output.write_results` takes them.
         record: as it returns it.
         commands: what makes the reconstructions again, a line each.
+        intervals: as `coslice.output.find_intervals` gives them; the viewer shows them as layers.
 
     Returns:
         The path of the page.
@@ -62,5 +68,18 @@ def write_run_page(
         unit=unit,
         curves=titled(measured.curves),
         command="\n".join(commands) or None,
+        layers=_layers(titled(intervals)),
+        notes=[interval.reason for interval in intervals.values() if interval.reason],
     )
     return page
+
+
+def _layers(intervals: Mapping[str, Interval]) -> dict[str, Tensor]:
+    """What the viewer lays over the volumes, by name; the interval, which says more, first."""
+    layers: dict[str, Tensor] = {}
+    for title, interval in intervals.items():
+        behind = f", {title}" if len(intervals) > 1 else ""
+        if interval.half_width is not None:
+            layers[f"interval of {LEVEL:g} %{behind}"] = interval.half_width
+        layers[f"deviation{behind}"] = interval.deviation
+    return layers

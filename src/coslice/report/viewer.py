@@ -10,7 +10,8 @@ index from that of the slice below, with the sign folded into the lowest bit (0,
 all low bytes first and all high bytes, nearly all 0, after them, deflated, in base64. On chest CT this takes a tenth
 less than the indices themselves, and less than differences along x or along several axes. A browser undoes it with a
 sum (templates/volumes.js). The quantum is 1 HU, or 1/4096 of another window, doubled until all volumes of the page fit
-a budget. Maps of the error are not stored; the browser subtracts.
+a budget. Maps of the error are not stored; the browser subtracts. Layers, such as the half-width of an interval, are
+stored in the same way with low = 0 and a quarter of the finest quantum, since they are small numbers.
 
 NiiVue is not part of coslice. It is found in the installed package `ipyniivue`, which brings it along for notebooks,
 and put into the page as it stands, with its licence. Where that package is missing (it is in the extra `viewer`), the
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from markupsafe import Markup
 from torch import Tensor
 
@@ -43,6 +45,9 @@ __all__ = ["Scene", "has_niivue", "packed", "viewer"]
 
 _DOUBLINGS = 6  # quanta to try: 1 to 32 HU, 1/4096 to 1/128 of other windows
 _LEVEL = 6  # of deflate: 9 takes five times as long and saves 4 %
+_FINER = 4  # a layer's quantum is this part of a volume's finest
+_LAYERS_SHARE = 1 / 3  # of the budget, that layers may take
+_OPACITY = 0.8  # of a layer where it is largest
 _FARTHEST = 2**15 - 1  # an index is an int16
 
 # HU: (name, level, width). The window of the papers comes first where it is the default.
@@ -67,9 +72,12 @@ class Scene:
         unit: the name of the physical unit of `window`.
         known: whether the first volume is the truth; else no errors are shown.
         numbers: by volume, as `coslice.metrics.evaluate` gives them, shown beside the chosen one.
+        layers: by name, (z, y, x) from 0 up, in units of the window's width; one at a time can be laid over the
+            method's picture.
 
     Raises:
-        CosliceError: for no volume, volumes of different shapes, values that are not finite, or an empty window.
+        CosliceError: for no volume, volumes of different shapes, values that are not finite, an empty window, or layers
+            below 0.
     """
 
     title: str
@@ -79,9 +87,18 @@ class Scene:
     unit: str = "HU"
     known: bool = True
     numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    layers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_volumes("viewer", self.volumes, self.spacing, self.window, self.window)
+        if self.layers:
+            first = dict([next(iter(self.volumes.items()))])
+            check_volumes("viewer", first | dict(self.layers), self.spacing, self.window, self.window)
+        for name, layer in self.layers.items():
+            if bool((layer < 0).any()):
+                raise CosliceError(
+                    f"viewer: the layer '{name}' is below 0 in some voxels; values from 0 up are needed."
+                )
 
     @property
     def finest(self) -> float:
@@ -122,27 +139,37 @@ def viewer(scenes: Sequence[Scene], budget: int = 24_000_000) -> Markup | None:
     script = _niivue()
     if script is None:
         return None
-    doublings, kept, texts = _fitted(scenes, budget)
+    laid = {
+        f"viewer-{i}-layer-{j}": _text(packed(layer, (0.0, scene.window[1] - scene.window[0]), scene.finest / _FINER))
+        for i, scene in enumerate(scenes)
+        for j, layer in enumerate(scene.layers.values())
+    }
+    taken = sum(map(len, laid.values()))
+    laid, taken = (laid, taken) if taken <= _LAYERS_SHARE * budget else ({}, 0)
+    doublings, kept, texts = _fitted(scenes, budget - taken)
     dropped = [
         name if len(scenes) == 1 else f"{scene.title}: {name}"
         for scene, names in zip(scenes, kept, strict=True)
         for name in scene.volumes
         if name not in names
     ]
+    dropped += [] if laid else [name for scene in scenes for name in scene.layers]
     shown_scenes, payload = [], {}
     for i, (scene, names) in enumerate(zip(scenes, kept, strict=True)):
         if names:
-            shown_scenes.append(_described(scene, names, scene.finest * 2**doublings, f"viewer-{i}"))
+            described = _described(scene, names, scene.finest * 2**doublings, f"viewer-{i}")
+            shown_scenes.append(described | {"layers": _layers(scene, f"viewer-{i}") if laid else []})
             payload |= {f"viewer-{i}-{j}": texts[i, name] for j, name in enumerate(names)}
     if not shown_scenes:
         return Markup('<p class="note">The volumes are too large for a viewer in this page.</p>')
+    payload |= laid
     payload["viewer-niivue"] = _text(_deflated(script))
     quanta = dict.fromkeys(_quantum(scene, 2**doublings) for scene in scenes)
     return Markup(
         template("viewer.html").render(
             scenes=shown_scenes,
             planes=list(PLANES),
-            content=_json({"scenes": shown_scenes, "axes": AXES, "planes": _planes(), "errors": _colours()}),
+            content=_json({"scenes": shown_scenes, "axes": AXES, "planes": _planes(), "colours": _colours()}),
             payload=payload,
             quanta=", ".join(quanta),
             dropped=dropped,
@@ -239,6 +266,20 @@ def _described(scene: Scene, names: Sequence[str], quantum: float, stem: str) ->
     }
 
 
+def _layers(scene: Scene, stem: str) -> list[dict[str, Any]]:
+    """What the script needs to know of the layers of a scene; "limit" is the value shown in the brightest colour."""
+    span = scene.window[1] - scene.window[0]
+    return [
+        {
+            "name": name,
+            "id": f"{stem}-layer-{j}",
+            "quantum": scene.finest / _FINER,
+            "limit": error_scale({"nothing": torch.zeros_like(layer), name: layer}, (0.0, span)),
+        }
+        for j, (name, layer) in enumerate(scene.layers.items())
+    ]
+
+
 def _planes() -> dict[str, dict[str, str]]:
     """The axes of the planes: across which they are stacked, and those of a picture's rows and columns."""
     return {
@@ -246,12 +287,16 @@ def _planes() -> dict[str, dict[str, str]]:
     }
 
 
-def _colours() -> dict[str, list[int]]:
-    """The colours of `error_map` as NiiVue wants them: at places I from 0 to 255, red, green, blue and opacity."""
+def _colours() -> dict[str, dict[str, list[int]]]:
+    """The colours of `error_map` as NiiVue wants them: at places I from 0 to 255, red, green, blue and opacity.
+
+    "errors" hides what is below it; a layer, "layers", does so the more the larger its value is.
+    """
     places = list(range(0, 256, 5))
     ramp = error_map(np.array([places], dtype=np.float32), 255.0)[0]
     shades = {name: ramp[:, i].tolist() for i, name in enumerate("RGB")}
-    return shades | {"A": [255] * len(places), "I": places}
+    opaque, rising = [255] * len(places), [round(_OPACITY * place) for place in places]
+    return {"errors": shades | {"A": opaque, "I": places}, "layers": shades | {"A": rising, "I": places}}
 
 
 def _texts(metrics: Mapping[str, Any]) -> list[str]:

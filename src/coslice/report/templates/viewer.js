@@ -22,6 +22,7 @@ const inUnit = (text) => (scene.unit ? `${text} ${scene.unit}` : text);
 const visible = () => Object.values(panes).filter(({ role }) => role !== "error" || scene.known);
 const along = () => PLANES[at("along").value].along; // the axis that play and slider move on
 const volume = (role) => scene.volumes[at(role).selectedIndex];
+const layer = () => scene.layers[at("layer").selectedIndex - 1]; // the first choice is none
 
 // ---- volumes -------------------------------------------------------------------------------------------------------
 
@@ -31,14 +32,24 @@ function numbersOf(one) {
   return one.numbers;
 }
 
-async function image(numbers, intercept, colours) {
-  const file = nifti(numbers, scene.shape, scene.spacing, scene.quantum, intercept);
+async function image(numbers, intercept, colours, quantum = scene.quantum) {
+  const file = nifti(numbers, scene.shape, scene.spacing, quantum, intercept);
   return NVImage.new(file, "volume.nii", colours);
 }
 
 /** NiiVue's image of a volume, the same for all panes. */
 async function greyOf(one) {
   one.image ??= numbersOf(one).then((numbers) => image(numbers, scene.low, "gray"));
+  return one.image;
+}
+
+/** NiiVue's image of a layer, from 0 to its limit. */
+async function layerOf(one) {
+  one.image ??= numbersOf(one).then(async (numbers) => {
+    const picture = await image(numbers, 0, "layers", one.quantum);
+    [picture.cal_min, picture.cal_max] = [0, one.limit];
+    return picture;
+  });
   return one.image;
 }
 
@@ -95,14 +106,15 @@ function share(next, from = null) {
   }
 }
 
-function display(role, picture, low, high) {
+function display(role, picture, low, high, over = null) {
   const { nv } = panes[role];
   picture.cal_min = low;
   picture.cal_max = high;
-  if (nv.volumes[0] === picture) nv.updateGLVolume();
+  if (nv.volumes[0] === picture && (nv.volumes[1] ?? null) === over) nv.updateGLVolume();
   else {
     nv.volumes = [];
     nv.addVolume(picture);
+    if (over) nv.addVolume(over);
     place(nv);
   }
 }
@@ -121,10 +133,11 @@ async function refresh() {
     }
     pictures.error = panes.error.kept.picture;
   }
+  const over = layer() ? await layerOf(layer()) : null;
   if (mine !== turn) return; // asked for something else meanwhile
   for (const [role, picture] of Object.entries(pictures)) {
     const [low, high] = role === "error" ? [0, limit] : range;
-    display(role, picture, low, high);
+    display(role, picture, low, high, role === "method" ? over : null);
   }
   caption();
   readOut();
@@ -134,6 +147,7 @@ async function refresh() {
 function caption() {
   const [reference, method] = [volume("reference").name, volume("method").name];
   const names = { reference, method: swapped ? reference : method, error: `|${method} − ${reference}|` };
+  if (layer() && !swapped) names.method += `, with the ${layer().name} to ${inUnit(layer().limit)}`;
   at("limit-text").textContent = inUnit(`${limit} and more`);
   for (const { role, label, canvas } of visible()) {
     label.querySelector("b").textContent = names[role];
@@ -177,7 +191,8 @@ async function readOut() {
   const [a, b] = [(await numbersOf(one))[index], (await numbersOf(other))[index]];
   const value = (number) => inUnit(plain(scene.low + scene.quantum * number));
   at("reference-value").textContent = value(a);
-  at("method-value").textContent = value(b);
+  const width = layer() ? ` (${layer().name} ${inUnit(plain(layer().quantum * (await numbersOf(layer()))[index]))})` : "";
+  at("method-value").textContent = value(b) + width;
   if (scene.known) at("error-value").textContent = inUnit(plain(scene.quantum * Math.abs(a - b)));
   const planes = at("planes").value in PLANES ? [at("planes").value] : Object.keys(PLANES);
   const known = planes.map((plane) => [plane, other.metrics[plane] ?? []]).filter(([, texts]) => texts.length);
@@ -289,6 +304,8 @@ async function enter(index) {
     options(at(role), scene.volumes.map(({ name }, i) => (i < 9 ? `${i + 1}  ${name}` : name)));
   }
   at("method").selectedIndex = scene.volumes.length - 1;
+  options(at("layer"), ["none", ...scene.layers.map(({ name }) => name)]);
+  for (const part of root.querySelectorAll("[data-of=layer]")) part.hidden = !scene.layers.length;
   options(at("preset"), [...scene.presets.map(({ name }) => name), "as typed"]);
   preset(0);
   limit = scene.limit;
@@ -317,6 +334,7 @@ const KEYS = {
   w: () => { preset((at("preset").selectedIndex + 1) % scene.presets.length); refresh(); },
   " ": () => play(), b: () => blink(),
   p: () => { at("planes").selectedIndex = (at("planes").selectedIndex + 1) % at("planes").length; layOut(); readOut(); },
+  l: () => { at("layer").selectedIndex = (at("layer").selectedIndex + 1) % at("layer").length; refresh(); },
   h: () => { at("help").open = !at("help").open; },
 };
 
@@ -336,6 +354,7 @@ function listen() {
   const on = (name, kind, act) => at(name).addEventListener(kind, act);
   on("scene", "change", () => enter(at("scene").selectedIndex));
   for (const role of ["reference", "method"]) on(role, "change", refresh);
+  on("layer", "change", refresh);
   on("preset", "change", () => { if (at("preset").selectedIndex < scene.presets.length) preset(at("preset").selectedIndex); refresh(); });
   for (const name of ["level", "width"]) on(name, "change", typed);
   on("limit", "change", () => { if (at("limit").valueAsNumber > 0) limit = at("limit").valueAsNumber; refresh(); });
@@ -376,7 +395,7 @@ async function start() {
     scene = content.scenes[0];
     for (const role of ["reference", "method"]) await pane(role);
     const { nv } = panes.reference;
-    nv.addColormap("errors", content.errors);
+    for (const [name, colours] of Object.entries(content.colours)) nv.addColormap(name, colours);
     await nv.loadFromArrayBuffer(nifti(new Int16Array(8), [2, 2, 2], [1, 1, 1], 1, 0), "first.nii");
     NVImage = nv.volumes[0].constructor;
     bar();

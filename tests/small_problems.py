@@ -49,6 +49,8 @@ def priors(method, plane="yx") -> list[SlicePrior]:
     """What a method needs, the first of a plane."""
     if method.need == "planes":
         return [prior(plane), prior("zx" if plane == "yx" else "yx")]
+    if method.need == "relay":
+        return [prior(plane, 3), prior(plane)]
     return [prior(plane, 3 if method.need == "patches" else 1)] if method.need else []
 
 
@@ -92,6 +94,11 @@ def quick(name: str = "dds", kind: str = "zsr", **changes: Any) -> Any:
 def reconstructed(problem, method, plane=None, seed=0) -> Tensor:
     plane = plane or ("yx" if problem.kind == "ct" else "zx")
     return run(problem, method, priors(method, plane), seed=seed).reconstruction
+
+
+def excluded(method: Any, line: SettingLine) -> bool:
+    """Whether a setting cannot be another alone: a start from noise has no solution beside it."""
+    return line.path == "start.volume" and method.start.solution is not None
 
 
 def another(line: SettingLine) -> Any:

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
-from coslice.methods import KINDS, USUAL_PRIORS, AnalyticSolution, AnyMethod, Direct, Method, find_method
+from coslice.methods import (
+    KINDS,
+    USUAL_PRIORS,
+    AnalyticSolution,
+    AnyMethod,
+    Direct,
+    Method,
+    default_method,
+    find_method,
+)
 from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
 from coslice.priors import SlicePrior, load_prior
@@ -63,7 +72,8 @@ class Plan:
         Raises:
             CosliceError: the method does not sample.
         """
-        return _sampling(self.method).prior.build(self.problem, self.priors, self.seed + sample)
+        part = _sampling(self.method).prior
+        return part.over(self.problem, self.priors, self.seed + sample, self.sigmas)
 
     def noise(self, prior: SlicePrior | Changing) -> tuple[Noise, Noise]:
         """The noise of the start and that of the steps, laid out as `prior` reads the volume."""
@@ -78,13 +88,18 @@ class Plan:
 
 
 def plan(
-    problem: Problem, method: str | AnyMethod = "dds", prior: Priors = None, seed: int = 0, device: str | None = None
+    problem: Problem,
+    method: str | AnyMethod | None = None,
+    prior: Priors = None,
+    seed: int = 0,
+    device: str | None = None,
 ) -> Plan:
     """Resolve and check everything that a run needs.
 
     Args:
         problem: what was measured.
-        method: a name, which takes the settings for such a problem, or a method of one's own, which is taken as it is.
+        method: a name, which takes the settings for such a problem, or a method of one's own, which is taken as it is;
+            None takes our best, see `coslice.methods.default_method`.
         prior: for a method that needs one; None takes the embedded ones. Two for a method of two planes.
         seed: of all randomness.
         device: to load priors on that are given by name; None is the measurement's.
@@ -97,6 +112,7 @@ def plan(
             f"plan: a {type(problem).__name__} was given, but a problem is needed, as in simulate(...).problem."
         )
     kind = problem.kind if problem.kind in KINDS else ""
+    method = default_method(kind, prior is not None) if method is None else method
     chosen = find_method(method, kind) if isinstance(method, str) else method
     if not isinstance(chosen, Method | Direct):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
         raise CosliceError(f"plan: a {type(method).__name__} was given, but a name or a method is needed.")

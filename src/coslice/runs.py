@@ -67,7 +67,7 @@ def run(
 
     Args:
         problem: what was measured, or a plan, which has its method, prior and seed.
-        method: a name, or a method of one's own; None is DDS.
+        method: a name, or a method of one's own; None is our best, see `coslice.plan`.
         prior: for a method that needs one; None takes the embedded one. Two for a method of two planes.
         seed: of all randomness; None is 0.
         truth: (z, y, x), only to measure the estimates along the way.
@@ -84,7 +84,7 @@ def run(
             )
         planned = problem
     else:
-        planned = plan(problem, "dds" if method is None else method, prior, 0 if seed is None else seed)
+        planned = plan(problem, method, prior, 0 if seed is None else seed)
     problem, method = planned.problem, planned.method
     log = _Log(Watcher(truth, lpips), progress)
     with log.phase("initial"):

@@ -48,6 +48,8 @@ def oracles(method, truth):
     channels = 3 if method.need == "patches" else 1
     axial = SlicePrior(Oracle(truth), 1, (1e-3, 10.0), channels=channels)
     coronal = SlicePrior(Oracle(truth.transpose(0, 1).contiguous()), 1, (1e-3, 10.0), "zx")
+    if method.need == "relay":
+        return [replace(axial, channels=3), axial]
     return [axial, coronal] if method.need == "planes" else axial
 
 

@@ -20,13 +20,14 @@ from coslice.methods import (
     differing,
     find_method,
     methods_for,
+    parts_of,
     setting_lines,
 )
 from coslice.methods.former import FORMER
 from coslice.noise import Identical, Slerp
 from coslice.renoising import DDIM, DiffPIR, Share
 from coslice.schedule import Geometric, Karras
-from coslice.settings import Part, setting
+from coslice.settings import setting
 from coslice.tree import assignments
 
 EVERY = [(name, kind) for kind in ("ct", "zsr") for name in methods_for(kind)]
@@ -71,13 +72,14 @@ def test_every_setting_can_be_set_to_what_it_is(name, kind):
     method = find_method(name, kind)
     tree = {}
     for line in setting_lines(method):
-        if line.path == "start.noise":
+        parts = dict(parts_of(method))
+        if line.path in parts and parts[line.path] is None:
             continue
         *sections, last = line.path.split(".")
         section = tree
         for part in sections:
             section = section.setdefault(part, {})
-        if isinstance(getattr(method, last, None), Part):
+        if line.path in parts:
             section.setdefault(last, {})["kind"] = line.value
         else:
             section[last] = line.value

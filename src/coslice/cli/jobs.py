@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.words import reconstruct_command
@@ -13,7 +14,7 @@ from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
 from coslice.io.nifti import read_nifti
-from coslice.methods import AnyMethod, changed, find_method
+from coslice.methods import AnyMethod, changed, default_method, find_method
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
@@ -31,21 +32,23 @@ DEMO_SLICES = (8, 56)
 """Enough to see the slices flicker, few enough to wait for on a laptop."""
 
 
-def run_demo(out: Path, overwrite: bool, steps: int, device: str) -> None:
-    """Reconstruct the embedded chest with independent noise and with ISCS; results into the folder `out`."""
+def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None:
+    """Reconstruct the embedded chest by DDS with independent noise and with ISCS, and by our best, into `out`."""
     place = str(chosen_device(device))
-    method = changed(find_method("dds"), {"schedule": {"steps": steps}}, "demo")
-    priors = load_priors(method, "ct", device=place)
-    scan = embedded_scan()
+    few: dict[str, Any] = {} if steps is None else {"schedule": {"steps": steps}}
+    dds, best = (changed(find_method(name), few, "demo") for name in ("dds", default_method("ct")))
+    priors = load_priors(dds, "ct", device=place)
     with output_folder(out, overwrite) as folder:
         say(SCAN_CREDIT)
-        study = simulate(scan, window=priors[0].window_for, preparation=Preparation(slices=DEMO_SLICES), device=place)
-        independent = changed(method, {"noise": "independent"})
+        window, preparation = priors[0].window_for, Preparation(slices=DEMO_SLICES)
+        study = simulate(embedded_scan(), window=window, preparation=preparation, device=place)
+        independent = changed(dds, {"noise": "independent"})
         _work(
             study,
             {
                 "dds-independent": plan(study.problem, independent, priors),
-                "dds-iscs": plan(study.problem, method, priors),
+                "dds-iscs": plan(study.problem, dds, priors),
+                f"{best.name}-iscs": plan(study.problem, best, device=place),
             },
             folder,
         )

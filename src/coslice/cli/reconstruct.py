@@ -17,10 +17,10 @@ _SCAN, _METHOD = "The measurement", "The method"
 def demo(
     out: Out = Path("coslice-demo"),
     overwrite: Overwrite = False,
-    steps: Annotated[int, option("Diffusion steps.  [30]")] = 30,
+    steps: Annotated[int | None, option("Diffusion steps of every method.  [30, 30 and 50]")] = None,
     device: Device = "auto",
 ) -> None:
-    """Reconstruct the embedded chest CT from 30 cone-beam views, with and without ISCS, beside FDK."""
+    """Reconstruct the embedded chest CT from 30 cone-beam views, by DDS with and without ISCS and by our best."""
     from coslice.cli.jobs import run_demo
 
     run_demo(out, overwrite, steps, device)
@@ -54,12 +54,19 @@ def reconstruct(
     size: Annotated[int | None, option("First resize slices to SIZE x SIZE.", _SCAN)] = None,
     pad: Annotated[int | None, option("First pad to a cube of so many voxels.", _SCAN)] = None,
     method: Annotated[
-        str, option("A name that `coslice methods` lists, or FILE.py:NAME for one of your own.  [dds]", _METHOD)
-    ] = "dds",
+        str | None,
+        option(
+            "A name that `coslice methods` lists, or FILE.py:NAME for one of your own.  [CT: wblend; with --prior and "
+            "MR: wdds]",
+            _METHOD,
+        ),
+    ] = None,
     prior: Annotated[
         str | None, option("Name of a prior, or a file.  [CT: ct, of patches ct3; MR: mr]", _METHOD)
     ] = None,
-    auxiliary_prior: Annotated[str | None, option("tpdm: prior of a second plane.  [CT: ct-coronal]", _METHOD)] = None,
+    auxiliary_prior: Annotated[
+        str | None, option("wblend: prior of slices; tpdm: of a second plane.  [CT: ct; ct-coronal]", _METHOD)
+    ] = None,
     noise: Annotated[
         str | None,
         option(
@@ -82,6 +89,7 @@ def reconstruct(
     from coslice.cli.selection import chosen_method
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
+    from coslice.methods import default_method
     from coslice.preparation import Preparation
     from coslice.problems import make_task
 
@@ -90,6 +98,7 @@ def reconstruct(
     detector = detector_noise(measurement_noise, photons, electronic_noise)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": factor, "fwhm_mm": fwhm}
     acquired = make_task(task, measurement, detector, seed)
+    method = method or default_method(acquired.problem_kind, prior is not None)
     reconstruct_scan(
         scan,
         out,

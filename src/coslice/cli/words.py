@@ -14,7 +14,16 @@ from typing import Any
 
 from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
-from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, changed, find_method, parts_of, setting_lines
+from coslice.methods import (
+    METHODS,
+    USUAL_PRIORS,
+    AnyMethod,
+    changed,
+    default_method,
+    find_method,
+    parts_of,
+    setting_lines,
+)
 from coslice.plans import Plan
 from coslice.preparation import Preparation
 from coslice.priors.places import embedded_priors
@@ -41,11 +50,13 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
     """
     if study.task.noise is not None and study.task.seed != planned.seed:
         return None
-    method = _method_options(planned.method, study.problem.kind)
+    priors = list(_prior_options(planned))
+    given = any(option == "prior" and name is not None for option, name in priors)
+    method = _method_options(planned.method, study.problem.kind, given)
     if method is None:
         return None
     words = ["coslice", "reconstruct", _SCAN]
-    for name, value in (*_scan_options(study), *method, *_prior_options(planned), ("seed", planned.seed or None)):
+    for name, value in (*_scan_options(study), *method, *priors, ("seed", planned.seed or None)):
         if value is None or value is False:
             continue
         words.append("--" + name.replace("_", "-"))
@@ -92,11 +103,11 @@ def _usual(task: Task, name: str) -> Any:
     return next(item.default for item in fields(task) if item.name == name)
 
 
-def _method_options(method: AnyMethod, kind: str) -> list[tuple[str, Any]] | None:
+def _method_options(method: AnyMethod, kind: str, prior: bool) -> list[tuple[str, Any]] | None:
     if method.name not in METHODS:
         return None
     usual = find_method(method.name, kind)
-    options: list[tuple[str, Any]] = [("method", None if method.name == "dds" else method.name)]
+    options: list[tuple[str, Any]] = [("method", None if method.name == default_method(kind, prior) else method.name)]
     if type(method) is not type(usual):
         return None
     given: list[tuple[str, Any]] = []

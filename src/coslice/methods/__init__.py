@@ -44,11 +44,13 @@ from coslice.methods.papers import (
     SIRT,
     TPDM,
     TPDM_CG,
+    WBLEND,
     WDDS,
+    default_method,
     find_method,
     methods_for,
 )
-from coslice.methods.prior_parts import USUAL_PRIORS, Patches, Planes, PriorPart, Slices, Windows
+from coslice.methods.prior_parts import USUAL_PRIORS, Patches, Planes, PriorPart, Relay, Slices, Windows
 from coslice.methods.solutions import (
     AdmmTVSolution,
     AnalyticSolution,
@@ -83,6 +85,7 @@ __all__ = [
     "TPDM",
     "TPDM_CG",
     "USUAL_PRIORS",
+    "WBLEND",
     "WDDS",
     "Acting",
     "AdmmTVSolution",
@@ -104,6 +107,7 @@ __all__ = [
     "Planes",
     "PriorPart",
     "Projecting",
+    "Relay",
     "SettingLine",
     "SirtSolution",
     "Slices",
@@ -116,6 +120,7 @@ __all__ = [
     "WeightedGradients",
     "Windows",
     "changed",
+    "default_method",
     "described",
     "differing",
     "find_method",

@@ -3,6 +3,7 @@
 Slices     a prior of single slices, every slice alone
 Patches    a prior of k slices, on patches cut anew at every step (DiffusionBlend++)
 Windows    the same, on a window about every slice (DiffusionBlend)
+Relay      patches first, single slices at the end
 Planes     two priors of single slices, of perpendicular planes, in turn (TPDM)
 """
 
@@ -17,18 +18,19 @@ from typing import ClassVar
 from coslice.axes import axis_number
 from coslice.errors import CosliceError
 from coslice.priors import SlicePrior
-from coslice.priors.blends import Blend, Perpendicular
+from coslice.priors.blends import Blend, Perpendicular, Relayed
 from coslice.priors.partitions import ENDS, Partition, RandomPartitions, windows
 from coslice.problems import Problem
 from coslice.sampling import Changing
 from coslice.settings import Part, setting
 
-__all__ = ["USUAL_PRIORS", "Patches", "Planes", "PriorPart", "Slices", "Windows"]
+__all__ = ["USUAL_PRIORS", "Patches", "Planes", "PriorPart", "Relay", "Slices", "Windows"]
 
 USUAL_PRIORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("ct", "slices"): ("ct",),
     ("ct", "patches"): ("ct3",),
     ("ct", "planes"): ("ct", "ct-coronal"),
+    ("ct", "relay"): ("ct3", "ct"),
     ("ct", "supervised"): ("ct-fbp-unet",),
     ("zsr", "slices"): ("mr",),
 }
@@ -59,6 +61,17 @@ class PriorPart(Part, ABC):
         Raises:
             CosliceError: priors of another sort, or that do not fit the problem's slices.
         """
+
+    def over(
+        self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]
+    ) -> SlicePrior | Changing:
+        """The same for a known schedule. One that depends on the noise levels overrides this.
+
+        Args:
+            problem, priors, seed: as of `build`.
+            sigmas: the noise levels, then 0.
+        """
+        return self.build(problem, priors, seed)
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,31 @@ class Windows(_OfPatches):
 
 def _windows(step: int, count: int, size: int, ends: str) -> Partition:
     return windows(count, size, ends)
+
+
+@dataclass(frozen=True)
+class Relay(PriorPart):
+    """Patches first, single slices at the end (ours).
+
+    Attributes:
+        level: noise level from which on single slices are denoised.
+        patches: how the volume is cut before.
+    """
+
+    kind = "relay"
+    need = "relay"
+    planes = ("prior of patches", "prior of single slices")
+
+    level: float = setting(0.011, "Noise level from which on single slices are denoised", "of the window", least=0)
+    patches: Patches = setting(Patches(), "How the volume is cut into patches before")
+
+    def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Relayed:
+        return self.over(problem, priors, seed, ())
+
+    def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Relayed:
+        first, single = priors
+        switch = sum(sigma > self.level for sigma in sigmas)
+        return Relayed(self.patches.build(problem, [first], seed), single, switch)
 
 
 @dataclass(frozen=True)

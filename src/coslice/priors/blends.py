@@ -2,9 +2,10 @@
 
     Blend           DiffusionBlend++, DiffusionBlend    patches of a volume, cut anew at every step; or windows
     Perpendicular   TPDM                                two priors of slices, of perpendicular planes, in turn
+    Relayed         WBlend                              patches in the first steps, single slices in the last
 
-Both stand for a product of densities, whose score is a sum of scores (Song et al., NeurIPS 2024, table 7). To compute
-every term at every step would cost too much, so a step computes one term, and another step the next.
+The first two stand for a product of densities, whose score is a sum of scores (Song et al., NeurIPS 2024, table 7). To
+compute every term at every step would cost too much, so a step computes one term, and another step the next.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from coslice.priors.partitions import Partition
 from coslice.priors.slices import SlicePrior
 from coslice.sampling import Changing, Denoiser
 
-__all__ = ["Blend", "Perpendicular"]
+__all__ = ["Blend", "Perpendicular", "Relayed"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,43 @@ class Blend(Changing):
     def reading(self, step: int) -> Reading:
         lanes = self.partition(step, self.count).lanes if self.lanes else Lanes()
         return Reading(self.prior.along, lanes)
+
+
+@dataclass(frozen=True)
+class Relayed(Changing):
+    """Patches first, single slices at the end.
+
+    A prior of patches sees three slices and is less often wrong about what is there; but its patches are drawn one by
+    one, and their texture is not that of their neighbours. Single slices whose noise ISCS ties end alike.
+
+    Attributes:
+        patches: of the first steps.
+        single: a prior of single slices, of the other steps.
+        switch: number of the first step that is the other's.
+
+    Raises:
+        CosliceError: a prior of patches as the second; two priors of different planes or windows.
+    """
+
+    patches: Blend
+    single: SlicePrior
+    switch: int
+
+    def __post_init__(self) -> None:
+        self.single.check_single()
+        first, second = self.patches.prior, self.single
+        if (first.plane, first.window) != (second.plane, second.window):
+            raise CosliceError(
+                f"prior: {first.name} of plane {first.plane} and window {first.window} and {second.name} of plane "
+                f"{second.plane} and window {second.window} were given, but one goes on where the other ends; give two "
+                "priors of the same images."
+            )
+
+    def at(self, step: int) -> Denoiser:
+        return self.single if step >= self.switch else self.patches.at(step)
+
+    def reading(self, step: int) -> Reading:
+        return Reading(self.single.along) if step >= self.switch else self.patches.reading(step)
 
 
 @dataclass(frozen=True)

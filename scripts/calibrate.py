@@ -29,7 +29,7 @@ import coslice
 from coslice.io.files import atomic, write_json
 from coslice.methods import Method, changed, load_method
 from coslice.output import conditions_of
-from coslice.plans import Plan
+from coslice.plans import Plan, load_priors
 from coslice.problems import Study, make_task
 from coslice.sampling import sample, start
 from coslice.uncertainty import LEVELS, Calibration, Case, Conditions, Welford, body_mask, coverage, reliability_curve
@@ -64,17 +64,18 @@ def prepared(scan: str, options: argparse.Namespace, prior: coslice.SlicePrior) 
     return coslice.simulate(volume, make_task(options.task, {"views": options.views}), prior.window_for, preparation)
 
 
-def reconstructed(scan: str, options: argparse.Namespace, prior: coslice.SlicePrior) -> Reconstructed:
+def reconstructed(scan: str, options: argparse.Namespace) -> Reconstructed:
     """From the cache, or run now."""
-    study = prepared(scan, options, prior)
-    assert study.unit is not None
     method = load_method(options.method) if ".py:" in options.method else coslice.find_method(options.method)
     assert isinstance(method, Method), "only a method that samples has a deviation"
     samples, source = (1, f"last {options.last} steps") if options.last else (options.samples, "samples")
     method = changed(
         method, {"samples": samples, "schedule": {"steps": options.steps}} if options.steps else {"samples": samples}
     )
-    planned = coslice.plan(study.problem, method, prior, options.seed)
+    priors = load_priors(method, make_task(options.task).problem_kind, options.prior)
+    study = prepared(scan, options, priors[0])
+    assert study.unit is not None
+    planned = coslice.plan(study.problem, method, priors, options.seed)
     conditions = conditions_of(planned, source)
     said = json.dumps([scan, study.settings, asdict(conditions), planned.seed], sort_keys=True, default=str)
     file = (
@@ -106,11 +107,13 @@ def of_steps(planned: Plan, last: int) -> tuple[torch.Tensor, torch.Tensor]:
     assert isinstance(method, Method)
     first, noise = planned.noise(prior)
     along = planned.priors[0].along
-    guided, fidelity = method.data.guided(planned.problem, prior), method.data.build(planned.problem, along)
-    correction = method.data.correction(planned.problem, along)
+    acting = method.data.acting(planned.problem, prior, along, planned.sigmas)
+    if method.start.solution is not None:
+        initial = method.start.solution.solve(planned.problem, initial, planned.priors, lambda done, total: None)
     x = start(initial, planned.sigmas[0], first, planned.seed)
     predictions, first_counted = Welford(), len(planned.sigmas) - 1 - last
-    for step in sample(x, planned.sigmas, guided, fidelity, noise, planned.seed, method.renoising, correction):
+    parts = (acting.denoiser, acting.fidelity, noise, planned.seed, method.renoising, acting.correction)
+    for step in sample(x, planned.sigmas, *parts):
         x = step.x
         if step.index >= first_counted:
             predictions.add(step.denoised)
@@ -152,7 +155,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--steps", type=int, default=None, help="[the method's]")
     parser.add_argument("--method", default="dds")
-    parser.add_argument("--prior", default="ct")
+    parser.add_argument("--prior", default=None, help="the method's usual one if none is given")
     parser.add_argument("--task", default="svct")
     parser.add_argument("--views", type=int, default=None)
     parser.add_argument("--last", type=int, default=0, help="predictions of a single run, in place of samples")
@@ -161,8 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="the calibration's file; its name is the calibration's")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
-    prior = coslice.load_prior(options.prior)
-    fits, checks = ([reconstructed(scan, options, prior) for scan in scans] for scans in (options.fit, options.check))
+    fits, checks = ([reconstructed(scan, options) for scan in scans] for scans in (options.fit, options.check))
 
     def fitted(scans: Sequence[Reconstructed]) -> Calibration:
         conditions = scans[0].conditions.joined([one.conditions for one in scans[1:]])

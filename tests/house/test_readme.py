@@ -34,6 +34,7 @@ def test_the_python_of_the_readme_runs_and_does_what_it_says(chest, tiny_prior):
         (".slices(100, 164).resized(128)", ".slices(100, 108).resized(16)"),
         ("SparseViewCT(views=30)", "SparseViewCT(views=4)"),
         ("Geometric(30,", "Geometric(2,"),
+        ("run(study.problem)", 'run(study.problem, "dds", prior)'),
         ('"dds", prior', "replace(DDS, schedule=replace(DDS.schedule, steps=2)), prior"),
         ("DDS, name=", "DDS, schedule=replace(DDS.schedule, steps=2), name="),
     ):
@@ -42,26 +43,25 @@ def test_the_python_of_the_readme_runs_and_does_what_it_says(chest, tiny_prior):
     names: dict[str, Any] = {"__name__": "readme"}
     exec("from dataclasses import replace\nfrom coslice.methods import DDS\n" + small, names)
     assert len(BLOCKS) == 4
-    for own in ("Landweber", "OrnsteinUhlenbeck", "EverySecondRow"):
+    for own in ("Landweber", "Groups", "EverySecondRow"):
         text = next(block for block in BLOCKS if f"class {own}" in block)
         lines = text[text.index(f"class {own}") :].split("\n\n\n")[0].splitlines()
         assert len([line for line in lines if line.strip()]) < 20
-    # its operator's adjoint is one, and its noise is as correlated as it says
+    # its operator's adjoint is one, and its noise is shared as it says
     operator, key = names["operator"], __import__("coslice").Key(0)
     x, y = torch.rand(operator.domain), torch.rand(operator.codomain)
     assert torch.allclose((operator.forward(x) * y).sum(), (x * operator.adjoint(y)).sum(), rtol=1e-5)
-    drawn = names["OrnsteinUhlenbeck"](length=5.0, spacing=2.0)((64, 128, 128), key)
-    assert abs(float((drawn[1:] * drawn[:-1]).mean()) - 2.718281828 ** (-2 / 5)) < 0.01
+    drawn = names["Groups"](size=3)((63, 64, 64), key)
+    for distance, shared in ((1, 2 / 3), (2, 1 / 3), (3, 0.0)):
+        assert abs(float((drawn[distance:] * drawn[:-distance]).mean()) - shared) < 0.03
     assert abs(float(drawn.var()) - 1) < 0.02
     slab = drawn[10:20]
-    assert torch.equal(
-        names["OrnsteinUhlenbeck"](length=5.0, spacing=2.0).add_(torch.zeros_like(slab), 1.0, key, 10, 64), slab
-    )
+    assert torch.equal(names["Groups"](size=3).add_(torch.zeros_like(slab), 1.0, key, 10, 63), slab)
 
 
 def test_the_file_of_the_readme_is_a_method_for_the_command_line(chest):
     (chest / "mine.py").write_text(next(block for block in BLOCKS if "class Landweber" in block), encoding="utf-8")
-    assert load_method("mine.py:mine").label == "Mine + OrnsteinUhlenbeck"
+    assert load_method("mine.py:mine").label == "Mine + Groups"
 
 
 def test_the_commands_of_the_readme_are_understood():

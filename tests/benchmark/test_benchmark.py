@@ -111,8 +111,8 @@ def test_a_cell_is_what_coslice_reconstruct_gives(tree, saved, tmp_path, scan, t
     benchmark = loaded(saved(tree), seeds=(1,))
     computed(benchmark, store)
     key = next(key for cell, key in keyed_cells(benchmark).items() if cell.row == "DDS+ISCS")
-    options = ("--views", 4, "--steps", 2, "--set", "data.iterations=2", "--seed", 1, "--prior", tiny_prior)
-    code, _, error = coslice("reconstruct", scan, "--out", tmp_path / "out", *options)
+    options = ("--method", "dds", "--views", 4, "--steps", 2, "--set", "data.iterations=2", "--seed", 1)
+    code, _, error = coslice("reconstruct", scan, "--out", tmp_path / "out", *options, "--prior", tiny_prior)
     assert code == 0, error
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["reconstruction"] == kept(store, key)["metrics"]
     ours, theirs = read_nifti(store.volume(key)), read_nifti(tmp_path / "out" / "reconstruction.nii.gz")

@@ -59,19 +59,30 @@ def same(coslice, arguments, out, scan, task, method, priors=(), preparation=Pre
             SMALL,
         ),
         (
-            ["--set", "start.volume=noise", "--set", "noise.angle=60", "--set", "data.gamma=5"],
+            ["--method", "dds", "--set", "start.volume=noise", "--set", "noise.angle=60", "--set", "data.gamma=5"],
             changed(METHODS["dds"], {"start": {"volume": "noise"}, "noise": {"angle": 60.0}, "data": {"gamma": 5.0}}),
             SparseViewCT(views=8),
             SMALL,
         ),
         (
             ["--thickness", 4, "--photons", 1e5, "--electronic-noise", 10],
-            METHODS["dds"],
+            METHODS["wdds"],  # the default with a prior of one's own
             SparseViewCT(views=8, noise=PhotonNoise(1e5, 10.0)),
             Preparation(size=16, thickness=4.0),
         ),
         (
-            ["--set", "renoising=ddim", "--set", "renoising.eta=0.5", "--set", "schedule=karras", "--samples", 2],
+            [
+                "--method",
+                "dds",
+                "--set",
+                "renoising=ddim",
+                "--set",
+                "renoising.eta=0.5",
+                "--set",
+                "schedule=karras",
+                "--samples",
+                2,
+            ],
             changed(METHODS["dds"], {"renoising": {"kind": "ddim", "eta": 0.5}, "schedule": "karras", "samples": 2}),
             SparseViewCT(views=8),
             SMALL,
@@ -114,7 +125,7 @@ def test_cubic_interpolation_needs_no_prior(coslice, head, tmp_path):
         (["--method", "ddnm"], "ddnm", {}, SliceSuperResolution(), Preparation()),
         (
             ["--spacing", 1.5, "--pad", 24, "--fwhm", 6, "--samples", 2],
-            "dds",
+            "wdds",
             {"samples": 2},
             SliceSuperResolution(fwhm_mm=6.0),
             Preparation(spacing=1.5, pad=24),
@@ -223,7 +234,7 @@ def test_a_method_out_of_a_file_of_the_user_s_is_run_and_set_as_the_others(cosli
         assert code == 0, error
         assert "Mine + ISCS" in said
         theirs = tmp_path / f"dds-{iterations}"
-        coslice(*svct, "--size", 16, "--set", f"data.iterations={iterations}", "--out", theirs)
+        coslice(*svct, "--size", 16, "--method", "dds", "--set", f"data.iterations={iterations}", "--out", theirs)
         volumes = [read_nifti(folder / "reconstruction.nii.gz").data for folder in (out, theirs)]
         assert torch.equal(*volumes)
         data = json.loads((out / "run.json").read_text())["methods"]["reconstruction"]["data"]

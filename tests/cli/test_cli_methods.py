@@ -37,6 +37,6 @@ def test_what_is_printed_is_what_can_be_set():
 
 
 def test_an_unknown_method_or_task_is_refused(refused):
-    assert "methods are dds" in refused("methods", "magic")
+    assert "methods are wblend" in refused("methods", "magic")
     assert "tasks are svct" in refused("methods", "--task", "pet")
     assert "not for this task" in refused("methods", "fdk", "--task", "zsr")

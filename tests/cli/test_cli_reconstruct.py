@@ -153,18 +153,20 @@ def test_either_beam_scans_and_is_named(coslice, scan, tmp_path):
     assert study["geometry"].startswith("ParallelBeam") and study["noise_deviation"] > 0
 
 
-def test_the_demo_reconstructs_twice_and_says_how_to_do_so_again(coslice, monkeypatch, tmp_path):
+def test_the_demo_reconstructs_three_times_and_says_how_to_do_so_again(coslice, monkeypatch, tmp_path):
     small = Volume(300 * torch.rand(9, 16, 16), np.diag([4.0, 4.0, 3.0, 1.0]))
     monkeypatch.setattr(coslice_jobs, "embedded_scan", lambda: small)
     monkeypatch.setattr(coslice_jobs, "DEMO_SLICES", (1, 9))
     code, said, error = coslice("demo", "--steps", 1, "--out", tmp_path / "out")
     assert code == 0, error
-    assert "DDS + ISCS" in said and "FDK" in said
+    assert "DDS + ISCS" in said and "WBlend" in said and "FDK" in said
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert list(metrics) == ["initial", "dds-independent", "dds-iscs"]
+    assert list(metrics) == ["initial", "dds-independent", "dds-iscs", "wblend"]
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     commands = re.search(r'<pre class="command">(.*?)</pre>', page, re.DOTALL)
+    scanned = "coslice reconstruct SCAN.nii.gz --slices 1:9"
     assert commands and html.unescape(commands[1]).splitlines() == [
-        "coslice reconstruct SCAN.nii.gz --slices 1:9 --noise independent --steps 1 --out dds-independent/",
-        "coslice reconstruct SCAN.nii.gz --slices 1:9 --steps 1 --out dds-iscs/",
+        f"{scanned} --method dds --noise independent --steps 1 --out dds-independent/",
+        f"{scanned} --method dds --steps 1 --out dds-iscs/",
+        f"{scanned} --steps 1 --out wblend/",
     ]

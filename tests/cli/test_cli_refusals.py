@@ -54,7 +54,7 @@ def settings(*texts):
 
 REFUSED_OF_ANY_SCAN = [
     (["--task", "pet"], "tasks are svct"),
-    (["--method", "magic"], "methods are dds"),
+    (["--method", "magic"], "methods are wblend"),
     (["--noise", "pink"], "noise is 'pink', but it is one of independent"),
     (settings("start.noise=pink"), "start.noise is 'pink', but it is one of independent"),
     (settings("renoising=magic"), "one of share"),
@@ -84,7 +84,7 @@ REFUSED_OF_ANY_SCAN = [
     (settings("data.sirt_iterations=5"), "data has no setting of that name"),
     (["--method", "sirt"], "leave it out"),
     (["--spacing", 0.001], "voxels would come"),
-    (settings("data.gamma=-1"), "above 0"),
+    (["--method", "dds", *settings("data.gamma=-1")], "above 0"),
     (["--method", "ddnm", *settings("data.gamma=1")], "it has rounds, sirt_iterations"),
     (["--method", "dps", *settings("data.step=-1")], "at least 0"),
     (["--method", "dds-tv", *settings("data.penalty=0")], "above 0"),

@@ -48,7 +48,7 @@ def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None
             {
                 "dds-independent": plan(study.problem, independent, priors),
                 "dds-iscs": plan(study.problem, dds, priors),
-                f"{best.name}-iscs": plan(study.problem, best, device=place),
+                best.name: plan(study.problem, best, device=place),
             },
             folder,
         )

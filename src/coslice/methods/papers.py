@@ -143,8 +143,8 @@ WDDS = replace(
     title="WDDS",
     source="ours: DDS with a data step in the metric of the prior's uncertainty, and a start that suits the views",
     data=WeightedGradients(iterations=9),
-    # The weighted step agrees with the data sooner, so sampling may start lower and end lower (docs/weighted.md).
-    schedule=Geometric(steps=30, sigma_max=0.3, sigma_min=0.005),
+    # The weighted step agrees with the data sooner, so sampling may start lower (docs/weighted.md).
+    schedule=Geometric(steps=30, sigma_max=0.3, sigma_min=0.01),
     start=Start(solution=SuitedSolution()),
     # One sample pays for its texture in PSNR: a little less of it costs LPIPS nearly nothing (docs/weighted.md).
     renoising=Share(temperature=0.9),
@@ -158,6 +158,7 @@ WBLEND = replace(
     source="ours: WDDS that sees patches first, as DiffusionBlend++ does, and slices last, tied over millimetres",
     prior=Relay(),
     data=WeightedGradients(iterations=6),
+    # It may end lower too, which published networks do not know: theirs is the usual 0.01.
     schedule=Geometric(steps=50, sigma_max=0.3, sigma_min=0.005),
     # Slices of 1 mm are nearly the same, slices of 3 mm are not: ISCS, which counts slices, ties those too tightly.
     noise=Matern(length=5.0),

@@ -44,10 +44,10 @@ def main() -> None:
     for number in range(options.samples):
         asked = planned.prior(number)
         first, noise = planned.noise(asked)
-        guided, fidelity = method.data.guided(study.problem, asked), method.data.build(study.problem, prior.along)
+        acting = method.data.acting(study.problem, asked, prior.along, sigmas)
         predictions = {last: Welford() for last in LAST}
         x = start(initial, sigmas[0], first, number)
-        for step in sample(x, sigmas, guided, fidelity, noise, number, method.renoising):
+        for step in sample(x, sigmas, acting.denoiser, acting.fidelity, noise, number, method.renoising):
             x = step.x
             for last, counted in predictions.items():
                 if step.index >= len(sigmas) - 1 - last:

@@ -26,8 +26,10 @@ import torch
 from scipy.stats import spearmanr
 
 import coslice
+from coslice.benchmark import NUMERICS
+from coslice.benchmark.store import file_digest
 from coslice.io.files import atomic, write_json
-from coslice.methods import Method, changed, load_method
+from coslice.methods import Method, Projecting, changed, load_method
 from coslice.output import conditions_of
 from coslice.plans import Plan, load_priors
 from coslice.problems import Study, make_task
@@ -66,18 +68,20 @@ def prepared(scan: str, options: argparse.Namespace, prior: coslice.SlicePrior) 
 
 def reconstructed(scan: str, options: argparse.Namespace) -> Reconstructed:
     """From the cache, or run now."""
-    method = load_method(options.method) if ".py:" in options.method else coslice.find_method(options.method)
+    kind = make_task(options.task).problem_kind
+    method = load_method(options.method) if ".py:" in options.method else coslice.find_method(options.method, kind)
     assert isinstance(method, Method), "only a method that samples has a deviation"
     samples, source = (1, f"last {options.last} steps") if options.last else (options.samples, "samples")
     method = changed(
         method, {"samples": samples, "schedule": {"steps": options.steps}} if options.steps else {"samples": samples}
     )
-    priors = load_priors(method, make_task(options.task).problem_kind, options.prior)
+    priors = load_priors(method, kind, options.prior)
     study = prepared(scan, options, priors[0])
     assert study.unit is not None
     planned = coslice.plan(study.problem, method, priors, options.seed)
     conditions = conditions_of(planned, source)
-    said = json.dumps([scan, study.settings, asdict(conditions), planned.seed], sort_keys=True, default=str)
+    digest = file_digest(Path(scan.partition(":")[0]))
+    said = json.dumps([digest, NUMERICS, study.settings, asdict(conditions), planned.seed], sort_keys=True, default=str)
     file = (
         options.cache
         / f"{Path(scan.partition(':')[0]).name.partition('.')[0]}-{hashlib.sha256(said.encode()).hexdigest()[:12]}.npz"
@@ -117,6 +121,9 @@ def of_steps(planned: Plan, last: int) -> tuple[torch.Tensor, torch.Tensor]:
         x = step.x
         if step.index >= first_counted:
             predictions.add(step.denoised)
+    if isinstance(method.data, Projecting):
+        for _ in range(method.data.rounds):
+            x = (acting.projection or acting.fidelity)(x.clamp(0, 1), planned.sigmas[-2])
     assert predictions.deviation is not None
     return x.clamp(0, 1), predictions.deviation
 
@@ -163,6 +170,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="a folder")
     parser.add_argument("--out", type=Path, default=None, help="the calibration's file; its name is the calibration's")
     options = parser.parse_args()
+    if options.last == 1 or (not options.last and options.samples < 2):
+        parser.error("a deviation is of at least two samples, or of the last two predictions of one.")
     options.cache.mkdir(parents=True, exist_ok=True)
     fits, checks = ([reconstructed(scan, options) for scan in scans] for scans in (options.fit, options.check))
 

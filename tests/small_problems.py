@@ -82,7 +82,7 @@ class StartedAt(ThickSliceProblem):
 
 
 def started_at(p: ThickSliceProblem, first: Tensor) -> StartedAt:
-    return StartedAt(p.measurement, p.factor, p.fwhm, p.count, p.spacing, p.noise, first)
+    return StartedAt(p.measurement, p.factor, p.fwhm, p.count, p.spacing, p.noise, first=first)
 
 
 def quick(name: str = "dds", kind: str = "zsr", **changes: Any) -> Any:

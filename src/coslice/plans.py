@@ -112,7 +112,8 @@ def plan(
             f"plan: a {type(problem).__name__} was given, but a problem is needed, as in simulate(...).problem."
         )
     kind = problem.kind if problem.kind in KINDS else ""
-    method = default_method(kind, prior is not None) if method is None else method
+    if method is None:
+        method = default_method(kind, _listed(prior))
     chosen = find_method(method, kind) if isinstance(method, str) else method
     if not isinstance(chosen, Method | Direct):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
         raise CosliceError(f"plan: a {type(method).__name__} was given, but a name or a method is needed.")
@@ -141,7 +142,7 @@ def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str 
     Raises:
         CosliceError: a prior that the method would not read, or one that is neither given nor embedded.
     """
-    given = list(prior) if isinstance(prior, Sequence) and not isinstance(prior, str) else [prior]
+    given = _listed(prior)
     planes = method.prior.planes if isinstance(method, Method) else ("prior",) if method.need else ()
     for one in given:
         if not (one is None or isinstance(one, SlicePrior | str | Path)):  # pyright: ignore
@@ -167,6 +168,10 @@ def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str 
             )
         found.append(one if isinstance(one, SlicePrior) else load_prior(one, device))
     return tuple(found)
+
+
+def _listed(prior: Priors) -> list[SlicePrior | str | Path | None]:
+    return list(prior) if isinstance(prior, Sequence) and not isinstance(prior, str) else [prior]
 
 
 def _check_priors(planned: Plan) -> None:

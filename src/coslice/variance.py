@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coslice.axes import axis_number
+from coslice.errors import CosliceError
 from coslice.noise import Key, standard_normal
 from coslice.settings import Part, setting
 
@@ -67,7 +68,10 @@ class Witness:
 
     def ask(self, x: Tensor, sigma: float) -> Tensor:
         """One more evaluation, by the denoiser of the present step."""
-        assert self.denoiser is not None, "a witness has seen a step before it asks"
+        if self.denoiser is None:
+            raise CosliceError(
+                "variance: the prior was asked, but what the loop asks is not watched; write asks = True in the class."
+            )
         return self.denoiser(x, sigma)
 
 
@@ -91,7 +95,9 @@ class Variance(Part, ABC):
 
     @abstractmethod
     def squares(self, denoised: Tensor, sigma: float, before: Tensor | None, step: int, seen: Witness) -> Tensor | None:
-        """Squares whose mean is the variance, up to a factor; None where nothing is known yet.
+        """Numbers whose mean is the variance, up to a factor; None where nothing is known yet.
+
+        One that asks the prior by `seen.ask` says so by `asks = True` in the class.
 
         Args:
             denoised: the prediction of this step (z, y, x), in the unit window.
@@ -137,7 +143,7 @@ class TwoNoises(Variance):
 
 @dataclass(frozen=True)
 class Tweedie(Variance):
-    """The diagonal of sigma^2 dD/dx, by one probe of signs and a difference quotient; where it is negative, 0.
+    """The diagonal of sigma^2 dD/dx, by one probe of signs and a difference quotient.
 
     Attributes:
         blur, blur_along, memory: as of `Variance`.
@@ -156,8 +162,7 @@ class Tweedie(Variance):
         signs = signs.sign_().to(denoised)
         probed = seen.ask(seen.x + signs * (self.length * sigma), sigma)
         # Of one voxel the probe says little and is often negative; its mean over a neighbourhood is what counts.
-        change = smoothed((probed - denoised).mul_(signs).mul_(sigma / self.length), max(self.blur, 1.0))
-        return change.clamp_(min=0)
+        return (probed - denoised).mul_(signs).mul_(sigma / self.length)
 
 
 @dataclass
@@ -179,12 +184,21 @@ class Estimator:
     _step: int = field(default=0, repr=False)
 
     def __call__(self, denoised: Tensor, sigma: float) -> Tensor | None:
-        """The variance of a prediction up to a factor, (z, y, x); None where nothing is known yet."""
+        """The variance of a prediction up to a factor, (z, y, x); None where nothing is known yet.
+
+        Raises:
+            CosliceError: an estimate of another shape, or of numbers that are not finite.
+        """
         part = self.variance
         squares = part.squares(denoised, sigma, self._before, self._step, self.seen)
+        if squares is not None and (squares.shape != denoised.shape or not bool(squares.isfinite().all())):
+            raise CosliceError(
+                f"variance: {type(part).__name__} gave {tuple(squares.shape)} numbers for a volume of "
+                f"{tuple(denoised.shape)}, or some that are not finite; give one finite number for each voxel."
+            )
         self._before, self._step = denoised.clone(), self._step + 1
         if squares is not None:
-            new = smoothed(squares, part.blur, part.blur_along, self.along)
+            new = smoothed(squares, part.blur, part.blur_along, self.along).clamp_(min=0)
             self.average = new if self.average is None else torch.lerp(new, self.average, part.memory)
         return self.average
 

@@ -63,7 +63,7 @@ def test_every_table_is_shipped_in_both_editions_and_listed(coslice):
 
 
 def test_one_command_puts_ours_beside_the_published_methods_on_two_tasks_and_three_scans():
-    scans = dict.fromkeys(("first", "second", "third"), "scan.nii.gz")
+    scans: dict[str, str] = dict.fromkeys(("first", "second", "third"), "scan.nii.gz")
     benchmark = load_benchmark("ours-scans", scans)
     measured = {(group.scan, group.beam or "cone") for group in benchmark.groups.values()}
     assert measured == {(scan, beam) for scan in scans for beam in ("cone", "parallel")}

@@ -110,7 +110,7 @@ def test_whatever_setting_is_another_the_command_says_it(kind, monkeypatch):
     for method in methods_for(kind).values():
         for line in setting_lines(method):
             # A part that is named is not one value but many.
-            if line.path in dict(parts_of(method)) or excluded(method, line):
+            if line.path in parts_of(method) or excluded(method, line):
                 continue
             other = changed(method, nested([(line.path, another(line))]))
             command = reconstruct_command(study, planned(study, other))

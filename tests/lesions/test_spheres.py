@@ -1,6 +1,7 @@
 """Lesions that are put into a scan: exact partial volumes, and places that are what they are said to be."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +75,16 @@ def test_what_does_not_fit_is_refused():
         insert(scan, [Lesion((4, 4, 3), 3.0, 1.0), Lesion((4, 4, 5), 3.0, 1.0)])
     with pytest.raises(CosliceError, match="no lesion"):
         insert(scan, [])
-    for wrong in ({"diameter": 0.0}, {"contrast": 0.0}, {"edge": 9.0}, {"centre": (1.0, 2.0, math.nan)}):
+    right: dict[str, Any] = {"centre": (4.0, 4.0, 4.0), "diameter": 3.0, "contrast": 1.0}
+    wrongs: list[dict[str, Any]] = [
+        {"diameter": 0.0},
+        {"contrast": 0.0},
+        {"edge": 9.0},
+        {"centre": (1.0, 2.0, math.nan)},
+    ]
+    for wrong in wrongs:
         with pytest.raises(CosliceError, match="Lesion"):
-            Lesion(**{"centre": (4.0, 4.0, 4.0), "diameter": 3.0, "contrast": 1.0} | wrong)
+            Lesion(**right | wrong)
 
 
 def body(seed=0):

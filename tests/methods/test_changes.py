@@ -43,7 +43,7 @@ def test_a_setting_that_is_given_changes_and_nothing_else_does(method):
     before = values(method)
     for line in setting_lines(method):
         # A part that is named is not one value but many.
-        if line.path in dict(parts_of(method)) or excluded(method, line):
+        if line.path in parts_of(method) or excluded(method, line):
             continue
         after = values(changed(method, nested([(line.path, another(line))])))
         assert after == before | {line.path: another(line)}
@@ -52,9 +52,12 @@ def test_a_setting_that_is_given_changes_and_nothing_else_does(method):
 
 def test_a_start_from_noise_alone_has_no_solution_beside_it():
     wdds = find_method("wdds")
+    assert isinstance(wdds, Method)
     with pytest.raises(CosliceError, match="volume noise and solution suited were given, which"):
         changed(wdds, {"start": {"volume": "noise"}})
-    assert changed(wdds, {"start": {"volume": "noise", "solution": None}}).start.volume == "noise"
+    assert changed(wdds.start, {"volume": "noise", "solution": None}).volume == "noise"
+    with pytest.raises(CosliceError, match="otherwise network was given, which needs a prior"):
+        changed(wdds, {"start": {"solution": {"otherwise": "network"}}})
     with pytest.raises(CosliceError, match="solution network was given, which needs a prior of its own"):
         changed(wdds, {"start": {"solution": "network"}})
 

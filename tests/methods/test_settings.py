@@ -72,7 +72,7 @@ def test_every_setting_can_be_set_to_what_it_is(name, kind):
     method = find_method(name, kind)
     tree = {}
     for line in setting_lines(method):
-        parts = dict(parts_of(method))
+        parts = parts_of(method)
         if line.path in parts and parts[line.path] is None:
             continue
         *sections, last = line.path.split(".")

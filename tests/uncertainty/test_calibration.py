@@ -114,10 +114,11 @@ def test_in_another_unit_it_is_the_same_calibration(scale):
 
 def test_every_scan_weighs_the_same_whatever_its_size():
     large, small = toy(0), toy(1, a=4.0, b=1.0)
-    part = Case(*(v[:1, :16] for v in (small.truth, small.estimate, small.deviation)), BODY[:1, :16])
-    repeated = Case(
-        *(torch.cat([v] * 3) for v in (large.truth, large.estimate, large.deviation)), torch.cat([BODY] * 3)
+    part = Case(small.truth[:1, :16], small.estimate[:1, :16], small.deviation[:1, :16], BODY[:1, :16])
+    truth, estimate, deviation, body = (
+        torch.cat([v] * 3) for v in (large.truth, large.estimate, large.deviation, BODY)
     )
+    repeated = Case(truth, estimate, deviation, body)
     once, thrice = (Calibration.fit([one, part], CONDITIONS) for one in (large, repeated))
     assert thrice.quantiles == pytest.approx(dict(once.quantiles), rel=1e-6)
     assert (thrice.a, thrice.b) == pytest.approx((once.a, once.b), rel=1e-6)

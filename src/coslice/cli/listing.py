@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from coslice.cli.terminal import Terminal
-from coslice.methods import AnyMethod, Direct, SettingLine, setting_lines
+from coslice.methods import AnyMethod, Direct, SettingLine, kinds_at, setting_lines
 from coslice.problems import TASKS
-from coslice.settings import kinds_of, sort_of
 
 __all__ = ["show_method", "show_methods"]
 
@@ -47,10 +46,11 @@ def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
     if not lines:
         return
     table = _table("setting", "value", "published", "meaning")
+    kinds = kinds_at(method)
     for line in lines:
-        is_part = "." not in line.path and line.path != "samples"
+        is_part = line.path in kinds
         published = "" if line.published == line.value else _value(line.published)
-        cells = (line.path, _value(line.value), published, _meaning(method, line))
+        cells = (line.path, _value(line.value), published, _meaning(line, kinds.get(line.path)))
         table.add_row(*(Text(cell, style="bold" if is_part else "") for cell in cells))
     _out.print(table)
     example = next((line for line in lines if "." in line.path and type(line.value) in (int, float)), None)
@@ -60,12 +60,12 @@ def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
         _out.print(f"Change one with --set, as in: {shlex.join(words)}")
 
 
-def _meaning(method: AnyMethod, line: SettingLine) -> str:
+def _meaning(line: SettingLine, kinds: list[str] | None) -> str:
     known = line.setting
-    if "." not in line.path and line.path != "samples":
-        kinds = kinds_of(sort_of(type(getattr(method, line.path))))
+    if kinds is not None:
         others = [word for word in kinds if word != line.value]
-        return known.meaning + (f" Others: {', '.join(others)}." if others else "")
+        meaning = known.meaning.removesuffix(".")
+        return f"{meaning}. Others: {', '.join(others)}." if others else known.meaning
     meaning = known.meaning + (f", {known.unit}" if known.unit else "")
     bounded = known.choices or (known.least, known.above, known.most) != (None, None, None)
     return f"{meaning} ({known.needed})" if bounded else meaning

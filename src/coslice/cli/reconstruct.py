@@ -70,7 +70,8 @@ def reconstruct(
     noise: Annotated[
         str | None,
         option(
-            "independent, identical, iscs, ou, matern, anchors or mixed.  [iscs; diffusionblend, tpdm: independent]",
+            "independent, identical, iscs, ou, matern, anchors or mixed.  [iscs; wblend: matern; diffusionblend, tpdm: "
+            "independent]",
             _METHOD,
         ),
     ] = None,
@@ -98,7 +99,8 @@ def reconstruct(
     detector = detector_noise(measurement_noise, photons, electronic_noise)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": factor, "fwhm_mm": fwhm}
     acquired = make_task(task, measurement, detector, seed)
-    method = method or default_method(acquired.problem_kind, prior is not None)
+    if method is None:
+        method = default_method(acquired.problem_kind, (prior, auxiliary_prior))
     reconstruct_scan(
         scan,
         out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -51,8 +51,7 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
     if study.task.noise is not None and study.task.seed != planned.seed:
         return None
     priors = list(_prior_options(planned))
-    given = any(option == "prior" and name is not None for option, name in priors)
-    method = _method_options(planned.method, study.problem.kind, given)
+    method = _method_options(planned.method, study.problem.kind, [name for _, name in priors])
     if method is None:
         return None
     words = ["coslice", "reconstruct", _SCAN]
@@ -103,11 +102,11 @@ def _usual(task: Task, name: str) -> Any:
     return next(item.default for item in fields(task) if item.name == name)
 
 
-def _method_options(method: AnyMethod, kind: str, prior: bool) -> list[tuple[str, Any]] | None:
+def _method_options(method: AnyMethod, kind: str, priors: Sequence[str | None]) -> list[tuple[str, Any]] | None:
     if method.name not in METHODS:
         return None
     usual = find_method(method.name, kind)
-    options: list[tuple[str, Any]] = [("method", None if method.name == default_method(kind, prior) else method.name)]
+    options: list[tuple[str, Any]] = [("method", None if method.name == default_method(kind, priors) else method.name)]
     if type(method) is not type(usual):
         return None
     given: list[tuple[str, Any]] = []
@@ -131,7 +130,7 @@ def _method_options(method: AnyMethod, kind: str, prior: bool) -> list[tuple[str
 
 def _kinds(method: AnyMethod) -> dict[str, str | None]:
     """The word of every part by path; "" of a part that is not coslice's or has none, None where there is no part."""
-    return {path: None if part is None else _word(part) for path, part in parts_of(method)}
+    return {path: None if part is None else _word(part) for path, part in parts_of(method).items()}
 
 
 def _word(part: Part) -> str:

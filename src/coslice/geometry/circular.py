@@ -38,13 +38,14 @@ def limited_angle(arc: float, views: int, start: float = 0.0) -> tuple[float, ..
 def missing_wedge(angles: Sequence[float]) -> float:
     """The wedge of directions that no view shows, rad: the widest gap between neighbours, less a usual one.
 
-    A view and its opposite show the same directions, so angles count modulo half a turn. Views spread evenly miss
-    nothing, however few they are.
+    A view and its opposite show the same directions, so angles count modulo half a turn. Directions spread evenly miss
+    nothing, however few they are; of a single one, half a turn is missing.
     """
     directions = np.sort(np.asarray(angles, dtype=float) % math.pi)
     gaps = np.diff(directions, append=directions[0] + math.pi)
     gaps = gaps[gaps > 1e-9]  # of opposite views one is enough
-    return float(gaps.max() - np.median(gaps)) if len(gaps) > 1 else math.pi
+    gaps.sort()
+    return float(gaps[-1] - gaps[(len(gaps) - 1) // 2]) if len(gaps) > 1 else math.pi
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ of noise are imported here, so that a method can be given any of them by its wor
 """
 
 from coslice.correlated_noise import Anchors, Matern, OrnsteinUhlenbeck
-from coslice.methods.changes import SettingLine, changed, described, differing, parts_of, setting_lines
+from coslice.methods.changes import SettingLine, changed, described, differing, kinds_at, parts_of, setting_lines
 from coslice.methods.data_steps import (
     Acting,
     ConjugateGradients,
@@ -125,6 +125,7 @@ __all__ = [
     "differing",
     "find_method",
     "is_own",
+    "kinds_at",
     "kinds_of",
     "load_method",
     "methods_for",

@@ -24,7 +24,7 @@ from coslice.methods.method import AnyMethod, Direct, Method
 from coslice.settings import Part, Setting, kinds_of
 from coslice.tree import plain, typed
 
-__all__ = ["SettingLine", "changed", "described", "differing", "parts_of", "setting_lines"]
+__all__ = ["SettingLine", "changed", "described", "differing", "kinds_at", "parts_of", "setting_lines"]
 
 _SLOTS = {
     Method: ("prior", "data", "renoising", "schedule", "noise", "start", "samples"),
@@ -160,16 +160,26 @@ def _nearest(value: Any, name: str, known: list[str], path: str) -> str | None:
     return None if not close else close[0] if close[0] in known else below[close[0]]
 
 
-def parts_of(value: AnyMethod | Part, path: str = "") -> Iterator[tuple[str, Part | None]]:
+def parts_of(value: AnyMethod | Part) -> dict[str, Part | None]:
     """The parts of a method, and the parts of these, by path; None where there could be one and is none."""
+    return {path: part for path, part, _ in _places(value)}
+
+
+def kinds_at(value: AnyMethod | Part) -> dict[str, list[str]]:
+    """The words of the parts that may stand at each path of `parts_of`."""
+    return {path: list(kinds_of(base)) for path, _, base in _places(value)}
+
+
+def _places(value: AnyMethod | Part, path: str = "") -> Iterator[tuple[str, Part | None, type[Part]]]:
     hints = typing.get_type_hints(type(value))
     for name in _names(value):
-        if _part_type(hints[name]) is None:
+        base = _part_type(hints[name])
+        if base is None:
             continue
         part: Part | None = getattr(value, name)
-        yield f"{path}{name}", part
+        yield f"{path}{name}", part, base
         if part is not None:
-            yield from parts_of(part, f"{path}{name}.")
+            yield from _places(part, f"{path}{name}.")
 
 
 @dataclass(frozen=True)

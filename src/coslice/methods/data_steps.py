@@ -171,17 +171,32 @@ class WeightedGradients(Projecting):
     trust: float | None = setting(None, "Weight lambda of the prediction, as DiffPIR's; none stops early", above=0)
     variance: Variance = setting(SuccessivePredictions(), "Estimate of the prediction's variance")
 
+    def build(self, problem: Problem, along: str) -> Fidelity:
+        """The same where the noise levels are not known: every step has the mean number of iterations.
+
+        Raises:
+            CosliceError: an estimate of the variance that asks the prior.
+        """
+        if self.variance.asks:
+            raise CosliceError(
+                f"{type(self).__name__}: the variance {self.variance.kind or type(self.variance).__name__} asks the "
+                "prior, which `build` is not given; use `acting`."
+            )
+        return self._fidelity(problem, along, (self.iterations,))
+
     def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:
-        estimator = Estimator(self.variance, along)
+        fidelity = self._fidelity(problem, along, self._counts(len(sigmas) - 1))
+        asked = altered(prior, fidelity.estimator.seen.watching) if self.variance.asks else prior
+        return Acting(asked, fidelity, projection=fidelity.again)
+
+    def _fidelity(self, problem: Problem, along: str, counts: Sequence[int]) -> WeightedCG:
         gamma = None
         if self.trust is not None:
             gamma = DiffPIRWeight(self.trust, max(problem.noise, _FLOOR * problem.unit))
-        counts = self._counts(len(sigmas) - 1)
-        fidelity = WeightedCG(
+        estimator = Estimator(self.variance, along)
+        return WeightedCG(
             problem.operator, problem.measurement, estimator, counts, self.floor, self.tie, self.reach, gamma
         )
-        asked = altered(prior, estimator.seen.watching) if self.variance.asks else prior
-        return Acting(asked, fidelity, projection=fidelity.again)
 
     def _counts(self, steps: int) -> tuple[int, ...]:
         places = [2 * k / (steps - 1) - 1 if steps > 1 else 0.0 for k in range(steps)]

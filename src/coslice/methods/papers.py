@@ -6,6 +6,7 @@ Where our default is another number, `published` has the one that was published,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -281,14 +282,16 @@ def methods_for(kind: str) -> dict[str, AnyMethod]:
     }
 
 
-def default_method(kind: str, prior: bool = False) -> str:
+def default_method(kind: str, priors: Sequence[object] = ()) -> str:
     """The name of the method that is taken where none is given: our best for the problem and its priors.
 
     Args:
         kind: of the problem, as of `find_method`.
-        prior: whether a prior is given; it may be one of single slices that has no partner for patches.
+        priors: those that are given, in order, None for one that is not. One that is given alone may be of single
+            slices, and then has no partner for patches.
     """
-    return "wblend" if kind == "ct" and not prior else "wdds"
+    first, second = (*priors, None, None)[:2]
+    return "wdds" if kind != "ct" or (first is not None and second is None) else "wblend"
 
 
 def find_method(name: str, kind: str = "ct") -> AnyMethod:

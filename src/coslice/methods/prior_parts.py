@@ -9,6 +9,7 @@ Planes     two priors of single slices, of perpendicular planes, in turn (TPDM)
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ class Relay(PriorPart):
     """Patches first, single slices at the end (ours).
 
     Attributes:
-        level: noise level from which on single slices are denoised.
+        share: of the steps, the last of which see single slices; at least one does.
         patches: how the volume is cut before.
     """
 
@@ -162,16 +163,16 @@ class Relay(PriorPart):
     need = "relay"
     planes = ("prior of patches", "prior of single slices")
 
-    level: float = setting(0.011, "Noise level from which on single slices are denoised", "of the window", least=0)
+    share: float = setting(0.2, "Share of the steps, at the end, that see single slices", above=0, most=1)
     patches: Patches = setting(Patches(), "How the volume is cut into patches before")
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Relayed:
-        return self.over(problem, priors, seed, ())
+        raise CosliceError("relay: it changes hands at a step, and no schedule was given; use `over`.")
 
     def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Relayed:
         first, single = priors
-        switch = sum(sigma > self.level for sigma in sigmas)
-        return Relayed(self.patches.build(problem, [first], seed), single, switch)
+        steps = len(sigmas) - 1
+        return Relayed(self.patches.build(problem, [first], seed), single, steps - math.ceil(self.share * steps))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,16 @@ from typing import ClassVar
 from torch import Tensor
 
 from coslice.classical import admm_tv, cgls, sirt
+from coslice.errors import CosliceError
 from coslice.priors import SlicePrior
 from coslice.priors.supervised import check_supervised, fbp_unet
 from coslice.problems import Problem
 from coslice.settings import Part, setting
 
 __all__ = ["AdmmTVSolution", "AnalyticSolution", "CglsSolution", "NetworkSolution", "SirtSolution", "Solution"]
+
+_ROUNDING = 1e-6
+"""Degrees by which sums of angles may be off."""
 
 Iterated = Callable[[int, int], None]
 """Called with the number of finished iterations, and of all of them."""
@@ -141,6 +145,9 @@ class SuitedSolution(Solution):
     Attributes:
         wedge: degrees that must be missing.
         otherwise: the solution then.
+
+    Raises:
+        CosliceError: another solution that needs a prior of its own.
     """
 
     kind = "suited"
@@ -148,8 +155,16 @@ class SuitedSolution(Solution):
     wedge: float = setting(30.0, "Missing directions that call for another solution", "degrees", above=0, most=180)
     otherwise: Solution = setting(AdmmTVSolution(iterations=16, cg_iterations=4), "Solution then")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.otherwise.need:
+            word = self.otherwise.kind or type(self.otherwise).__name__
+            raise CosliceError(
+                f"SuitedSolution: otherwise {word} was given, which needs a prior; choose a solution that needs none."
+            )
+
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
-        if problem.missing_wedge < self.wedge:
+        if problem.missing_wedge < self.wedge - _ROUNDING:
             return initial
         return self.otherwise.solve(problem, initial, priors, iterated)
 

@@ -100,8 +100,9 @@ def conditions_of(planned: Plan, source: str = "samples") -> Conditions:
 
 
 def _task(problem: Problem) -> str:
-    """A word for the measurement; a real one is no simulated one, and a noisy one no clean one."""
-    word = problem.task or problem.kind or type(problem).__name__
-    if isinstance(problem, ThickSliceProblem):
-        word += f"-{problem.factor}" + ("" if problem.fwhm is None else f"-fwhm-{problem.fwhm:g}")
-    return word + (" with noise" if problem.noise > 0 else "")
+    """A word for the measurement; a real one is no simulated one, and noise of one size none of another."""
+    word = problem.task or f"measured {problem.kind or type(problem).__name__}"
+    if isinstance(problem, ThickSliceProblem) and problem.fwhm is not None:
+        word += f"-fwhm-{problem.fwhm:g}"
+    # Of photons it depends on the scan a little: the first digit is what calibrations can share.
+    return word + (f" with noise of {problem.noise:.0e}" if problem.noise > 0 else "")

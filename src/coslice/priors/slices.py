@@ -82,7 +82,7 @@ class SlicePrior:
         if self.channels != 1:
             raise CosliceError(
                 f"prior {self.name}: it denoises patches of {self.channels} slices, but single slices are needed; give "
-                "it to diffusionblend or diffusionblend++, or choose another prior."
+                "it to wblend, diffusionblend or diffusionblend++, or choose another prior."
             )
 
     def check_patches(self) -> None:

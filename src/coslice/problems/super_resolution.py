@@ -28,6 +28,7 @@ class ThickSliceProblem(Problem):
         count: thin slices wanted: at most factor m, and more than that less a thick one; None is all of them.
         spacing: (dz, dy, dx) of the thin slices, mm.
         noise: standard deviation of the noise in y, of the unit window.
+        task: key of a simulated task, as "zsr-5"; "" for a real measurement.
 
     Raises:
         CosliceError: as `coslice.operators.ThickSlices`; a count that m slices do not cover.
@@ -42,6 +43,7 @@ class ThickSliceProblem(Problem):
     count: int | None = None
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  # pyright: ignore[reportIncompatibleMethodOverride]
     noise: float = 0.0
+    task: str = ""
 
     def __post_init__(self) -> None:
         check_measurement("ThickSliceProblem", self.measurement, self.noise)

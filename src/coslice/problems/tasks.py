@@ -231,7 +231,7 @@ class SliceSuperResolution(Task):
         thick, deviation = ThickSlices((z, y, x), self.factor, fwhm).forward(truth), 0.0
         if self.noise is not None:
             thick, deviation = measured(thick, self.noise, self.seed), standard_deviation(thick, self.noise)
-        return ThickSliceProblem(thick, self.factor, fwhm, z, grid.spacing, deviation)
+        return ThickSliceProblem(thick, self.factor, fwhm, z, grid.spacing, deviation, f"zsr-{self.factor}")
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_cubic_interpolation_needs_no_prior(coslice, head, tmp_path):
         (["--method", "ddnm"], "ddnm", {}, SliceSuperResolution(), Preparation()),
         (
             ["--spacing", 1.5, "--pad", 24, "--fwhm", 6, "--samples", 2],
-            "wdds",
+            "dds",
             {"samples": 2},
             SliceSuperResolution(fwhm_mm=6.0),
             Preparation(spacing=1.5, pad=24),

@@ -56,8 +56,8 @@ def reconstruct(
     method: Annotated[
         str | None,
         option(
-            "A name that `coslice methods` lists, or FILE.py:NAME for one of your own.  [CT: wblend; with --prior and "
-            "MR: wdds]",
+            "A name that `coslice methods` lists, or FILE.py:NAME for one of your own.  [CT: wblend, with --prior "
+            "alone wdds; MR: dds]",
             _METHOD,
         ),
     ] = None,

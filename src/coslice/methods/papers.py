@@ -283,7 +283,9 @@ def methods_for(kind: str) -> dict[str, AnyMethod]:
 
 
 def default_method(kind: str, priors: Sequence[object] = ()) -> str:
-    """The name of the method that is taken where none is given: our best for the problem and its priors.
+    """The name of the method that is taken where none is given: the best we know for the problem and its priors.
+
+    For thick slices that is DDS: there WDDS gains nothing (docs/weighted.md).
 
     Args:
         kind: of the problem, as of `find_method`.
@@ -291,7 +293,9 @@ def default_method(kind: str, priors: Sequence[object] = ()) -> str:
             slices, and then has no partner for patches.
     """
     first, second = (*priors, None, None)[:2]
-    return "wdds" if kind != "ct" or (first is not None and second is None) else "wblend"
+    if kind == "zsr":
+        return "dds"
+    return "wblend" if kind == "ct" and (first is None or second is not None) else "wdds"
 
 
 def find_method(name: str, kind: str = "ct") -> AnyMethod:

@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from coslice import plan, run
+from coslice.detector import GaussianNoise
 from coslice.io.nifti import read_nifti
 from coslice.methods import changed, find_method
 from coslice.output import conditions_of, find_intervals, measure, write_results
-from coslice.problems import SliceSuperResolution, SparseViewCT, simulate
+from coslice.problems import SliceSuperResolution, SparseViewCT, from_thick_slices, simulate
 from coslice.report.run_page import write_run_page
-from coslice.uncertainty import Calibration, coverage
+from coslice.uncertainty import Calibration, coverage, find_calibration
 from laws import relative
 from oblique import WINDOW, thin
-from small_problems import ct, prior, quick
+from simulated import measured
+from small_problems import ct, prior, quick, scan
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +128,25 @@ def test_the_deviation_of_a_run_is_that_of_its_samples(ran):
     assert inside.double().mean() > 0.3
     expected = torch.stack(singles).double().std(0).float()
     torch.testing.assert_close(results["reconstruction"].deviation[inside], expected[inside], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("samples", "views", "spacing", "found"),
+    [(8, 30, (1.0, 3.0, 3.0), True), (4, 30, (1.0, 3.0, 3.0), False), (8, 20, (1.0, 3.0, 3.0), False)]
+    + [(8, 30, (8.0, 3.0, 3.0), False)],
+)
+def test_eight_samples_of_the_default_method_have_the_interval_that_comes_along(samples, views, spacing, found):
+    problem = measured(SparseViewCT(views=views), scan((16, 16, 16)), spacing)
+    planned = plan(problem, changed(find_method("wblend"), {"samples": samples}))
+    assert (find_calibration(conditions_of(planned)) is not None) == found
+
+
+def test_noise_of_another_size_and_a_real_measurement_are_other_tasks():
+    method = changed(quick(), {"samples": 2})
+    tasks = [SliceSuperResolution(2), *(SliceSuperResolution(2, noise=GaussianNoise(size)) for size in (0.01, 0.05))]
+    studies = [simulate(thin(16), task, WINDOW) for task in tasks]
+    thick = studies[0].thick
+    assert thick is not None
+    studies.append(from_thick_slices(thick, WINDOW, factor=2))
+    words = {conditions_of(plan(study.problem, method, prior("zx"))).task for study in studies}
+    assert words == {"zsr-2", "zsr-2 with noise of 1e-02", "zsr-2 with noise of 5e-02", "measured zsr"}

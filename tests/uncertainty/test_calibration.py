@@ -153,6 +153,7 @@ def test_a_file_that_holds_none_is_refused(tmp_path, broken):
 
 
 def test_those_in_the_package_are_whole_and_named_as_their_files():
+    assert [calibration.name for calibration in shipped_calibrations()] == ["wblend-svct-8"]
     for calibration in shipped_calibrations():
         assert calibration.scans and calibration.name
         assert {50, 68, 80, 90, 95} <= set(calibration.quantiles)

@@ -14,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import torch
 
 import coslice
 
@@ -29,15 +30,25 @@ BLACK, WHITE = -480, 820
 
 def main(folder: Path, picture: Path) -> None:
     volumes = {title: coslice.read_nifti(folder / f"{name}.nii.gz") for name, title in COLUMNS.items()}
-    dz, dy, _ = next(iter(volumes.values())).spacing
+    truth = next(iter(volumes.values()))
+    (dz, dy, _), (z, y, _) = truth.spacing, truth.shape
+    rows, columns = (torch.nonzero((truth.data[z // 2] > BLACK).any(axis)).flatten() for axis in (1, 0))
+    top, bottom, left, right = (int(n) for n in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    middle = (left + right) // 2
+    narrow = slice(middle - (right - left) // 4, middle + (right - left) // 4)  # enlarged, to see single slices
+    heights = (bottom - top) / (right - left), z * dz / (2 * (right - left) // 4 * dy)
     figure, axes = plt.subplots(
-        2, len(volumes), figsize=(13, 4.2), gridspec_kw={"height_ratios": [1, 0.38], "hspace": 0.02, "wspace": 0.02}
+        2,
+        len(volumes),
+        figsize=(13, 13 / len(volumes) * sum(heights) + 0.4),
+        gridspec_kw={"height_ratios": heights, "hspace": 0.02, "wspace": 0.02},
     )
     for column, (title, volume) in zip(axes.T, volumes.items(), strict=True):
-        z, y, _ = volume.shape
-        images = (volume.data[z // 2], 1.0), (volume.data[:, y // 2].flip(0), dz / dy)
-        for ax, (image, aspect) in zip(column, images, strict=True):
-            ax.imshow(image.numpy()[:, ::-1], cmap="gray", vmin=BLACK, vmax=WHITE, aspect=aspect)
+        # Arrays are RAS: the patient's front goes up, the patient's right to the left, the head up.
+        axial = volume.data[z // 2, top:bottom, left:right].flip(0, 1)
+        coronal = volume.data[:, y // 2, narrow].flip(0, 1)
+        for ax, (image, aspect) in zip(column, ((axial, 1.0), (coronal, dz / dy)), strict=True):
+            ax.imshow(image.numpy(), cmap="gray", vmin=BLACK, vmax=WHITE, aspect=aspect, interpolation="lanczos")
             ax.set_axis_off()
         column[0].set_title(title, fontsize=12)
     figure.savefig(picture, dpi=100, bbox_inches="tight", pad_inches=0.05, pil_kwargs={"quality": 88})

@@ -164,4 +164,4 @@ def test_what_a_page_says_of_a_row_is_the_row(name):
 def test_priors_are_named_for_what_methods_need():
     methods = [method for method in METHODS.values() if method.need]
     needed = {f"{kind}.{method.need}" for method in methods for kind in method.kinds or KINDS}
-    assert needed | {f"{name}.auxiliary" for name in needed if name.endswith("planes")} == set(PRIORS)
+    assert needed | {f"{name}.auxiliary" for name in needed if name.endswith(("planes", "relay"))} == set(PRIORS)

@@ -121,7 +121,7 @@ def test_labels_are_what_tables_call_methods():
 @pytest.mark.parametrize(
     ("problem", "method", "given", "words"),
     [
-        (ct, "magic", None, '"magic" was given, but the methods are dds'),
+        (ct, "magic", None, '"magic" was given, but the methods are wblend'),
         (zsr, "fdk", None, "method fdk: it is not for this task"),
         (zsr, FDK, None, "method fdk: it is for ct, but not for this problem"),
         (zsr, "dds", prior("zx", 3), "patches of 3 slices"),

@@ -15,6 +15,7 @@ from coslice.problems import (
     LimitedAngleCT,
     SliceSuperResolution,
     SparseViewCT,
+    ThickSliceProblem,
     make_task,
     task_of_key,
 )
@@ -147,8 +148,9 @@ def test_a_name_that_is_no_key_is_refused(key):
         task_of_key(key)
 
 
-def test_thick_slices_have_no_key():
-    assert thick_slices(uniform((10, 4, 4)), 5).task == ""
+def test_simulated_thick_slices_are_known_from_measured_ones():
+    simulated = thick_slices(uniform((10, 4, 4)), 5)
+    assert simulated.task == "zsr-5" and ThickSliceProblem(simulated.measurement, 5).task == ""
     assert not hasattr(SliceSuperResolution(), "key")
 
 

@@ -360,7 +360,7 @@ def test_every_control_has_a_name_and_can_be_reached(page):
         By.CSS_SELECTOR, "#viewer select, #viewer input, #viewer button, #viewer canvas[tabindex]"
     )
     seen = [control for control in controls if control.is_displayed()]
-    assert len(seen) == 15
+    assert len(seen) == 16
     assert all(control.accessible_name for control in seen)
     assert all(control.get_property("tabIndex") == 0 for control in seen)
     page.press("h")

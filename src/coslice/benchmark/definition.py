@@ -18,7 +18,8 @@ from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_li
 __all__ = ["PRIORS", "Benchmark", "Cell", "load_benchmark", "prior_key", "setting_of"]
 
 PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
-    *("ct.planes.auxiliary", "ct.relay.auxiliary", "zsr.patches", "zsr.planes", "zsr.planes.auxiliary"),
+    *("ct.planes.auxiliary", "ct.relay.auxiliary", "zsr.patches"),
+    *("zsr.planes", "zsr.planes.auxiliary", "zsr.relay", "zsr.relay.auxiliary"),
 )
 """What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs."""
 

@@ -163,7 +163,6 @@ WBLEND = replace(
     schedule=Geometric(steps=50, sigma_max=0.3, sigma_min=0.005),
     # Slices of 1 mm are nearly the same, slices of 3 mm are not: ISCS, which counts slices, ties those too tightly.
     noise=Matern(length=5.0),
-    kinds=("ct",),
 )
 
 TPDM = replace(
@@ -242,15 +241,13 @@ def _for_thick_slices(method: Method, steps: int | None = 20, temperature: float
 # are not negative, can be anything else.
 _MR_CG = ConjugateGradients(iterations=1, rounds=10)
 _PLAIN_CG = ConjugateGradients(iterations=1)
+# Slices of the prior lie across the thick ones: what the data say of one holds for none of its neighbours.
+_MR_WEIGHTED = WeightedGradients(iterations=5, late=0.0, tie=0.0, rounds=10)
 _ON_THICK_SLICES: dict[str, AnyMethod] = {
     method.name: method
     for method in (
         replace(_for_thick_slices(DDS), data=_MR_CG),
-        replace(
-            _for_thick_slices(replace(WDDS, start=DDS.start)),
-            # Slices of the prior lie across the thick ones: what the data say of one holds for none of its neighbours.
-            data=WeightedGradients(iterations=5, late=0.0, tie=0.0, rounds=10),
-        ),
+        *(replace(_for_thick_slices(replace(method, start=Start())), data=_MR_WEIGHTED) for method in (WDDS, WBLEND)),
         replace(_for_thick_slices(DDNM), data=NullSpace(rounds=10)),
         _for_thick_slices(DDS_TV),
         _for_thick_slices(DIFFPIR, None, 1.0),

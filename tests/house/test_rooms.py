@@ -28,6 +28,8 @@ FLOORS = (
         # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
         *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
         *("lesions", "uncertainty"),
+        # what a real scanner gives: counts into line integrals, values into units
+        *("acquisition", "values"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

@@ -180,8 +180,11 @@ def test_what_cannot_be_measured_is_none():
     assert evaluate(*pair((9, 40, 40)), lpips=False)["axial"]["lpips"] is None
     slab, truth = pair((2, 40, 40))
     two = evaluate(slab, truth)  # a scan of two rows has whole slices along z and no more
-    assert two["axial"]["ssim"] == pytest.approx(float(ssim(slab, truth).mean())) and two["coronal"]["ssim"] is None
-    assert two["coronal"]["psnr"] == pytest.approx(float(psnr(slab.movedim(1, 0), truth.movedim(1, 0)).mean()))
+    assert two["axial"]["ssim"] == pytest.approx(float(ssim(slab, truth).mean()))
+    assert two["coronal"]["ssim"] is None
+    seen, known = slab.movedim(1, 0), truth.movedim(1, 0)
+    varied = known.amax((1, 2)) > known.amin((1, 2))
+    assert two["coronal"]["psnr"] == pytest.approx(float(psnr(seen, known)[varied].mean()))
     assert evaluate(slab[:1], truth[:1])["sdiff"] is None and two["sdiff"] is not None
     ramp = torch.linspace(0, 1, 8).view(8, 1, 1).expand(8, 9, 10)
     assert evaluate(ramp, ramp)["axial"] == {"psnr": None, "ssim": None, "lpips": None}

@@ -57,8 +57,9 @@ def read_meta_image(path: Path) -> Stored:
             if header.get("HeaderSize") == "-1":  # the pixels are the end of the file
                 start = content.stat().st_size - needed
             data = np.memmap(content, dtype, "r", start, shape)
-    spacing, notes = _spacing(header, path, len(shape))
-    return Stored(data.reshape(shape), spacing=spacing, notes=(*notes, *_off_centre(header, shape, spacing)))
+        spacing, notes = _spacing(header, path, len(shape))
+        notes += _off_centre(header, shape, spacing)
+    return Stored(data.reshape(shape), spacing=spacing, notes=notes)
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -103,6 +104,8 @@ def _yes(header: dict[str, str], key: str, otherwise: str = "False") -> bool:
 def _content(header: dict[str, str], path: Path, end: int) -> tuple[Path, int]:
     """The file of the pixels, and where they begin in it."""
     name = header["ElementDataFile"]
+    if not name:
+        raise damaged(path, "ElementDataFile names no file")
     if name.upper() == "LOCAL":
         return path, end
     if name.upper().startswith("LIST") or "%" in name:

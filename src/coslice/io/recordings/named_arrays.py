@@ -84,17 +84,16 @@ def _dimensions(shape: Sequence[int]) -> int:
 
 
 def with_role(role: str, arrays: Sequence[StoredArray], data: str) -> str | None:
-    """The only array of numbers but `data` whose name means `role`, in the same group."""
-    group = data.rpartition("/")[0]
+    """The only array of numbers but `data` whose name means `role` in the same group, else in the groups below it."""
+    group, slash, _ = data.rpartition("/")
     found = [
         array.name
         for array in arrays
-        if array.name != data
-        and role_of(array.name) == role
-        and array.name.rpartition("/")[0] == group
-        and array.dtype.startswith(_NUMBERS)
+        if array.name != data and role_of(array.name) == role and array.dtype.startswith(_NUMBERS)
     ]
-    return found[0] if len(found) == 1 else None
+    beside = [name for name in found if name.rpartition("/")[0] == group]
+    below = [name for name in found if name.startswith(group + slash)] if group else []
+    return next((names[0] for names in (beside, below) if len(names) == 1), None)
 
 
 def angles_in_radians(

@@ -1,7 +1,6 @@
-"""A recording is what another program wrote, whatever the format and the order of axes and bytes; else it is refused."""
+"""A recording is what another program wrote, whatever the format, the axes and the bytes; else it is refused."""
 
 import logging
-import math
 import re
 import struct
 import tracemalloc
@@ -23,6 +22,14 @@ from coslice.io.recordings import dataset_names, is_recording, read_recording
 TOOTH = Path(__file__).parents[1] / "data" / "tooth" / "tooth.h5"
 SHAPE = (5, 7, 9)
 VALUES = np.random.default_rng(0).integers(0, 120, SHAPE)
+
+
+def same(found, wanted):
+    return found is not None and np.array_equal(found, wanted)
+
+
+def close(found, wanted):
+    return found is not None and np.allclose(found, wanted, rtol=1e-6, atol=1e-14)
 
 
 def npy(path, array):
@@ -165,7 +172,7 @@ def test_what_another_program_wrote_is_read_value_for_value(tmp_path, write, dty
     array = VALUES.astype(dtype) * (1 if dtype[0] == "u" else -1)
     found = read_recording(write(tmp_path, array))
     assert found.data.dtype == array.dtype and found.data.dtype.isnative
-    assert np.array_equal(found.data, array)
+    assert same(found.data, array)
     assert (found.flat, found.dark, found.angles, found.logged) == (None, None, None, None)
 
 
@@ -173,7 +180,7 @@ def test_what_another_program_wrote_is_read_value_for_value(tmp_path, write, dty
 @pytest.mark.parametrize("write", [npy, npz, npz_compressed, hdf5, hdf5_chunked], ids=lambda write: write.__name__)
 def test_numbers_of_machines_of_the_other_byte_order_are_the_same_numbers(tmp_path, write, dtype):
     found = read_recording(write(tmp_path, VALUES.astype(dtype))).data
-    assert found.dtype.isnative and np.array_equal(found, VALUES)
+    assert found.dtype.isnative and same(found, VALUES)
 
 
 @pytest.mark.parametrize("kind", ["MET_SHORT", "MET_UINT", "MET_LONG", "MET_DOUBLE"])
@@ -187,7 +194,7 @@ def test_a_meta_image_of_either_byte_order_is_what_simpleitk_reads(tmp_path, kin
     (tmp_path / "b.mhd").write_text(f"{head}HeaderSize = -1\nElementType = {kind}\nElementDataFile = a.raw\n")
     theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "a.mhd")))
     for name in "ab":
-        assert np.array_equal(read_recording(tmp_path / f"{name}.mhd").data, theirs)
+        assert same(read_recording(tmp_path / f"{name}.mhd").data, theirs)
 
 
 @pytest.mark.parametrize("write", [npy, npz, tiff, hdf5, meta_image, mhd, matlab], ids=lambda write: write.__name__)
@@ -212,7 +219,7 @@ def test_a_file_that_is_cut_short_is_refused_in_one_sentence_or_complete(tmp_pat
     with caplog.at_level(logging.WARNING):
         if cut == -1 or complete:  # formats may end with a byte that nobody needs
             with suppress(CosliceError):
-                assert np.array_equal(read_recording(path).data, VALUES)
+                assert same(read_recording(path).data, VALUES)
         else:
             with pytest.raises(CosliceError, match=path.stem):
                 read_recording(path)
@@ -257,8 +264,8 @@ def lying_tiff(path):
 
 def lying_hdf5(path):
     with h5py.File(path / "a.h5", "w") as file:
-        file.create_dataset("exchange/data", (10**4, 10**4, 10**4), "f4", chunks=(1, 64, 64), compression="gzip")
-        file["exchange/data"][0, :64, :64] = 1
+        item = file.create_dataset("exchange/data", (10**4, 10**4, 10**4), "f4", chunks=(1, 64, 64), compression="gzip")
+        item[0, :64, :64] = 1
     return path / "a.h5"
 
 
@@ -293,11 +300,11 @@ def test_a_header_that_promises_more_than_there_is_gets_no_memory(tmp_path, writ
 def test_the_measured_tooth(tmp_path):
     found = read_recording(TOOTH)
     with h5py.File(TOOTH) as file:
-        group = file["exchange"]
-        assert np.array_equal(found.data, group["data"]) and found.data.shape == (21, 2, 640)
-        assert np.array_equal(found.flat, group["data_white"]) and found.flat.shape == (5, 2, 640)
-        assert np.array_equal(found.dark, group["data_dark"]) and found.dark.shape == (5, 2, 640)
-        assert found.angles == tuple(np.radians(group["theta"]))
+        names = ("data", "data_white", "data_dark", "theta")
+        data, white, dark, theta = (np.asarray(file[f"exchange/{name}"]) for name in names)
+    assert same(found.data, data) and data.shape == (21, 2, 640)
+    assert same(found.flat, white) and same(found.dark, dark) and white.shape == dark.shape == (5, 2, 640)
+    assert found.angles == tuple(np.radians(theta))
     assert found.logged is False  # units: counts
     assert found.notes == ()
     assert "exchange/data (21 x 2 x 640, float32)" in map(str, dataset_names(TOOTH))
@@ -338,7 +345,7 @@ def test_angles_have_the_unit_that_the_file_says(tmp_path, values, unit, degrees
     if degrees is None:
         assert found.angles is None
     else:
-        np.testing.assert_allclose(found.angles, np.radians(degrees), rtol=0, atol=1e-14)
+        assert close(found.angles, np.radians(degrees))
     assert (said in " ".join(found.notes)) and bool(said) == bool(found.notes)
 
 
@@ -362,7 +369,7 @@ def test_angles_without_a_unit_are_taken_only_where_there_is_no_doubt(tmp_path, 
     if degrees is None:
         assert found.angles is None and "could be degrees or radians" in " ".join(found.notes)
     else:
-        np.testing.assert_allclose(found.angles, np.radians(degrees), rtol=0, atol=1e-14)
+        assert close(found.angles, np.radians(degrees))
 
 
 @pytest.mark.parametrize(
@@ -396,9 +403,9 @@ def test_nexus_tells_flat_and_dark_fields_from_projections_by_their_key(tmp_path
         file["entry/data/data"] = file["entry/instrument/detector/data"]
     found = read_recording(tmp_path / "a.nxs")
     for array, kind in ((found.data, 0), (found.flat, 1), (found.dark, 2)):
-        assert array is not None and np.array_equal(array, images[key == kind])
-    np.testing.assert_allclose(found.angles, np.radians([20, 30, 50]))
-    np.testing.assert_allclose(found.pixel, (0.013, 0.0065))
+        assert array is not None and same(array, images[key == kind])
+    assert close(found.angles, np.radians([20, 30, 50]))
+    assert close(found.pixel, (0.013, 0.0065))
     assert "3 of 8 images are projections, 2 flat and 2 dark fields; 1 are invalid" in " ".join(found.notes)
 
 
@@ -407,6 +414,10 @@ def test_a_scan_that_was_stopped_is_said(tmp_path):
         item = file.create_dataset("exchange/data", SHAPE, "u2", chunks=(1, 7, 9))
         item[:3] = VALUES[:3]
     assert "2 of the 5 pieces of exchange/data" in read_recording(tmp_path / "a.h5").notes[0]
+
+
+def test_bytes_behind_the_pixels_are_said(tmp_path):
+    assert "252 bytes behind" in " ".join(read_recording(mhd_with(tmp_path, DimSize="9 7 3")).notes)
 
 
 # Orders of axes
@@ -421,13 +432,13 @@ def test_every_order_of_axes_comes_to_views_rows_and_columns(tmp_path, order, ho
         axes = ":".join(names[letter] for letter in order)
         path = data_exchange(tmp_path, data=(stored, {"axes": axes}), data_white=stored)
         found = read_recording(path)
-        assert np.array_equal(found.flat, VALUES)  # fields have the order of the projections
+        assert same(found.flat, VALUES)  # fields have the order of the projections
     elif how == "told":
         found = read_recording(npy(tmp_path, stored), order=order)
     else:
         found = read_recording(npy(tmp_path, stored), shape=SHAPE if how == "from the shape" else (5, None, 9))
         assert (f'"{order}"' in " ".join(found.notes)) == (order != "vrc")
-    assert np.array_equal(found.data, VALUES)
+    assert same(found.data, VALUES)
 
 
 @pytest.mark.parametrize(
@@ -438,19 +449,19 @@ def test_a_plane_is_a_sinogram_or_one_view(tmp_path, order, shape):
     plane = VALUES[:, 0]
     stored = plane.T if order[0] == "c" else plane
     for options in ({"order": order}, {"shape": shape}):
-        assert np.array_equal(read_recording(npy(tmp_path, stored), **options).data, plane.reshape(shape))
+        assert same(read_recording(npy(tmp_path, stored), **options).data, plane.reshape(shape))
 
 
 def test_the_usual_order_is_taken_without_a_word_where_it_fits_or_nothing_does(tmp_path):
     cube = np.arange(4 * 4 * 6).reshape(4, 4, 6)
     for shape in (None, (4, 4, 6), (4, None, 6), (7, 8, 9)):
         found = read_recording(npy(tmp_path, cube), shape=shape)
-        assert np.array_equal(found.data, cube) and not found.notes
+        assert same(found.data, cube) and not found.notes
     assert read_recording(npy(tmp_path, cube[0])).data.shape == (1, 4, 6)
 
 
 def test_axes_of_length_one_beyond_three_are_left_out(tmp_path):
-    assert np.array_equal(read_recording(npy(tmp_path, VALUES[:, None, :, :, None])).data, VALUES)
+    assert same(read_recording(npy(tmp_path, VALUES[:, None, :, :, None])).data, VALUES)
 
 
 def test_two_unusual_orders_that_fit_are_asked_for(tmp_path):
@@ -524,7 +535,9 @@ def test_a_missing_number_is_said(tmp_path):
 
 def test_files_of_several_pages_follow_each_other(tmp_path):
     for number in (2, 10):
-        tifffile.imwrite(tmp_path / f"part{number}.tif", np.full((3, 4, 5), number, np.uint16))
+        tifffile.imwrite(
+            tmp_path / f"part{number}.tif", np.full((3, 4, 5), number, np.uint16), photometric="minisblack"
+        )
     found = read_recording(tmp_path)
     assert order_in(found) == [2, 2, 2, 10, 10, 10] and "2 files of 3 images" in found.notes[0]
 
@@ -540,20 +553,32 @@ def test_fields_come_from_any_format(tmp_path, write, count):
     beam = np.random.default_rng(8).integers(0, 99, (count, 7, 9)).astype(np.float32)
     path = write(tmp_path / "beam", beam)
     found = read_recording(projections, flat=path, dark=beam[0] if count == 1 else beam)
-    assert np.array_equal(found.flat, beam) and np.array_equal(found.dark, beam)
+    assert same(found.flat, beam) and same(found.dark, beam)
+
+
+def test_one_file_or_folder_may_hold_both_fields(tmp_path):
+    projections, beam, off = npy(tmp_path, VALUES), np.full((2, 7, 9), 50), np.full((3, 7, 9), 2)
+    np.savez(tmp_path / "fields.npz", flats=beam, darks=off)
+    (tmp_path / "fields").mkdir()
+    for name, field in (("white", beam), ("dark", off)):
+        for number, image in enumerate(field):
+            tifffile.imwrite(tmp_path / "fields" / f"{name}_{number}.tif", image)
+    for both in (tmp_path / "fields.npz", tmp_path / "fields"):
+        found = read_recording(projections, flat=both, dark=both)
+        assert same(found.flat, beam) and same(found.dark, off)
 
 
 def test_fields_that_are_given_replace_those_of_the_file_and_a_scan_lends_its_own():
     given = np.ones((2, 640))
     found = read_recording(TOOTH, flat=given, dark=TOOTH)
-    assert np.array_equal(found.flat, given[None]) and found.dark is not None and found.dark.shape == (5, 2, 640)
+    assert same(found.flat, given[None]) and found.dark is not None and found.dark.shape == (5, 2, 640)
     assert "flat field that was given replaces" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize("beam", [np.arange(9.0), np.arange(18.0).reshape(2, 9)], ids=["one line", "two lines"])
 def test_the_fields_of_a_sinogram_are_lines(tmp_path, beam):
     found = read_recording(npy(tmp_path, VALUES[:, 0]), order="vc", flat=beam)
-    assert np.array_equal(found.flat, beam.reshape(-1, 1, 9))
+    assert same(found.flat, beam.reshape(-1, 1, 9))
 
 
 # Pixels
@@ -575,7 +600,7 @@ def test_a_tiff_says_its_pixels_only_with_a_unit_and_not_for_printers(tmp_path, 
     found = read_recording(tiff(tmp_path, VALUES.astype("u2"), resolution=resolution, resolutionunit=unit))
     assert (found.pixel is None) == (pixel is None) and bool(found.notes) == (pixel is not None)
     if pixel is not None:
-        np.testing.assert_allclose(found.pixel, pixel, rtol=1e-6)
+        assert close(found.pixel, pixel)
 
 
 @pytest.mark.parametrize(("order", "pixel"), [("vrc", (0.3, 0.2)), ("rvc", (0.5, 0.2)), ("rcv", (0.5, 0.3))])
@@ -584,7 +609,7 @@ def test_the_spacing_of_a_meta_image_goes_with_its_axes(tmp_path, order, pixel):
     image.SetSpacing((0.2, 0.3, 0.5))
     SimpleITK.WriteImage(image, str(tmp_path / "a.mha"))
     found = read_recording(tmp_path / "a.mha", order=order).pixel
-    assert found is not None and all(math.isclose(a, b) for a, b in zip(found, pixel, strict=True))
+    assert close(found, pixel)
 
 
 @pytest.mark.parametrize(("shift", "said"), [(0.0, False), (4.0, True)])
@@ -607,7 +632,7 @@ def test_a_file_is_known_by_its_beginning_where_its_name_says_nothing(tmp_path):
     for write in (npy, tiff, tiff_big, hdf5, matlab):
         path = write(tmp_path, VALUES.astype(np.uint16))
         renamed = path.rename(tmp_path / "scan_03")
-        assert is_recording(renamed) and np.array_equal(read_recording(renamed).data, VALUES)
+        assert is_recording(renamed) and same(read_recording(renamed).data, VALUES)
     (tmp_path / "notes.txt").write_text("no scan")
     assert not is_recording(tmp_path / "notes.txt") and not is_recording(tmp_path / "none.npy")
 
@@ -617,14 +642,14 @@ def test_a_listing_names_what_can_be_chosen(tmp_path, write):
     path = write(tmp_path, VALUES.astype(np.uint16))
     (found,) = [array for array in dataset_names(path) if array.shape == SHAPE]
     assert found.dtype == "uint16"
-    assert np.array_equal(read_recording(path, dataset=found.name).data, VALUES)
+    assert same(read_recording(path, dataset=found.name).data, VALUES)
     assert dataset_names(npy(tmp_path, VALUES)) == ()
 
 
 # What is refused
 
 
-def text(path, name, content="no scan"):
+def text(path, name, content: str | bytes = "no scan"):
     (path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return path / name
 

@@ -49,7 +49,7 @@ def read_meta_image(path: Path) -> Stored:
         if len(shape) != int(header.get("NDims", len(shape))):
             raise damaged(path, f"NDims is {header['NDims']} and DimSize is {header.get('DimSize', 'missing')}")
         content, start = _content(header, path, end)
-        present = content.stat().st_size - start
+        present, left = content.stat().st_size - start, 0
         if _yes(header, "CompressedData"):
             data = _unpacked(content, start, check_promise(path, shape, dtype, present, DEFLATE)).view(dtype)
         else:
@@ -57,7 +57,10 @@ def read_meta_image(path: Path) -> Stored:
             if header.get("HeaderSize") == "-1":  # the pixels are the end of the file
                 start = content.stat().st_size - needed
             data = np.memmap(content, dtype, "r", start, shape)
+            left = content.stat().st_size - start - needed
         spacing, notes = _spacing(header, path, len(shape))
+        if left:
+            notes += (f"{left} bytes behind the pixels that {path.name} promises were left.",)
         notes += _off_centre(header, shape, spacing)
     return Stored(data.reshape(shape), spacing=spacing, notes=notes)
 

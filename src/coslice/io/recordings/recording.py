@@ -13,6 +13,7 @@ from coslice.io.recordings.axis_orders import Shape, arranged, checked_order, la
 from coslice.io.recordings.hdf5 import hdf5_arrays, read_hdf5
 from coslice.io.recordings.matlab import matlab_arrays, read_matlab
 from coslice.io.recordings.meta_images import read_meta_image
+from coslice.io.recordings.named_arrays import role_of
 from coslice.io.recordings.numpy_arrays import npz_arrays, read_npy, read_npz
 from coslice.io.recordings.stored import Stored, StoredArray, check_numbers, check_promise, reading, sides
 from coslice.io.recordings.tiff import read_tiff
@@ -194,9 +195,9 @@ def _format(path: Path) -> str:
     )
 
 
-def _read(path: Path, dataset: str | None) -> Stored:
+def _read(path: Path, dataset: str | None, role: str = "") -> Stored:
     if path.is_dir():
-        return read_tiff_folder(path, dataset)
+        return read_tiff_folder(path, dataset, role)
     found = _format(path)
     if found in _MANY_ARRAYS:
         return _MANY_ARRAYS[found](path, dataset)
@@ -210,9 +211,11 @@ def _given_field(given: str | Path | np.ndarray, role: str) -> tuple[np.ndarray,
     if isinstance(given, np.ndarray):
         return given, "given", ()
     path = Path(given)
-    stored = _read(path, None)
-    own = getattr(stored, role)  # of the file of a whole scan its own field is meant
-    return (stored.data, str(path), stored.notes) if own is None else (own, f"in {path}", ())
+    # Of the file of a whole scan its own field is meant: by name, or told from projections by a key.
+    named = [array.name for array in dataset_names(path) if role_of(array.name) == role]
+    stored = _read(path, named[0] if len(named) == 1 else None, role)
+    own = getattr(stored, role)
+    return (stored.data, str(path), () if named else stored.notes) if own is None else (own, f"in {path}", ())
 
 
 def _field(array: np.ndarray, what: str, size: tuple[int, ...], order: str) -> tuple[np.ndarray, tuple[str, ...]]:

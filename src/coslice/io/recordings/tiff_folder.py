@@ -55,12 +55,13 @@ def has_tiffs(folder: Path) -> bool:
         return False
 
 
-def read_tiff_folder(folder: Path, pattern: str | None) -> Stored:
+def read_tiff_folder(folder: Path, pattern: str | None, role: str = "") -> Stored:
     """The images of one series of TIFF files in `folder`, in natural order, and flat and dark fields by their names.
 
     Args:
         folder: not searched below.
         pattern: chooses among several series: the beginning of the names, or a pattern with * and ?.
+        role: "flat" or "dark" reads these fields in place of the projections, where names tell them.
 
     Raises:
         CosliceError: no TIFF files; several series; files of several sizes or types; errors of `read_tiff`.
@@ -71,7 +72,7 @@ def read_tiff_folder(folder: Path, pattern: str | None) -> Stored:
     if not tiffs:
         raise CosliceError(f"{folder} has no TIFF files; {_what_else(inside)}")
     series = _series(tiffs)
-    views, fields = _chosen(folder, series, pattern)
+    views, fields = _chosen(folder, series, pattern, role)
     data, notes = _stacked(views)
     flat, dark = (None if name not in fields else _stacked(fields[name])[0] for name in ("flat", "dark"))
     for name, found in fields.items():
@@ -125,7 +126,9 @@ def _series(paths: Sequence[Path]) -> list[_Numbered]:
     return found
 
 
-def _chosen(folder: Path, series: list[_Numbered], pattern: str | None) -> tuple[_Numbered, dict[str, _Numbered]]:
+def _chosen(
+    folder: Path, series: list[_Numbered], pattern: str | None, wanted_role: str
+) -> tuple[_Numbered, dict[str, _Numbered]]:
     """The series of the views, and those of flat and dark fields."""
     fields: dict[str, list[_Numbered]] = {"flat": [], "dark": []}
     others = []
@@ -133,6 +136,8 @@ def _chosen(folder: Path, series: list[_Numbered], pattern: str | None) -> tuple
         words = [word.lower() for word in re.split(r"[^A-Za-z]+", Path(one.pattern).stem)]
         role = next((_FIELDS[word] for word in words if word in _FIELDS), None)
         (others if role is None else fields[role]).append(one)
+    if fields.get(wanted_role):
+        others, fields = fields[wanted_role], {}
     candidates = others or series  # a folder of nothing but flat fields is what is given as the flat field
     if pattern is not None:
         wanted = pattern if any(mark in pattern for mark in "*?[") else pattern + "*"

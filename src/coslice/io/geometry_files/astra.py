@@ -1,9 +1,10 @@
 """ASTRA's projection geometries, as dictionaries and as JSON files of them.
 
-ASTRA's circle begins a quarter turn before ours: at angle a the source is at R (sin a, -cos a, 0), the detector's columns
-run along (cos a, sin a, 0) and its rows along z, so beta = a - pi/2 and nothing is flipped. Of a "vec" geometry each view
-is a list: source (or direction of the rays), centre of the detector, step from a column to the next, step from a row to
-the next (ASTRA, documentation of 3D geometries and `geom_2vec`). In two dimensions the z, and the rows, are left out.
+ASTRA's circle begins a quarter turn before ours: at angle a the source is at R (sin a, -cos a, 0), the detector's
+columns run along (cos a, sin a, 0) and its rows along z, so beta = a - pi/2 and nothing is flipped. Of a "vec" geometry
+each view is a list: source (or direction of the rays), centre of the detector, step from a column to the next, step
+from a row to the next (ASTRA, documentation of 3D geometries and `geom_2vec`). In two dimensions the z, and the rows,
+are left out.
 
 ASTRA's arrays of projections are (rows, views, columns), of volumes (z, y, x) as ours; its two-dimensional images have
 their first row at the largest y.
@@ -68,8 +69,8 @@ def of_astra(values: Mapping[str, Any], name: str, known: KnownOfRecording) -> S
     option = fields.get("option")
     if isinstance(option, Mapping) and option:
         raise CosliceError(
-            f"{name}: the option {', '.join(map(str, option))} is not read; write the geometry as a vec geometry, which "
-            "needs none."
+            f"{name}: the option {', '.join(map(str, option))} is not read; write the geometry as a vec geometry, "
+            "which needs none."
         )
     flat = kind in _PLANE_TYPES
     detector = _flat_detector(fields, known) if flat else _detector(fields, known)
@@ -227,5 +228,3 @@ def _grid(fields: Fields, geometry: Geometry) -> Grid:
 
 def _row_pitch(geometry: Geometry, otherwise: float) -> float:
     return otherwise if isinstance(geometry, Orbit) else geometry.pixel[0]
-
-

@@ -1,4 +1,4 @@
-"""Named values of a file, checked as they are taken: numbers that are finite, lists of the right length, known names."""
+"""Named values of a file, checked as they are taken: finite numbers, lists of the right length, known names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ import yaml
 
 from coslice.errors import CosliceError
 
-__all__ = ["Fields", "json_or_yaml", "text_of"]
+__all__ = ["Fields", "degrees", "json_or_yaml", "text_of"]
 
 _MOST_BYTES = 64 * 2**20
-_MOST_YAML = 2 * 2**20
+_MOST_YAML = 2**20
 """YAML is read letter by letter in Python; a list of angles needs no more."""
+_MOST_COUNTED = 1_000_000
+"""Views, rows, columns, voxels along an axis: a slip must not ask for all of the memory."""
+
+_SPACES = str.maketrans(",;[]()", "      ")
 
 
 class Fields:
@@ -52,8 +56,10 @@ class Fields:
     def whole(self, key: str, default: int | None = None) -> int:
         """A positive whole number."""
         number = self.number(key, default)
-        if number != int(number) or number < 1:
-            raise CosliceError(f"{self.name}: {key} {number:g} was given, a positive whole number is needed.")
+        if number != int(number) or not 1 <= number <= _MOST_COUNTED:
+            raise CosliceError(
+                f"{self.name}: {key} {number:g} was given, a whole number from 1 to {_MOST_COUNTED} is needed."
+            )
         return int(number)
 
     def numbers(self, key: str, count: int, default: Iterable[float] | None = None) -> tuple[float, ...]:
@@ -85,7 +91,7 @@ class Fields:
         if array.ndim == 1 and array.size and array.size % width == 0:
             array = array.reshape(-1, width)
         if array.ndim != 2 or array.shape[1] != width or len(array) == 0:
-            raise CosliceError(f"{self.name}: {key} has shape {array.shape}, {width} numbers for every view are needed.")
+            raise CosliceError(f"{self.name}: {key} has shape {array.shape}, {width} numbers a view are needed.")
         return array
 
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
@@ -111,11 +117,9 @@ class Fields:
         if value is None:
             value = default
         if value is None:
-            near = get_close_matches(key, self.values, 1, 0.7)
-            hint = f'; did you mean "{near[0]}"?' if near else "; add it."
-            raise CosliceError(f"{self.name}: {key} is missing{hint}")
+            raise CosliceError(f"{self.name}: {key} is missing; add it.")
         if isinstance(value, str):
-            value = value.replace(",", " ").split()
+            value = value.translate(_SPACES).split()
         try:
             array = np.array(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
@@ -168,7 +172,7 @@ def json_or_yaml(text: str, name: str) -> dict[str, Any] | None:
     if text.lstrip().startswith("{"):
         try:
             found = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             where = f", line {error.lineno}: {error.msg.lower()}" if isinstance(error, json.JSONDecodeError) else ""
             raise CosliceError(f"{name} looks like JSON but is damaged{where}; correct it.") from error
         return found if isinstance(found, dict) else None

@@ -72,7 +72,7 @@ def of_leap(values: Mapping[str, str], name: str, known: KnownOfRecording) -> Sc
     """
     fields = Fields(values, name, ignore_case=True)
     kind = fields.choice("geometry", _KINDS)
-    if kind != "parallel" and fields.choice("detectorType", ("flat", "curved"), "flat") == "curved":
+    if kind != "parallel" and fields.choice("detectorType", ("flat", "curved", "0", "1"), "flat") in ("curved", "1"):
         raise CosliceError(f"{name}: the detector is curved, but flat ones are needed; rebin the projections first.")
     detector = known.detector((fields.whole("numRows"), fields.whole("numCols")), name)
     notes: list[str] = []
@@ -120,7 +120,12 @@ def _fit(orbit: Orbit, name: str, notes: list[str]) -> tuple[Geometry, tuple[boo
 def _angles(fields: Fields, known: KnownOfRecording) -> tuple[float, ...]:
     quarter = math.pi / 2
     if "phis" in fields:
-        return tuple(math.radians(angle) - quarter for angle in fields.list("phis"))
+        phis = fields.list("phis")
+        if len(phis) != fields.whole("numAngles", len(phis)):
+            raise CosliceError(
+                f"{fields.name}: numAngles is {fields.whole('numAngles')}, but there are {len(phis)} phis; correct one."
+            )
+        return tuple(math.radians(angle) - quarter for angle in phis)
     if "angularRange" in fields:
         views = fields.whole("numAngles", None if known.shape is None else known.shape[0])
         step = math.radians(fields.number("angularRange")) / views
@@ -129,7 +134,7 @@ def _angles(fields: Fields, known: KnownOfRecording) -> tuple[float, ...]:
 
 
 def _moved(circle: ConeBeam, tau: float, tilt: float, pitch: float) -> Orbit:
-    """Source and detector shifted by -tau along the columns, the detector turned in its plane, both climbing a helix."""
+    """Source and detector moved by -tau along the columns, the detector turned in its plane, both on a helix."""
     beta = np.array(circle.angles)
     zero, one = np.zeros_like(beta), np.ones_like(beta)
     outwards = np.stack((np.cos(beta), np.sin(beta), zero), -1)
@@ -175,6 +180,4 @@ def _grid(fields: Fields, kind: str) -> Grid | None:
     if kind in ("fan", "parallel"):
         rows = fields.whole("numRows")
         z += (nz - 1) / 2 * height - fields.number("centerRow", (rows - 1) / 2) * fields.number("pixelHeight")
-    return Grid(
-        (nz, ny, nx), (height, width, width), (z, fields.number("offsetY", 0.0), fields.number("offsetX", 0.0))
-    )
+    return Grid((nz, ny, nx), (height, width, width), (z, fields.number("offsetY", 0.0), fields.number("offsetX", 0.0)))

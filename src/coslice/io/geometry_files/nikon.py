@@ -90,8 +90,8 @@ def _detector(fields: Fields, known: KnownOfRecording, notes: list[str]) -> tupl
         given == (columns, rows)
     )
     notes.append(
-        f"{fields.name} says a detector of {given[0]} rows x {given[1]} columns, but the images have {rows} x {columns}; "
-        f"they are taken as a part of it in its middle, with pixels of the size in the file.{turned}"
+        f"{fields.name} says a detector of {given[0]} rows x {given[1]} columns, but the images have {rows} x "
+        f"{columns}; they are taken as a part of it in its middle, with pixels of the size in the file.{turned}"
     )
     return rows, columns
 
@@ -106,7 +106,8 @@ def _turns(fields: Fields, views: int, path: Path, notes: list[str]) -> np.ndarr
         measured = _measured(file)
         if len(measured) != views:
             notes.append(
-                f"{file.name} lists {len(measured)} angles for {views} views, so the even steps of {path.name} are used."
+                f"{file.name} lists {len(measured)} angles for {views} views, so the even steps of {path.name} are "
+                "used."
             )
             continue
         for listed in (measured, measured[::-1]):  # .ang files may begin with the last view
@@ -136,7 +137,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _measured(file: Path) -> np.ndarray:
-    """Angles in rad of a list: in each line a number of the view, then degrees; other lines are headings."""
+    """Angles in rad of a list: below its last heading, in each line the number of the view, then degrees."""
     found: list[float] = []
     try:
         text = text_of(file)
@@ -144,12 +145,15 @@ def _measured(file: Path) -> np.ndarray:
         return np.array(())
     for line in text.splitlines():
         words = line.replace(":", " ").replace(",", " ").split()
+        if not words:
+            continue
         try:
             int(words[0])
             angle = float(words[1])
         except (IndexError, ValueError):
+            found.clear()  # what stands above a heading is no list of angles
             continue
-        if len(words) <= 3 and math.isfinite(angle) and (len(words) == 3 or ":" in line or "\t" in line):
+        if math.isfinite(angle):
             found.append(math.radians(angle))
     return np.array(found)
 
@@ -159,8 +163,8 @@ def _orbit(fields: Fields, detector: tuple[int, int], turns: list[float], notes:
     to_axis, to_detector = fields.number("SrcToObject"), fields.number("SrcToDetector")
     if not 0 < to_axis <= to_detector:
         raise CosliceError(
-            f"{fields.name}: SrcToObject {to_axis:g} mm and SrcToDetector {to_detector:g} mm were given; the first must "
-            "be positive and not the larger one."
+            f"{fields.name}: SrcToObject {to_axis:g} mm and SrcToDetector {to_detector:g} mm were given; the first "
+            "must be positive and not the larger one."
         )
     du, dv = fields.number("DetectorPixelSizeX"), fields.number("DetectorPixelSizeY")
     top, bottom = fields.number("CentreOfRotationTop", 0.0), fields.number("CentreOfRotationBottom", 0.0)
@@ -171,8 +175,8 @@ def _orbit(fields: Fields, detector: tuple[int, int], turns: list[float], notes:
     shift = fields.number("DetectorOffsetX", 0.0), fields.number("DetectorOffsetY", 0.0)
     if any(shift):
         notes.append(
-            f"DetectorOffset {shift[0]:g}, {shift[1]:g} mm is taken as a shift along the stored columns and rows; Nikon "
-            "does not document its sign."
+            f"DetectorOffset {shift[0]:g}, {shift[1]:g} mm is taken as a shift along the stored columns and rows; "
+            "Nikon does not document its sign."
         )
     axis = np.array((math.sin(roll), -math.sin(tilt) * math.cos(roll), math.cos(tilt) * math.cos(roll)))
     through = np.array((-offset, to_axis, 0.0))
@@ -214,7 +218,7 @@ def _grid(fields: Fields, notes: list[str]) -> Grid | None:
     offset = [fields.number(f"Offset{axis}", 0.0) for axis in "ZYX"]
     if any(offset):
         notes.append(
-            f"Nikon's reconstruction was moved by {offset} mm (z, y, x); in which frame is not documented, and the grid "
-            "here is not moved."
+            f"Nikon's reconstruction was moved by {offset} mm (z, y, x); in which frame is not documented, and the "
+            "grid here is not moved."
         )
     return Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coslice.errors import CosliceError
+from coslice.geometry import Orbit
 from coslice.io.geometry_files.astra import is_astra, of_astra
 from coslice.io.geometry_files.fields import json_or_yaml, text_of
 from coslice.io.geometry_files.leap import leap_values, of_leap
@@ -20,8 +24,8 @@ from coslice.io.geometry_files.tigre import is_tigre, of_tigre
 __all__ = ["read_geometry"]
 
 _KNOWN_FORMATS = (
-    "coslice's own JSON, RTK's ThreeDCircularGeometry XML, ASTRA's projection geometry as JSON, Nikon's .xtekct, LEAP's "
-    "parameters, and TIGRE's as JSON or YAML"
+    "coslice's own JSON, RTK's ThreeDCircularGeometry XML, ASTRA's projection geometry as JSON, Nikon's .xtekct, "
+    "LEAP's parameters, and TIGRE's as JSON or YAML"
 )
 
 
@@ -40,8 +44,8 @@ def read_geometry(
         shape: (views, rows, columns) of the projections: checked against the file, and used where it says nothing.
         angles: of the views, rad, as the projections' own file gives them; used where the geometry file has none.
         pixel: (dv, du) in mm, likewise. RTK's files have no pixels, so there it is needed.
-        origin: (v, u) in mm of the centre of the first stored pixel, as the header of RTK's projections has it (there in
-            the order u, v); only RTK's files need it. Without it the detector is taken as centred on (0, 0).
+        origin: (v, u) in mm of the centre of the first stored pixel, as the header of RTK's projections has it (there
+            in the order u, v); only RTK's files need it. Without it the detector is taken as centred on (0, 0).
 
     Returns:
         The geometry, what must be flipped in the stored projections, and in `notes` what was assumed.
@@ -61,7 +65,12 @@ def read_geometry(
         raise CosliceError(
             f"The projections have {known.shape[0]} views, but {len(known.angles)} angles; one for each view is needed."
         )
-    text = text_of(path)
+    scanner = _read(text_of(path), path, known)
+    note = _other_angles(scanner, known)
+    return replace(scanner, notes=(*scanner.notes, note)) if note else scanner
+
+
+def _read(text: str, path: Path, known: KnownOfRecording) -> ScannerFile:
     name = str(path)
     if is_rtk(text):
         return of_rtk(text, name, known)
@@ -86,6 +95,20 @@ def _of_mapping(values: Mapping[str, Any], name: str, known: KnownOfRecording) -
     raise CosliceError(
         f'{name} has no "type" ({", ".join(TYPES)}), and is of no other format that coslice knows; known are '
         f"{_KNOWN_FORMATS}."
+    )
+
+
+def _other_angles(scanner: ScannerFile, known: KnownOfRecording) -> str:
+    """A note where the projections' own angles are not those of the geometry, whatever their start and sense."""
+    if known.angles is None or isinstance(scanner.geometry, Orbit):
+        return ""
+    here, there = (np.array(angles) - angles[0] for angles in (scanner.geometry.angles, known.angles))
+    off = min(float(np.abs(here - sense * there).max()) for sense in (1, -1))
+    if off <= math.radians(0.1):
+        return ""
+    return (
+        f"The projections' own file has other angles than the geometry file, by up to {math.degrees(off):.3g} degrees; "
+        "the geometry file's are used."
     )
 
 

@@ -227,8 +227,8 @@ def _check(
         expected[2] = (0.0, 0.0, 0.0, 1.0)
     if np.abs(matrix - expected).max() > 1e-3 + 1e-6 * np.abs(expected).max():
         raise CosliceError(
-            f"{where}: the Matrix and the parameters contradict each other; one of them was changed by hand, or the file "
-            "is of an old RTK. Write it again."
+            f"{where}: the Matrix and the parameters contradict each other; one of them was changed by hand, or the "
+            "file is of an old RTK; write it again."
         )
 
 

@@ -111,4 +111,4 @@ def _by(pixel: Sequence[float]) -> str:
 
 def tidy(length: float) -> float:
     """`length` without the last digits that arithmetic of rotations leaves, mm."""
-    return round(float(f"{length:.12g}"), 9) if math.isfinite(length) else length
+    return round(float(f"{length:.12g}"), 9) + 0.0 if math.isfinite(length) else length

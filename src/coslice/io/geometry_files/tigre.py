@@ -81,7 +81,7 @@ def _angles(fields: Fields, known: KnownOfRecording) -> np.ndarray:
         first = fields.list("angles")
     elif "totalAngle" in fields:
         if known.shape is None:
-            raise CosliceError(f"{fields.name} has totalAngle but no angles, and no projections were given; add angles.")
+            raise CosliceError(f"{fields.name} has totalAngle, and no projections say of how many views; add angles.")
         step = fields.number("totalAngle") / known.shape[0]
         first = np.radians(fields.number("startAngle", 0.0) + step * np.arange(known.shape[0]))
     else:

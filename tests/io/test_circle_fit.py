@@ -7,6 +7,7 @@ import pytest
 
 from coslice.geometry import ConeBeam, Orbit, ParallelBeam
 from coslice.io.geometry_files.circle_fit import fitted
+from geometry_laws import circle_of
 
 CIRCLES = (
     ConeBeam((0.1, 1.2, 2.9, 6.0, 8.0), (5, 9), (2.0, 3.0), (4.0, -60.0), source_axis=500.0, axis_detector=300.0),
@@ -30,7 +31,7 @@ def test_a_circle_is_found_from_its_views(circle, rows):
     found = fitted(stored(circle.to_orbit(), rows), "it")
     assert type(found.geometry) is type(circle)
     assert (found.flip_rows, found.flip_columns, found.notes) == (rows < 0, False, ())
-    turns = (np.array(found.geometry.angles) - circle.angles) / (2 * np.pi)
+    turns = (np.array(circle_of(found).angles) - circle.angles) / (2 * np.pi)
     assert turns == pytest.approx(np.round(turns[0]) * np.ones(len(turns)))
     assert replace(found.geometry, angles=circle.angles) == circle
 
@@ -39,11 +40,11 @@ def test_columns_backwards_are_flipped_of_a_cone_and_seen_from_behind_of_paralle
     """Parallel rays have no sense of travel, so reversed columns are the same scan half a turn on."""
     cone = fitted(stored(CIRCLES[0].to_orbit(), columns=-1), "it")
     assert cone.flip_columns
-    assert cone.geometry.offset == CIRCLES[0].offset
+    assert circle_of(cone).offset == CIRCLES[0].offset
     parallel = fitted(stored(CIRCLES[2].to_orbit(), columns=-1), "it")
     assert not parallel.flip_columns
-    assert parallel.geometry.offset == (4.0, 60.0)
-    assert np.cos(np.array(parallel.geometry.angles) - CIRCLES[2].angles) == pytest.approx([-1, -1, -1])
+    assert circle_of(parallel).offset == (4.0, 60.0)
+    assert np.cos(np.array(circle_of(parallel).angles) - CIRCLES[2].angles) == pytest.approx([-1, -1, -1])
 
 
 @pytest.mark.parametrize(("shift", "circular"), [(0.03, True), (0.3, False)])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from coslice import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Grid, Orbit, ParallelBeam, sparse_view
 from coslice.io.geometry_files import read_geometry, write_geometry
-from geometry_laws import assert_cone, written
+from geometry_laws import assert_cone, circle_of, written
 
 numbers = st.floats(-1e4, 1e4, allow_nan=False)
 positive = st.floats(1e-3, 1e4)
@@ -86,7 +86,7 @@ def test_the_same_as_yaml(tmp_path):
 )
 def test_angles_are_lists_or_even_steps(tmp_path, angles, expected):
     scanner = read_geometry(written(tmp_path, SIX_LINES | {"angles_deg": angles}), shape=(3, 5, 7))
-    assert scanner.geometry.angles == pytest.approx([math.radians(angle) for angle in expected])
+    assert circle_of(scanner).angles == pytest.approx([math.radians(angle) for angle in expected])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_an_object_that_turns_one_way_is_a_source_that_goes_the_other(tmp_path, 
 def test_angles_of_the_recording_are_used_and_turned(tmp_path):
     values = {key: value for key, value in SIX_LINES.items() if key != "angles_deg"} | {"rotation": "clockwise"}
     scanner = read_geometry(written(tmp_path, values), shape=(3, 5, 7), angles=(0.0, 0.5, 1.0))
-    assert scanner.geometry.angles == (0.0, -0.5, -1.0)
+    assert circle_of(scanner).angles == (0.0, -0.5, -1.0)
 
 
 @pytest.mark.parametrize("rows", ["up", "down"])
@@ -162,9 +162,9 @@ def test_a_slip_is_named(tmp_path, change, words):
 
 def test_pixels_of_the_recording_fill_in_and_are_compared(tmp_path):
     bare = written(tmp_path, {key: value for key, value in SIX_LINES.items() if key != "pixel_mm"}, "bare.json")
-    assert read_geometry(bare, shape=(3, 5, 7), pixel=(0.3, 0.4)).geometry.pixel == (0.3, 0.4)
+    assert circle_of(read_geometry(bare, shape=(3, 5, 7), pixel=(0.3, 0.4))).pixel == (0.3, 0.4)
     whole = read_geometry(written(tmp_path, SIX_LINES), shape=(3, 5, 7), pixel=(0.4, 0.4))
-    assert whole.geometry.pixel == (0.2, 0.2)
+    assert circle_of(whole).pixel == (0.2, 0.2)
     assert any("header says pixels of 0.4 x 0.4 mm, the geometry file 0.2 x 0.2" in note for note in whole.notes)
 
 
@@ -206,7 +206,7 @@ def test_other_angles_of_the_recording_are_told(tmp_path, theirs, said):
     """Another start or sense is no disagreement."""
     values = {key: value for key, value in SIX_LINES.items() if key != "angles_deg"} | {"angles_rad": [0, 0.5, 1]}
     scanner = read_geometry(written(tmp_path, values), shape=(3, 5, 7), angles=theirs)
-    assert scanner.geometry.angles == (0.0, 0.5, 1.0)
+    assert circle_of(scanner).angles == (0.0, 0.5, 1.0)
     assert any("has other angles than the geometry file, by up to 5.73 degrees" in n for n in scanner.notes) == said
 
 

@@ -6,6 +6,7 @@ RTK's Joseph projector has nothing in common with ours but the name. The phantom
 geometries: a displaced detector on a circle, free views with tilted detectors and moved sources, and parallel rays.
 """
 
+# pyright: reportMissingImports=false
 from pathlib import Path
 
 import itk

@@ -4,11 +4,19 @@ import json
 
 import numpy as np
 
+from coslice.geometry import ConeBeam, FanBeam, ParallelBeam
+
 
 def written(folder, values, name="geometry.json"):
     path = folder / name
     path.write_text(values if isinstance(values, str) else json.dumps(values))
     return path
+
+
+def circle_of(scanner) -> ConeBeam | FanBeam | ParallelBeam:
+    """The geometry of a scanner that turns on a circle."""
+    assert isinstance(scanner.geometry, ConeBeam | FanBeam | ParallelBeam)
+    return scanner.geometry
 
 
 def stored_rays(scanner, view):
@@ -27,7 +35,7 @@ def distance(scanner, view, row, column, place):
 
 
 def assert_cone(scanner, views, source, pixel, tolerance=1e-6):
-    """`source(view)` and `pixel(view, row, column)` are on the ray of every corner pixel, which runs from one to other."""
+    """The ray of every corner pixel runs from `source(view)` to `pixel(view, row, column)`."""
     rows, columns = scanner.geometry.detector
     for view in range(views):
         for row, column in ((0, 0), (0, columns - 1), (rows - 1, 0), (rows // 2, columns // 3)):

@@ -8,8 +8,9 @@ with gamma = 0 for parallel beams, whose opposite view is the mirror image. Only
 column c that minimises what is left of one after the other is taken away, divided by their variance: 0 where they agree, about 1 where
 they have nothing to do with each other. Of a cone beam the rows about the plane of the orbit are taken, where it is a fan.
 
-Where too few lines are measured twice, the axis is the one whose filtered back-projection has the least below 0
-(Donath et al., J. Opt. Soc. Am. A 23, 2006). How sure it is comes from the parts of the measurement taken one by one.
+Where too few lines are measured twice, and the whole object is seen, moments tell (Helgason and Ludwig): sorted into
+parallel projections, all have the same mass and a centre of mass that goes round as a cos + b sin, without a constant. The axis is the
+column about which the constant vanishes.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import minimize_scalar
 
-from coslice.classical import fdk
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Orbit, ParallelBeam
 
 __all__ = ["RotationAxis", "axis_column", "found_axis", "with_axis"]
 
 _SURE = 0.2  # what opposite views may leave of each other
 _COARSE = 128  # columns of the first search
 _VIEWS = 96  # that are compared with their opposites
+_ARC = math.radians(60)  # of parallel projections, below which moments say too little
 _SMOOTH = 1.0  # columns, lest a shift by half a column smooth the noise and look better for it
 
 
@@ -43,7 +43,7 @@ class RotationAxis:
         column: where it stands, 0 the centre of the first column.
         offset: of the detector's centre along u from the axis, mm: `geometry.offset[1]`.
         uncertainty: of the column, in columns, from the parts of the measurement taken one by one.
-        sure: whether opposite rays agree about it.
+        sure: whether opposite rays agree about it; if not, it is from moments, or where the geometry has it.
         notes: in full sentences.
     """
 
@@ -96,30 +96,33 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
     fan = 0.0 if isinstance(geometry, ParallelBeam) else geometry.pixel[1] / geometry.source_detector
     column, left = _by_opposites(sinogram, angles, fan)
     sure = left < _SURE
+    balance = _balanced(sinogram, angles, geometry)
+    how = "by matching opposite views"
     if sure:
         parts = bands if len(bands) > 1 else []
         near = [_refined(_Opposites(part, angles, fan, odd), column) for part in (*parts, sinogram) for odd in (0, 1)]
-        how = "by matching opposite views"
+        uncertainty = max(0.02, 1.5 * float(np.std([*near, column])))
+        if balance is not None and not _Opposites(sinogram, angles, fan).many:
+            # The ends of half a turn are all that is seen twice, and a step apart.
+            uncertainty = max(uncertainty, abs(balance[0] - column) / 2)
+            column, how = (column + balance[0]) / 2, "by matching opposite views and by the centre of mass of all"
+    elif balance is not None:
+        column, uncertainty = balance
+        how = "by the centre of mass of the views, since too few rays are measured from both sides"
     else:
-        score = _sharpness(sinogram, angles, geometry)
-        column = _least_over(score, sinogram.shape[1])
-        halves = [_sharpness(sinogram[k::2], angles[k::2], geometry) for k in (0, 1)] if len(angles) >= 16 else []
-        near = [_least_near(half, column, 3.0) for half in halves]
-        how = "by the sharpest quick reconstruction, since too few rays are measured from both sides"
-    spread = float(np.std([*near, column]) * 1.5) if near else math.inf
-    uncertainty = max(spread, 0.02 if sure else 0.5)
-    moved = with_axis(geometry, column)
+        column = axis_column(geometry)
+        note = (
+            f"The axis of rotation was left at column {column:.2f} of 0..{geometry.detector[1] - 1}: it cannot be found, "
+            "since opposite views do not match anywhere and the views do not all show the whole object."
+        )
+        return RotationAxis(column, geometry.offset[1], math.inf, False, (note,))
     aside = column - (geometry.detector[1] - 1) / 2
-    side = "right" if aside > 0 else "left"
     note = (
         f"The axis of rotation was found at column {column:.2f} of 0..{geometry.detector[1] - 1}, {abs(aside):.2f} "
-        f"columns to the {side} of the detector's middle, {how}; "
+        f"columns to the {'right' if aside > 0 else 'left'} of the detector's middle, {how}; it is sure to about "
+        f"{uncertainty:.2g} columns."
     )
-    if math.isfinite(uncertainty):
-        note += f"its parts agree to {uncertainty:.2g} columns."
-    else:
-        note += "there are too few views to say how surely."
-    return RotationAxis(column, moved.offset[1], uncertainty, sure, (note,))
+    return RotationAxis(column, with_axis(geometry, column).offset[1], uncertainty, sure, (note,))
 
 
 def _bands(lines: np.ndarray, geometry: ConeBeam | FanBeam | ParallelBeam) -> list[np.ndarray]:
@@ -160,6 +163,7 @@ class _Opposites:
             has = (angles + math.pi <= angles[-1] + 1.01 * self.step) | (angles - math.pi >= angles[0] - 1.01 * self.step)
             first = views[has] if has.any() else views[np.argsort(beyond)[:2]]
             first = first if parity is None or len(first) < 2 else first[parity::2]
+        self.many = self.full or len(first) > 4 or bool(fan)
         self.first = first[np.unique(np.linspace(0, len(first) - 1, _VIEWS).round().astype(int))]
 
     def __call__(self, axis: float) -> float:
@@ -233,41 +237,63 @@ def _least_near(score: Callable[[float], float], column: float, reach: float) ->
     return float(minimize_scalar(score, bounds=(best - step, best + step), method="bounded", options={"xatol": 0.005}).x)
 
 
-def _least_over(score: Callable[[float], float], columns: int) -> float:
-    candidates = np.linspace(0.2 * columns, 0.8 * columns, 49)
-    best = candidates[int(np.argmin([score(c) for c in candidates]))]
-    return _least_near(score, float(best), float(candidates[1] - candidates[0]))
-
-
-def _sharpness(
+def _balanced(
     sinogram: np.ndarray, angles: np.ndarray, geometry: ConeBeam | FanBeam | ParallelBeam
-) -> Callable[[float], float]:
-    """Share below 0 of a quick reconstruction, as a function of the axis."""
-    factor = max(1, math.ceil(sinogram.shape[1] / _COARSE))
-    every = max(1, len(angles) // 120)
-    whole = sinogram.shape[1] // factor * factor
-    views = torch.from_numpy(sinogram[::every, :whole].reshape(-1, whole // factor, factor).mean(2)).float()[:, None]
-    dv, du = geometry.pixel
-    flat = replace(
-        geometry,
-        angles=tuple(angles[::every]),
-        detector=(1, whole // factor),
-        pixel=(dv, du * factor),
-        offset=(0.0, 0.0),
-    )
-    if isinstance(flat, ConeBeam):
-        fields = (flat.angles, flat.detector, flat.pixel, flat.offset)
-        flat = FanBeam(*fields, source_axis=flat.source_axis, axis_detector=flat.axis_detector)
-    across = 1.0 if isinstance(flat, ParallelBeam) else flat.magnification
-    side = whole // factor
-    pitch = du * factor / across
-    if not isinstance(flat, ParallelBeam):
-        pitch = min(pitch, 1.2 * flat.source_axis / side)
-    grid = Grid((1, side, side), (dv, pitch, pitch))
+) -> tuple[float, float] | None:
+    """The column of the axis by moments, and its deviation; None where they say nothing."""
+    columns = sinogram.shape[1]
+    smooth = gaussian_filter1d(sinogram, 2, axis=1, mode="nearest").max(0)
+    shown = np.flatnonzero(smooth > 0.05 * smooth.max())
+    if shown[0] == 0 or shown[-1] == columns - 1:
+        return None  # truncated
+    column = float((sinogram.sum(0) * np.arange(columns)).sum() / sinogram.sum())
+    deviation = math.inf
+    for _ in range(20):
+        found = _constant(sinogram, angles, geometry, column, (int(shown[0]), int(shown[-1])))
+        if found is None:
+            return None
+        constant, deviation = found
+        column += constant
+        if not 0 <= column <= columns - 1:
+            return None
+        if abs(constant) < 0.002:
+            break
+    else:
+        return None
+    return (column, max(0.05, 2 * deviation)) if 2 * deviation < 0.02 * columns else None
 
-    def score(column: float) -> float:
-        centred = (column - (factor - 1) / 2) / factor
-        image = fdk(views, with_axis(flat, centred), grid, filter="hann")
-        return float(-image.clamp(max=0).sum() / image.abs().sum().clamp(min=1e-30))
 
-    return score
+def _constant(
+    sinogram: np.ndarray,
+    angles: np.ndarray,
+    geometry: ConeBeam | FanBeam | ParallelBeam,
+    column: float,
+    shown: tuple[int, int],
+) -> tuple[float, float] | None:
+    """The constant of the centre of mass about `column`, in columns, and its deviation."""
+    u = (np.arange(sinogram.shape[1]) - column) * geometry.pixel[1]
+    if isinstance(geometry, ParallelBeam):
+        theta, place, sorted_views, per_column = angles, u, sinogram, geometry.pixel[1]
+    else:
+        # line integrals of parallel projections: direction beta - gamma, distance S sin gamma
+        gamma = np.arctan(u / geometry.source_detector)
+        ends = gamma[[max(0, shown[0] - 2), min(len(u) - 1, shown[1] + 2)]]
+        theta = np.linspace(angles[0] - ends.min(), angles[-1] - ends.max(), len(angles))
+        if theta[-1] <= theta[0]:
+            return None
+        place = geometry.source_axis * np.sin(gamma)
+        sorted_views = np.stack(
+            [np.interp(theta + g, angles, view) for g, view in zip(gamma, sinogram.T, strict=True)], 1
+        )
+        per_column = geometry.pixel[1] / geometry.magnification
+    if theta[-1] - theta[0] < _ARC or len(theta) < 6:
+        return None
+    width = np.gradient(place)
+    mass = (sorted_views * width).sum(1)
+    if mass.mean() <= 0 or mass.std() > 0.03 * mass.mean():
+        return None
+    centre = (sorted_views * width * place).sum(1) / mass / per_column
+    circle = np.stack((np.ones_like(theta), np.cos(theta), np.sin(theta)), 1)
+    solution = np.linalg.lstsq(circle, centre, rcond=None)[0]
+    left = (centre - circle @ solution).std()
+    return float(solution[0]), float(left * math.sqrt(np.linalg.inv(circle.T @ circle)[0, 0]))

@@ -151,8 +151,8 @@ def _open_beam(level: np.ndarray, dark: np.ndarray | None) -> np.ndarray:
     if 2 * seen.sum() < seen.size:
         raise CosliceError(
             f"dark: {100 * (1 - seen.mean()):.0f} % of the pixels are no brighter in the flat field (median "
-            f"{np.nanmedian(level):.4g}) than in the dark one (median {0 if dark is None else np.nanmedian(dark):.4g}); "
-            "were the two interchanged?"
+            f"{np.nanmedian(level):.4g}) than in the dark one (median "
+            f"{0 if dark is None else np.nanmedian(dark):.4g}); were the two interchanged?"
         )
     return beam.astype(np.float32)
 
@@ -237,7 +237,7 @@ def _said(tally: _Tally, kind: str, size: int) -> tuple[str, ...]:
     if tally.at_top >= 3:
         bits = int(tally.top).bit_length()
         notes.append(
-            f"{tally.at_top} of {size} values stand at {tally.top:g}, the top of {bits} bits: they are saturated, and the "
-            "object's thin parts may look thicker or thinner than they are."
+            f"{tally.at_top} of {size} values stand at {tally.top:g}, the top of {bits} bits: they are saturated, "
+            "and the object's thin parts may look thicker or thinner than they are."
         )
     return tuple(notes)

@@ -64,7 +64,9 @@ def found_defects(
     """
     shape = lines.shape[1:]
     if mask is not None and mask.shape != shape:
-        raise CosliceError(f"mask: bad pixels of shape {mask.shape} were given, but a view has {shape} (rows, columns).")
+        raise CosliceError(
+            f"mask: bad pixels of shape {mask.shape} were given, but a view has {shape} (rows, columns)."
+        )
     given = np.zeros(shape, bool) if mask is None else mask.astype(bool)
     dead, hot = _from_fields(shape, open_beam, dark)
     count = int(np.clip(_PIXELS / lines[0].size, 8, _VIEWS))
@@ -101,8 +103,8 @@ def found_defects(
             notes.append(f"{count} {were} {what} and replaced by the mean of good neighbours.")
     if len(zingers) > _MOST_ZINGERS * lines.size:
         notes.append(
-            f"{100 * len(zingers) / lines.size:.1f} % of all values stand out of their neighbours, too many for hits of "
-            "single pixels: they were left as they are."
+            f"{100 * len(zingers) / lines.size:.1f} % of all values stand out of their neighbours, too many for hits "
+            "of single pixels: they were left as they are."
         )
         zingers = zingers[:0]
     elif len(zingers):
@@ -146,7 +148,10 @@ def _filling(bad: np.ndarray):
     bad = bad.copy()
     while bad.any():
         j, i = np.nonzero(bad)
-        nj, ni = (np.stack([at + step for step in steps], 1) for at, steps in zip((j, i), zip(*_AROUND, strict=True), strict=True))
+        nj, ni = (
+            np.stack([at + step for step in steps], 1)
+            for at, steps in zip((j, i), zip(*_AROUND, strict=True), strict=True)
+        )
         inside = (nj >= 0) & (nj < rows) & (ni >= 0) & (ni < columns)
         nj, ni = nj.clip(0, rows - 1), ni.clip(0, columns - 1)
         good = inside & ~bad[nj, ni]

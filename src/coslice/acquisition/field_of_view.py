@@ -83,7 +83,8 @@ def _seen_in(geometry: Geometry, view: int, points: np.ndarray) -> np.ndarray:
 def _on_orbit(geometry: Orbit, view: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row and column from the detector's centre at which the rays through the points meet it."""
     source, centre, row, column = (
-        np.array(vectors[view]) for vectors in (geometry.source, geometry.centre, geometry.row_step, geometry.column_step)
+        np.array(vectors[view])
+        for vectors in (geometry.source, geometry.centre, geometry.row_step, geometry.column_step)
     )
     towards = points - source if geometry.divergent else np.broadcast_to(source, points.shape)
     # point + t towards = centre + j row + i column

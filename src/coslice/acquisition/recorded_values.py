@@ -90,7 +90,7 @@ def _range_and_border(data: np.ndarray) -> tuple[float, float, tuple[float, floa
 
 
 def _concluded(data: np.ndarray) -> str | None:
-    """"transmission" or "lines" where the numbers leave no doubt."""
+    """The kind, "transmission" or "lines", where the numbers leave no doubt."""
     if np.issubdtype(data.dtype, np.integer):
         return None
     low, high, border = _range_and_border(data)

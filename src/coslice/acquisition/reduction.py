@@ -1,7 +1,8 @@
 """Fewer views, rows and columns: what is kept of a recording, and the geometry of what is kept.
 
 Binning takes means of blocks of pixels. Of counts that is what a detector of larger pixels counts, so a recording is
-reduced before the logarithm; of line integrals it is their mean over the block. Cropping comes first, in pixels as recorded.
+reduced before the logarithm; of line integrals it is their mean over the block. Cropping comes first, in pixels as
+recorded.
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def chosen_views(angles: Sequence[float], count: int) -> ViewChoice:
         picked = _nearest(beta, wanted)
         if count > 1:
             notes.append(
-                f"{count} of {kept} views cannot be spread evenly by whole numbers: those nearest to an even spread were taken."
+                f"{count} of {kept} views cannot be spread evenly by whole numbers: those nearest to an even spread "
+                "were taken."
             )
     if len(picked) > 1 and even and len(notes) < 2 and len(set(np.diff(picked))) == 1 and picked[1] - picked[0] > 1:
         notes.append(f"Every {_ordinal(int(picked[1] - picked[0]))} view was kept: {count} of {total}.")

@@ -4,13 +4,14 @@ A line is measured twice, from opposite ends: by the ray of view beta at fan ang
 
     beta' = beta + pi - 2 gamma,    gamma' = -gamma,
 
-with gamma = 0 for parallel beams, whose opposite view is the mirror image. Only about the true axis do both agree. So the axis is the
-column c that minimises what is left of one after the other is taken away, divided by their variance: 0 where they agree, about 1 where
-they have nothing to do with each other. Of a cone beam the rows about the plane of the orbit are taken, where it is a fan.
+with gamma = 0 for parallel beams, whose opposite view is the mirror image. Only about the true axis do both agree. So
+the axis is the column c that minimises what is left of one after the other is taken away, divided by their variance:
+0 where they agree, about 1 where they have nothing to do with each other. Of a cone beam the rows about the plane of
+the orbit are taken, where it is a fan.
 
 Where too few lines are measured twice, and the whole object is seen, moments tell (Helgason and Ludwig): sorted into
-parallel projections, all have the same mass and a centre of mass that goes round as a cos + b sin, without a constant. The axis is the
-column about which the constant vanishes.
+parallel projections, all have the same mass and a centre of mass that goes round as a cos + b sin, without a
+constant. The axis is the column about which the constant vanishes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["RotationAxis", "axis_column", "found_axis", "with_axis"]
 
 _SURE = 0.2  # what opposite views may leave of each other
 _COARSE = 128  # columns of the first search
-_VIEWS = 96  # that are compared with their opposites
+_VIEWS = 48  # that are compared with their opposites
 _ARC = math.radians(60)  # of parallel projections, below which moments say too little
 _SMOOTH = 1.0  # columns, lest a shift by half a column smooth the noise and look better for it
 
@@ -76,7 +77,9 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
         CosliceError: a free orbit; line integrals of another shape; fewer than 3 views or 8 columns; an empty scan.
     """
     if isinstance(geometry, Orbit):
-        raise CosliceError("axis: a free orbit has no one rotation axis to find; its geometry says where every view is.")
+        raise CosliceError(
+            "axis: a free orbit has no one rotation axis to find; its geometry says where every view is."
+        )
     if tuple(lines.shape) != tuple(geometry.shape):
         raise CosliceError(
             f"axis: line integrals of shape {tuple(lines.shape)} were given, the geometry has {geometry.shape} (views, "
@@ -90,7 +93,7 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
     order = np.argsort(geometry.angles, kind="stable")
     angles = np.asarray(geometry.angles)[order]
     bands = [band[order] for band in _bands(lines, geometry)]
-    sinogram = sum(bands) / len(bands)
+    sinogram = np.mean(bands, axis=0)
     if not np.ptp(sinogram) > 0:
         raise CosliceError("axis: the views show nothing, so no axis can be found; is there an object in the scan?")
     fan = 0.0 if isinstance(geometry, ParallelBeam) else geometry.pixel[1] / geometry.source_detector
@@ -112,8 +115,8 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
     else:
         column = axis_column(geometry)
         note = (
-            f"The axis of rotation was left at column {column:.2f} of 0..{geometry.detector[1] - 1}: it cannot be found, "
-            "since opposite views do not match anywhere and the views do not all show the whole object."
+            f"The axis of rotation was left at column {column:.2f} of 0..{geometry.detector[1] - 1}: it cannot be "
+            "found, since opposite views do not match anywhere and the views do not all show the whole object."
         )
         return RotationAxis(column, geometry.offset[1], math.inf, False, (note,))
     aside = column - (geometry.detector[1] - 1) / 2
@@ -160,7 +163,8 @@ class _Opposites:
         first = views if parity is None else views[parity::2]
         if not self.full and not fan:
             beyond = np.minimum(np.abs(angles + math.pi - angles[-1]), np.abs(angles - math.pi - angles[0]))
-            has = (angles + math.pi <= angles[-1] + 1.01 * self.step) | (angles - math.pi >= angles[0] - 1.01 * self.step)
+            has = beyond <= 1.01 * self.step
+            has |= (angles + math.pi <= angles[-1]) | (angles - math.pi >= angles[0])
             first = views[has] if has.any() else views[np.argsort(beyond)[:2]]
             first = first if parity is None or len(first) < 2 else first[parity::2]
         self.many = self.full or len(first) > 4 or bool(fan)
@@ -205,7 +209,8 @@ class _Opposites:
         s = column - k
         under, over = self.rows[low], self.rows[low + 1]
         g = self.sinogram
-        value = (1 - t) * ((1 - s) * g[under, k] + s * g[under, k + 1]) + t * ((1 - s) * g[over, k] + s * g[over, k + 1])
+        before, after = ((1 - s) * g[row, k] + s * g[row, k + 1] for row in (under, over))
+        value = (1 - t) * before + t * after
         return np.broadcast_to(value, seen.shape), seen
 
 
@@ -234,7 +239,8 @@ def _least_near(score: Callable[[float], float], column: float, reach: float) ->
     tried = column + np.linspace(-reach, reach, max(5, math.ceil(4 * reach) + 1))
     best = tried[int(np.argmin([score(c) for c in tried]))]
     step = tried[1] - tried[0]
-    return float(minimize_scalar(score, bounds=(best - step, best + step), method="bounded", options={"xatol": 0.005}).x)
+    bounds = (best - step, best + step)
+    return float(minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": 0.005})["x"])
 
 
 def _balanced(

@@ -1,7 +1,7 @@
 """Which way round the scanner turned, asked of the measurement.
 
-With the sense reversed, a diverging beam meets the object from the wrong side, and no volume fits the views. So a coarse
-reconstruction of the central rows by a few conjugate gradients (`coslice.classical.cgls`) is made both ways,
+With the sense reversed, a diverging beam meets the object from the wrong side, and no volume fits the views. So a
+coarse reconstruction of the central rows by a few conjugate gradients (`coslice.classical.cgls`) is made both ways,
 and the one that leaves less of the measurement is right. Mirrored columns look the same as a reversed sense, and both
 together cannot be told from neither: the volume is then a mirror image. Of parallel beams that is so at once.
 """
@@ -21,9 +21,9 @@ from coslice.operators import Projector
 
 __all__ = ["RotationSense", "rotation_sense"]
 
-_SIDE = 48
-_VIEWS = 60
-_ITERATIONS = 12
+_SIDE = 40
+_VIEWS = 40
+_ITERATIONS = 8
 _CLEAR = 1.2
 """How many times less the better sense must leave."""
 
@@ -62,38 +62,38 @@ def rotation_sense(lines: np.ndarray, geometry: Geometry) -> RotationSense:
     """
     if tuple(lines.shape) != tuple(geometry.shape):
         raise CosliceError(
-            f"sense: line integrals of shape {tuple(lines.shape)} were given, the geometry has {geometry.shape} (views, "
-            "rows, columns)."
+            f"sense: line integrals of shape {tuple(lines.shape)} were given, the geometry has {geometry.shape} "
+            "(views, rows, columns)."
         )
     if isinstance(geometry, Orbit):
         return _untold("A free orbit has no sense to reverse: its geometry says where every view is.")
     if isinstance(geometry, ParallelBeam):
         return _untold(
-            "Of parallel beams the sense of rotation cannot be told: were it the other way round, the volume would only "
-            "come out as its mirror image."
+            "Of parallel beams the sense of rotation cannot be told: were it the other way round, the volume would "
+            "only come out as its mirror image."
         )
     views, fan = _coarse(lines, geometry)
     if geometry.views < 4 or not float(views.abs().sum()) > 0:
         return _untold("There are too few views, or nothing in them, to tell the sense of rotation.")
     given, turned = (
-        _left(views, turned)
-        for turned in (fan, replace(fan, angles=tuple(-angle for angle in fan.angles)))
+        _left(views, turned) for turned in (fan, replace(fan, angles=tuple(-angle for angle in fan.angles)))
     )
     ratio = max(given, turned) / max(min(given, turned), 1e-12)
-    if ratio < _CLEAR:
-        return RotationSense(given, turned, False, (
-            f"The sense of rotation cannot be told from these views: reversed, a coarse reconstruction leaves {turned:.1%} "
-            f"of them, as given {given:.1%}."
-        ))
-    if turned < given:
-        return RotationSense(given, turned, True, (
+    told = ratio >= _CLEAR
+    if not told:
+        note = (
+            f"The sense of rotation cannot be told from these views: reversed, a coarse reconstruction leaves "
+            f"{turned:.1%} of them, as given {given:.1%}."
+        )
+    elif turned < given:
+        note = (
             f"The scanner seems to turn the other way: with the angles reversed, a coarse reconstruction leaves "
             f"{turned:.1%} of the views, as given {given:.1%}, {ratio:.1f} times as much; reverse the angles, or the "
             "columns if they are stored mirrored."
-        ))
-    return RotationSense(given, turned, True, (
-        f"The sense of rotation fits: reversed, a coarse reconstruction leaves {ratio:.1f} times as much of the views."
-    ))
+        )
+    else:
+        note = f"The sense of rotation fits: reversed, a coarse reconstruction leaves {ratio:.1f} times as much."
+    return RotationSense(given, turned, told, note)
 
 
 def _untold(note: str) -> RotationSense:
@@ -110,7 +110,7 @@ def _coarse(lines: np.ndarray, geometry: ConeBeam | FanBeam) -> tuple[torch.Tens
         rows = rows[len(rows) // 2 :][:1]  # each is a slice of its own
     views = np.unique(np.linspace(0, geometry.views - 1, _VIEWS).round().astype(int))
     columns = geometry.detector[1]
-    block = max(1, math.ceil(columns / (2 * _SIDE)))
+    block = max(1, math.ceil(columns / (1.5 * _SIDE)))
     kept = columns // block
     some = np.stack([lines[view][rows, : kept * block].mean(0, dtype=np.float64) for view in views])
     some = np.nan_to_num(some).reshape(len(views), kept, block).mean(2)

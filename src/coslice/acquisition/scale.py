@@ -2,9 +2,9 @@
 
     HU = 1000 (mu - mu_water) / (mu_water - mu_air)
 
-Where nobody knows the attenuation of water, it is looked for in a first reconstruction, whose histogram has a peak of air
-near 0 and one of the matter there is most of. In a patient that is soft tissue, with fat below it. Their usual numbers,
-about +45 and -100 HU at the energies of a CT scanner, place water between the two.
+Where nobody knows the attenuation of water, it is looked for in a first reconstruction, whose histogram has a peak of
+air near 0 and one of the matter there is most of. In a patient that is soft tissue, with fat below it. Their usual
+numbers, about +45 and -100 HU at the energies of a CT scanner, place water between the two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from coslice.window import Window
 __all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "inside_circle"]
 
 SOFT_TISSUE, FAT = 45.0, -100.0
-"""HU of muscle, blood and organs, and of fat, at 70 to 140 kV (ICRU report 46 and clinical practice)."""
+"""Usual HU of muscle, blood and organs, and of fat, at the energies of a CT scanner."""
 
 _BINS = 600
 
@@ -45,8 +45,8 @@ class HounsfieldScale:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.water) and math.isfinite(self.air) and self.water > max(self.air, 0)):
             raise CosliceError(
-                f"water: attenuations of water {self.water:g} and of air {self.air:g} 1/mm were given, but water must be "
-                "above 0 and above air; at 70 keV it is 0.0193."
+                f"water: attenuations of water {self.water:g} and of air {self.air:g} 1/mm were given, but water "
+                "must be above 0 and above air; at 70 keV it is 0.0193."
             )
 
     def to_hu(self, mu):
@@ -133,8 +133,8 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
     sure = "clear" if certainty > 0.8 else "fairly clear" if certainty > 0.6 else "weak"
     note = (
         f"Water was taken to attenuate {water:.4g} 1/mm and air {air:.2g} 1/mm, from the histogram of a first "
-        f"reconstruction: {how}, and the peak is {sure} ({certainty:.2f} of 1). If the object is made of something else, "
-        "all HU are off by one factor: --water MU says it."
+        f"reconstruction: {how}, and the peak is {sure} ({certainty:.2f} of 1). If the object is made of something "
+        "else, all HU are off by one factor: --water MU says it."
     )
     return FoundWater(HounsfieldScale(water, air), certainty, (note,))
 
@@ -191,8 +191,8 @@ def attenuation_window(
         high = air + headroom * (float(np.quantile(values[np.isfinite(values)], share)) - air)
     if not high > air:
         raise CosliceError(
-            f"window: the reconstruction ends at {high:.4g} 1/mm and air is {air:.4g}, so nothing is in it; look at the "
-            "projections, or give the window."
+            f"window: the reconstruction ends at {high:.4g} 1/mm and air is {air:.4g}, so nothing is in it; look at "
+            "the projections, or give the window."
         )
     how = "as given" if said else f"{headroom:g} times the {100 * share:g} % point of a first reconstruction"
     note = f"Values from {air:.4g} to {high:.4g} 1/mm ({how}) are what the prior sees as 0 to 1."

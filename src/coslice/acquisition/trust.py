@@ -1,13 +1,15 @@
 """How far line integrals from counts can be believed.
 
-A detector that counts g per photon, n of them above dark, and adds electronic noise of e counts, has by the delta method
+A detector that counts g per photon, n of them above dark, and adds electronic noise of e counts, has by the delta
+method
 
     var p = g/n + e^2/n^2  +  (g/F + e^2/F^2)/K,        n = F exp(-p),
 
 with F the open beam of K flat fields, whose own noise comes along. The gain g is measured by photon transfer
-(Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F + e^2, once their common
-brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the noise of the views where they show
-air says what a photon counts, g/F = var p. Blur of the detector hides a part of the noise from the second.
+(Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F + e^2,
+once their common brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the noise of
+the views where they show air says what a photon counts, g/F = var p. Blur of the detector hides a part of the noise
+from the second.
 """
 
 from __future__ import annotations
@@ -97,7 +99,9 @@ def measured_trust(
     found = level / gain if gain > 0 else math.inf
     words = f"The open beam is about {found:.3g} photons per pixel and view ({how})"
     words += f", the electronic noise {math.sqrt(electronic):.3g} counts" if electronic else ""
-    return Trust(deviation, weights, found, (f"{words}: line integrals have a noise of {deviation:.3g} (root mean square).",))
+    return Trust(
+        deviation, weights, found, (f"{words}: line integrals have a noise of {deviation:.3g} (root mean square).",)
+    )
 
 
 def _spread(frames: np.ndarray, beam: np.ndarray | None = None) -> float:

@@ -50,7 +50,7 @@ def filled(projections: Tensor, known: Tensor, angles: Sequence[float]) -> Tenso
     for view in np.flatnonzero(~lost & ~mask.all((1, 2))):
         result[view] = _image(values[view], mask[view])
     for view in np.flatnonzero(lost):
-        result[view] = _between(result, view, ~lost, np.asarray(angles))
+        result[view] = _between(result, int(view), np.flatnonzero(~lost), np.asarray(angles))
     return torch.from_numpy(result).to(projections)
 
 
@@ -80,9 +80,8 @@ def _line(line: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.interp(places, at, line[at]), np.where(known, 0.0, 1 / np.maximum(gap, 1))
 
 
-def _between(views: np.ndarray, view: int, known: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """What lies between the known views on either side of an angle."""
-    at = np.flatnonzero(known)
+def _between(views: np.ndarray, view: int, at: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """What lies between the nearest of the views `at` on either side of an angle."""
     turn = 2 * math.pi if measured_arc(tuple(angles)).closed else math.inf
     ahead = angles[at] - angles[view]
     before, after = (-ahead, ahead) if math.isinf(turn) else (np.mod(-ahead, turn), np.mod(ahead, turn))

@@ -3,5 +3,6 @@
 from coslice.operators.base import Operator
 from coslice.operators.projector import Projector
 from coslice.operators.thick_slices import ThickSlices
+from coslice.operators.weighted_rays import WeightedRays
 
-__all__ = ["Operator", "Projector", "ThickSlices"]
+__all__ = ["Operator", "Projector", "ThickSlices", "WeightedRays"]

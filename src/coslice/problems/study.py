@@ -6,8 +6,9 @@ thick slices as the measurement it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -35,34 +36,44 @@ class Study:
         window: intensities of unit 0 and 1.
         unit: the truth in the unit window, (z, y, x), on the device to work on; None for a real measurement.
         problem: the measurement.
-        task: what was simulated, or what the real measurement is like; its factor may be None for the usual one.
+        task: what was simulated, or what the real measurement is like; None for measured projections.
         preparation: what was done to the scan first.
         title: in words.
         thick: the measured slices on their own grid, for super-resolution.
+        remarks: sentences on what was found, guessed, or done to the scan.
+        reference: of a real measurement, what `unit` is then: another reconstruction, to compare with, in words.
+        stated: of measured projections, what was stated of them, by name.
     """
 
     volume: Volume
     window: Window
     unit: Tensor | None
     problem: Problem
-    task: Task
+    task: Task | None
     preparation: Preparation
     title: str
     thick: Volume | None = None
+    remarks: tuple[str, ...] = ()
+    reference: str = ""
+    stated: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def measured(self) -> bool:
+        """Whether the measurement is a real one."""
+        return self.unit is None or bool(self.reference)
 
     @property
     def truth(self) -> Volume | None:
-        """The volume behind the measurement, where it is known."""
+        """The volume behind the measurement, where it is known; or the reference."""
         return self.volume if self.unit is not None else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Task, preparation and what came of them, for the record of a run."""
-        measured = {} if self.unit is not None else {"measured": True}
-        chosen = self.task.settings_chosen if self.unit is not None else {"task": self.task.kind, **self.task.chosen}
         return {
-            **chosen,
-            **measured,
+            **self._task_settings(),
+            **({"measured": True} if self.measured else {}),
+            **({"reference": self.reference} if self.reference else {}),
             **self.preparation.settings,
             "shape": list(self.volume.shape),
             "spacing_mm": list(self.volume.spacing),
@@ -70,6 +81,11 @@ class Study:
             "geometry": self.problem.description,
             "noise_deviation": self.problem.noise,
         }
+
+    def _task_settings(self) -> dict[str, Any]:
+        if self.task is None:
+            return {"task": "projections", **self.stated}
+        return {"task": self.task.kind, **self.task.chosen} if self.measured else self.task.settings_chosen
 
 
 def simulate(

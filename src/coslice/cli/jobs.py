@@ -106,7 +106,9 @@ def reconstruct_scan(
         study = from_thick_slices(whole, window, factor, task.fwhm_mm, preparation, place)
     else:
         study = simulate(whole, task, window, preparation, place, said)
-    study = replace(study, remarks=study.remarks + tuple(r for prior in loaded for r in remarks_for_prior(study.volume, prior)))
+    study = replace(
+        study, remarks=study.remarks + tuple(r for prior in loaded for r in remarks_for_prior(study.volume, prior))
+    )
     planned = plan(study.problem, method, loaded, seed)
     with output_folder(out, overwrite) as folder:
         _work(study, {"reconstruction": planned}, folder, lpips)

@@ -50,7 +50,9 @@ def reconstruct(
     electronic_noise: Annotated[float, option("With photons: its standard deviation in counts.  [0]", _SCAN)] = 0.0,
     values: Annotated[
         str | None,
-        option("What the numbers are: hu, hu+1024, A:B=C:D (A is C HU), mu/cm:WATER, mu/mm:WATER, any.  [found]", _SCAN),
+        option(
+            "What the numbers are: hu, hu+1024, A:B=C:D (A is C HU), mu/cm:WATER, mu/mm:WATER, any.  [found]", _SCAN
+        ),
     ] = None,
     slices: Annotated[str | None, option("FIRST:LAST along z, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,

@@ -99,7 +99,9 @@ def check_window_of_prior(window: Window, prior: SlicePrior, told: bool = False)
             f"window: {given} was given, but prior {prior.name} was trained on {needed} and takes no other for HU; "
             f"leave it out, or, if the numbers are in another unit and {given} stand for that range, add --values any."
         )
-    return (f"Prior {prior.name} was trained on {needed}; values of {given} are shown to it in place of them, as said.",)
+    return (
+        f"Prior {prior.name} was trained on {needed}; values of {given} are shown to it in place of them, as said.",
+    )
 
 
 def _outside(given: tuple[float, ...], seen: Any, factor: float) -> bool:

@@ -18,6 +18,7 @@ FLOORS = (
             "tree",
             "sums",
             "threads",
+            "kernels",
             "devices",
             "resampling",
             "volume",

@@ -20,9 +20,11 @@ from coslice.output import Interval, Measured, find_intervals, measure, titles, 
 from coslice.output.intervals import LEVEL
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
+from coslice.priors import remarks_for_prior
 from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
 from coslice.report.run_page import write_run_page
 from coslice.runs import Result, run
+from coslice.values import parse_values
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -63,6 +65,7 @@ def reconstruct_scan(
     measured: bool,
     preparation: Preparation,
     slices: str | None,
+    values: str | None,
     method: AnyMethod,
     priors: tuple[str | None, str | None],
     seed: int,
@@ -80,6 +83,7 @@ def reconstruct_scan(
         measured: whether the scan is the measurement itself.
         preparation: what is done to it first; `slices`, "FIRST:LAST", is added to it.
         slices: which slices to keep; None for all.
+        values: what the scan's numbers are, see `coslice.values.parse_values`; None looks at them.
         method: with all its settings.
         priors: names or files of the prior and of that of a second plane; None for the usual ones.
         seed, lpips, device, overwrite: as the options of the command.
@@ -89,6 +93,7 @@ def reconstruct_scan(
     """
     place = str(chosen_device(device))
     _check_measured(measured, task)
+    said = None if values is None else parse_values(values)
     loaded = load_priors(method, task.problem_kind, priors, place)
 
     def window(volume: Volume) -> Window:
@@ -100,7 +105,10 @@ def reconstruct_scan(
     if measured and isinstance(task, SliceSuperResolution):
         study = from_thick_slices(whole, window, factor, task.fwhm_mm, preparation, place)
     else:
-        study = simulate(whole, task, window, preparation, place)
+        study = simulate(whole, task, window, preparation, place, said)
+    study = replace(
+        study, remarks=study.remarks + tuple(r for prior in loaded for r in remarks_for_prior(study.volume, prior))
+    )
     planned = plan(study.problem, method, loaded, seed)
     with output_folder(out, overwrite) as folder:
         _work(study, {"reconstruction": planned}, folder, lpips)
@@ -121,6 +129,8 @@ def _check_measured(measured: bool, task: Task) -> None:
 def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> None:
     """Run the plans, by file stem, measure the results, and fill the folder."""
     say(f"{study.volume!r}\n{study.title}")
+    for remark in study.remarks:
+        say(remark)
     _say_reflected(study)
     results: dict[str, Result] = {}
     with Watch() as watch:

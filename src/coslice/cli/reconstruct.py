@@ -48,6 +48,12 @@ def reconstruct(
     ] = None,
     photons: Annotated[float | None, option("CT: photons per pixel, without a patient.", _SCAN)] = None,
     electronic_noise: Annotated[float, option("With photons: its standard deviation in counts.  [0]", _SCAN)] = 0.0,
+    values: Annotated[
+        str | None,
+        option(
+            "What the numbers are: hu, hu+1024, A:B=C:D (A is C HU), mu/cm:WATER, mu/mm:WATER, any.  [found]", _SCAN
+        ),
+    ] = None,
     slices: Annotated[str | None, option("FIRST:LAST along z, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,
     spacing: Annotated[float | None, option("First resample to cubes, mm; measured: in plane.", _SCAN)] = None,
@@ -109,6 +115,7 @@ def reconstruct(
         measured=from_real,
         preparation=Preparation(None, thickness, spacing, size, pad),
         slices=slices,
+        values=values,
         method=chosen_method(method, acquired.problem_kind, noise, steps, samples, settings or ()),
         priors=(prior, auxiliary_prior),
         seed=seed,

@@ -93,6 +93,7 @@ def _scan_options(study: Study) -> Iterator[tuple[str, Any]]:
     if isinstance(task.noise, PhotonNoise):
         yield "photons", task.noise.photons
         yield "electronic_noise", task.noise.electronic or None
+    yield "values", study.values
     for item in fields(Preparation):
         value = getattr(study.preparation, item.name)
         yield item.name, "{}:{}".format(*value) if item.name == "slices" and value else value

@@ -5,7 +5,9 @@ with an operator of your own. A `Task` simulates one; a `Study` is a scan with i
 """
 
 from coslice.problems.ct import CTProblem
+from coslice.problems.measured_grid import GridChoice
 from coslice.problems.problem import LinearProblem, Problem
+from coslice.problems.projections import Stated, from_projections
 from coslice.problems.ray_weights import relative_weights
 from coslice.problems.scanners import BEAMS, published_cone_beam, published_parallel_beam
 from coslice.problems.study import Study, from_thick_slices, simulate
@@ -24,14 +26,17 @@ __all__ = [
     "BEAMS",
     "TASKS",
     "CTProblem",
+    "GridChoice",
     "LimitedAngleCT",
     "LinearProblem",
     "Problem",
     "SliceSuperResolution",
     "SparseViewCT",
+    "Stated",
     "Study",
     "Task",
     "ThickSliceProblem",
+    "from_projections",
     "from_thick_slices",
     "make_task",
     "published_cone_beam",

@@ -143,9 +143,10 @@ def from_projections(
         None,
         Preparation(),
         f"{_words(geometry)} of {recording.name}" if recording.name else _words(geometry),
+        values=taken.values,
         remarks=tuple(remarks),
         reference=title,
-        stated=stated_settings(stated) | {"format": scanner.format, "values": taken.values},
+        stated=stated_settings(stated) | {"format": scanner.format},
     )
 
 

@@ -59,7 +59,7 @@ class Stated:
         white: counts of the open beam, where there are no flat fields.
         photons: of the open beam per pixel and view, for the noise.
         views: how many of the views to use, spread evenly.
-        rows, columns: first and last (not included) of the detector, as stored.
+        rows, columns: first and last (not included) of the detector, as stored; None in either place is the end.
         binning: (rows, columns) of pixels to one.
         axis: the column of the rotation axis, 0 the centre of the first column stored; "find" looks for it.
         water: attenuation of water, 1/mm; "find" looks for its peak in a first reconstruction.
@@ -75,8 +75,8 @@ class Stated:
     white: float | None = None
     photons: float | None = None
     views: int | None = None
-    rows: tuple[int, int] | None = None
-    columns: tuple[int, int] | None = None
+    rows: tuple[int | None, int | None] | None = None
+    columns: tuple[int | None, int | None] | None = None
     binning: tuple[int, int] | None = None
     axis: float | Literal["find"] | None = None
     water: float | Literal["find"] | None = None
@@ -371,9 +371,12 @@ def _with_axis(geometry: Geometry, column: float) -> Geometry:
     return with_axis(geometry, column)
 
 
-def _stored(kept: tuple[int, int] | None, count: int, flipped: bool) -> tuple[int, int] | None:
+def _stored(kept: tuple[int | None, int | None] | None, count: int, flipped: bool) -> tuple[int, int] | None:
     """A range of stored rows or columns, counted along +v or +u."""
-    return (count - kept[1], count - kept[0]) if kept is not None and flipped else kept
+    if kept is None:
+        return None
+    first, last = kept[0] or 0, count if kept[1] is None else kept[1]
+    return (count - last, count - first) if flipped else (first, last)
 
 
 def _relative(weights: Tensor | None) -> Tensor | None:

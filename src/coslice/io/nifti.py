@@ -23,7 +23,7 @@ import gzip
 import logging
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.volume import ROUNDED, Volume, flattens, shears
 
-__all__ = ["canonical_volume", "read_nifti", "write_nifti"]
+__all__ = ["canonical_volume", "in_order", "read_nifti", "write_nifti"]
 
 _FORMATS = {348: (nibabel.Nifti1Header, nibabel.Nifti1Image), 540: (nibabel.Nifti2Header, nibabel.Nifti2Image)}
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -115,11 +115,9 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     wrong = int((~torch.isfinite(volume.data)).sum())
     if wrong:
         raise CosliceError(f"{path} was not written: {wrong} voxels are NaN or infinite.")
-    array = volume.data.detach().cpu().permute(2, 1, 0).numpy()
-    turn = orientations.ornt_transform(_RAS, orientations.axcodes2ornt(volume.orientation))
-    place = orientations.inv_ornt_aff(turn, array.shape)
+    array, place = in_order(volume, volume.orientation)
     affine = volume.affine @ place
-    image = nibabel.Nifti1Image(orientations.apply_orientation(array, turn), affine, dtype=np.float32)
+    image = nibabel.Nifti1Image(array, affine, dtype=np.float32)
     image.set_sform(affine, code=volume.space_code)
     if volume.qform is not None and volume.qform_code:
         image.set_qform(volume.qform @ place, code=volume.qform_code)
@@ -141,6 +139,16 @@ def canonical_volume(array: np.ndarray, affine: np.ndarray, space_code: int = 1)
         orientation=orientations.ornt2axcodes(turn),
         space_code=space_code,
     )
+
+
+def in_order(volume: Volume, orientation: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels (i, j, k) with axes in the directions of `orientation`, and the matrix from (i, j, k, 1) to (x, y, z, 1).
+
+    An affine of the volume times that matrix is the array's.
+    """
+    array = volume.data.detach().cpu().permute(2, 1, 0).numpy()
+    turn = orientations.ornt_transform(_RAS, orientations.axcodes2ornt(tuple(orientation)))
+    return orientations.apply_orientation(array, turn), orientations.inv_ornt_aff(turn, array.shape)
 
 
 @contextmanager

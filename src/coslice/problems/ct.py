@@ -39,6 +39,7 @@ class CTProblem(Problem):
     """
 
     kind = "ct"
+    modality = "ct"
 
     geometry: Geometry
     grid: Grid

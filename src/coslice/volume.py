@@ -39,9 +39,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coslice.axes import axis_number
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
-from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size
+from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size, slices_needed
 
 __all__ = ["ROUNDED", "Volume", "flattens", "shears"]
 
@@ -250,20 +251,22 @@ class Volume:
         (nz, ny, nx), (z, y, x) = self._middle("cropped", shape, larger=False)
         return self._moved(self.data[z : z + nz, y : y + ny, x : x + nx], _shift(x, y, z))
 
-    def with_thick_slices(self, data: Tensor, factor: int) -> Volume:
+    def with_thick_slices(self, data: Tensor, factor: float, axis: str = "z") -> Volume:
         """What a scan of this volume with slices `factor` times as thick gave: M' = M T(factor/2 - 1/2) S(factor).
 
         Args:
             data: (m, y, x), m = z / factor rounded up: the last one may reach beyond this volume.
             factor: thin slices per thick one.
+            axis: along which slices are thick; the shape of `data` follows.
 
         Raises:
             CosliceError: another shape, or a factor below 1.
         """
-        self._check_slices("with_thick_slices", data, factor, -(-self.shape[0] // max(factor, 1)))
-        return self._moved(data, _scale(z=factor))
+        count = slices_needed(self.shape[axis_number(axis)], max(factor, 1))
+        self._check_slices("with_thick_slices", data, factor, count, axis)
+        return self._moved(data, _scale(**{axis: factor}))
 
-    def with_thin_slices(self, data: Tensor, factor: int) -> Volume:
+    def with_thin_slices(self, data: Tensor, factor: float, axis: str = "z") -> Volume:
         """Voxels for this volume with each slice split in `factor`: M' = M T(1/(2 factor) - 1/2) S(1/factor).
 
         The first `factor` thin slices fill the first thick one from face to face, and so on.
@@ -271,14 +274,17 @@ class Volume:
         Args:
             data: (z * factor, y, x), or less by up to `factor` - 1 slices at the end.
             factor: thin slices per thick one.
+            axis: along which slices are split; the shape of `data` follows.
 
         Raises:
             CosliceError: another shape, or a factor below 1.
         """
-        least = (self.shape[0] - 1) * factor + 1
-        count = data.shape[0] if data.ndim and least <= data.shape[0] < least + factor else least + factor - 1
-        self._check_slices("with_thin_slices", data, factor, count)
-        return self._moved(data, _scale(z=1 / factor))
+        number = axis_number(axis)
+        count, given = new_count(self.shape[number], 1 / max(factor, 1)), data.shape[number] if data.ndim == 3 else 0
+        if factor >= 1 and given and slices_needed(given, factor) == self.shape[number]:
+            count = given
+        self._check_slices("with_thin_slices", data, factor, count, axis)
+        return self._moved(data, _scale(**{axis: 1 / factor}))
 
     def with_data(self, data: Tensor) -> Volume:
         """Other voxels in the same places.
@@ -309,8 +315,9 @@ class Volume:
             )
         return wanted, tuple(abs(new - old) // 2 for old, new in zip(self.shape, wanted, strict=True))
 
-    def _check_slices(self, who: str, data: Tensor, factor: int, count: int) -> None:
-        needed = (count, *self.shape[1:])
+    def _check_slices(self, who: str, data: Tensor, factor: float, count: int, axis: str) -> None:
+        number = axis_number(axis)
+        needed = (*self.shape[:number], count, *self.shape[number + 1 :])
         if factor < 1 or tuple(data.shape) != needed:
             raise CosliceError(
                 f"Volume.{who}: data of shape {tuple(data.shape)} and a factor of {factor} were given, "

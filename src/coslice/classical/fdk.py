@@ -75,7 +75,9 @@ def fdk(
         projections, geometry, overlap = _widened(projections, geometry, grid)
     share = _share(geometry, arc, closed, overlap)
     on_cpu = backend == "numba" or (backend == "auto" and projections.device.type == "cpu")
-    volume = torch.zeros(grid.shape[1:] + grid.shape[:1]).permute(2, 0, 1) if on_cpu else projections.new_zeros(grid.shape)
+    volume = (
+        torch.zeros(grid.shape[1:] + grid.shape[:1]).permute(2, 0, 1) if on_cpu else projections.new_zeros(grid.shape)
+    )
     # A voxel adds up the views in their order, so in how many portions they come does not change a bit.
     for views in _portions(projections):
         portion = replace(geometry, angles=geometry.angles[views])

@@ -34,7 +34,6 @@ from coslice.problems import (
     from_stacks,
     from_thick_slices,
     modality_of,
-    remarks_on_residual,
     simulate,
     with_reference,
 )

@@ -76,9 +76,7 @@ def opened(files: ProjectionFiles, one_view: bool = False) -> tuple[Recording, S
     return recording, _parallel(files, recording, pixel)
 
 
-def projections_study(
-    files: ProjectionFiles, stated: Stated, window: Window, reference: bool, device: str
-) -> Study:
+def projections_study(files: ProjectionFiles, stated: Stated, window: Window, reference: bool, device: str) -> Study:
     """The study of measured projections, with a bar while they are read.
 
     Args:
@@ -104,9 +102,7 @@ def _in_the_scanners_order(
     wanted = (1 if one_view else views, rows, columns)
     if recording.data.shape == wanted or files.order is not None:
         return recording
-    return read_recording(
-        files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, shape=wanted
-    )
+    return read_recording(files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, shape=wanted)
 
 
 def _parallel(files: ProjectionFiles, recording: Recording, pixel: tuple[float, float] | None) -> ScannerFile:

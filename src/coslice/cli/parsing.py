@@ -31,7 +31,7 @@ def pair(name: str, text: str, kind: Callable[[str], N], between: str = ",") -> 
 
 
 def interval(name: str, text: str | None) -> tuple[int | None, int | None] | None:
-    """"FIRST:LAST"; an end that is left out is None.
+    """ "FIRST:LAST"; an end that is left out is None.
 
     Raises:
         CosliceError: a text that is none.

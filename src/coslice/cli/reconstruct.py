@@ -46,7 +46,9 @@ def reconstruct(
     beam: Annotated[str | None, option("CT: cone or parallel.  [cone]", _SCAN)] = None,
     views: Annotated[
         int | None,
-        option("CT: number of views; of projections, how many to use.  [svct: 30, parallel 8; lact: one per degree]", _SCAN),
+        option(
+            "CT: number of views; of projections, how many to use.  [svct: 30, parallel 8; lact: one per degree]", _SCAN
+        ),
     ] = None,
     angle: Annotated[float | None, option("lact: wedge in degrees.  [100, parallel 90]", _SCAN)] = None,
     factor: Annotated[float | None, option("zsr: thin slices per thick one.  [5; measured: to cubes]", _SCAN)] = None,
@@ -65,9 +67,7 @@ def reconstruct(
         ),
     ] = None,
     series: Annotated[str | None, option("DICOM: number, UID or words of the series.", _SCAN)] = None,
-    slices: Annotated[
-        str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)
-    ] = None,
+    slices: Annotated[str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,
     spacing: Annotated[
         float | None, option("First resample to cubes, mm; measured: in plane; of projections, the voxels.", _SCAN)
@@ -77,8 +77,12 @@ def reconstruct(
     stack: Annotated[
         list[Path] | None, option("zsr: another stack of the same patient, in any orientation; repeatable.", _SCAN)
     ] = None,
-    axis: Annotated[str | None, option("zsr, measured: z, y or x, along which slices are thick.  [found]", _SCAN)] = None,
-    gap: Annotated[float | None, option("zsr, measured: mm between slices; below 0 they overlap.  [found]", _SCAN)] = None,
+    axis: Annotated[
+        str | None, option("zsr, measured: z, y or x, along which slices are thick.  [found]", _SCAN)
+    ] = None,
+    gap: Annotated[
+        float | None, option("zsr, measured: mm between slices; below 0 they overlap.  [found]", _SCAN)
+    ] = None,
     geometry: Annotated[
         Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
     ] = None,
@@ -87,7 +91,9 @@ def reconstruct(
     white: Annotated[float | None, option("Counts of the open beam, without --flat.", _PROJECTIONS)] = None,
     pixel: Annotated[str | None, option("Of the detector, mm, or ROW,COLUMN.  [the files']", _PROJECTIONS)] = None,
     dataset: Annotated[str | None, option("The array, in a file of several.", _PROJECTIONS)] = None,
-    order: Annotated[str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", _PROJECTIONS)] = None,
+    order: Annotated[
+        str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", _PROJECTIONS)
+    ] = None,
     rotation_axis: Annotated[
         str | None, option("Its column on the detector, from 0, or find.  [as in the geometry]", _PROJECTIONS)
     ] = None,
@@ -138,9 +144,7 @@ def reconstruct(
     lpips: Annotated[
         bool, typer.Option("--lpips", help="Follow LPIPS over the steps.", rich_help_panel=_METHOD)
     ] = False,
-    compare: Annotated[
-        str | None, option("Other methods to run beside it, as sirt,admm-tv.", _METHOD)
-    ] = None,
+    compare: Annotated[str | None, option("Other methods to run beside it, as sirt,admm-tv.", _METHOD)] = None,
     reference: Annotated[
         str | None,
         option("What a real measurement is compared with: a scan, or all-views of projections.", _METHOD),
@@ -171,10 +175,21 @@ def reconstruct(
     )  # fmt: skip
     where = Where(out, overwrite, dicom, keep_patient)
     of_projections = {
-        **{"flat": flat, "dark": dark, "white": white, "pixel": pixel, "dataset": dataset, "order": order},
-        **{"rotation-axis": rotation_axis, "rows": rows, "columns": columns, "binning": binning},
-        **{"axisymmetric": axisymmetric or None, "no-repair": None if repair else True},
-        **{"water": water, "air": air or None, "window": window},
+        "flat": flat,
+        "dark": dark,
+        "white": white,
+        "pixel": pixel,
+        "dataset": dataset,
+        "order": order,
+        "rotation-axis": rotation_axis,
+        "rows": rows,
+        "columns": columns,
+        "binning": binning,
+        "axisymmetric": axisymmetric or None,
+        "no-repair": None if repair else True,
+        "water": water,
+        "air": air or None,
+        "window": window,
     }
     of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap}
     files = ProjectionFiles(
@@ -182,9 +197,16 @@ def reconstruct(
     )
     if files.meant:
         of_scans = {
-            **{"task": None if task == "svct" else task, "angle": angle, "factor": factor, "fwhm": fwhm},
-            **{"measurement-noise": measurement_noise, "electronic-noise": electronic_noise or None},
-            **{"series": series, "thickness": thickness, "pad": pad, **of_measured_slices},
+            "task": None if task == "svct" else task,
+            "angle": angle,
+            "factor": factor,
+            "fwhm": fwhm,
+            "measurement-noise": measurement_noise,
+            "electronic-noise": electronic_noise or None,
+            "series": series,
+            "thickness": thickness,
+            "pad": pad,
+            **of_measured_slices,
         }
         refuse(of_scans, f"{scan.name} is taken for measured projections")
         stated = Stated(

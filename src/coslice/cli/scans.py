@@ -29,7 +29,7 @@ class OpenedScan:
 
     @property
     def modality(self) -> str | None:
-        """"CT" or "MR", where the file says it."""
+        """ "CT" or "MR", where the file says it."""
         return None if self.dicom is None else self.dicom.modality
 
     @property

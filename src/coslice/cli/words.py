@@ -16,13 +16,13 @@ from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.methods import (
     METHODS,
-    USUAL_PRIORS,
     AnyMethod,
     changed,
     default_method,
     find_method,
     parts_of,
     setting_lines,
+    usual_priors,
 )
 from coslice.plans import Plan
 from coslice.preparation import Preparation
@@ -140,7 +140,7 @@ def _word(part: Part) -> str:
 
 
 def _prior_options(planned: Plan) -> Iterator[tuple[str, str | None]]:
-    usual = USUAL_PRIORS.get((planned.problem.kind, planned.method.need), ())
+    usual = usual_priors(planned.problem.kind, planned.method.need, planned.problem.modality)
     files = iter(_PRIORS)
     for number, (option, prior) in enumerate(zip(("prior", "auxiliary_prior"), planned.priors, strict=False)):
         name = prior.card.get("name")

@@ -43,6 +43,7 @@ class CTProblem(Problem):
     """
 
     kind = "ct"
+    modality = "ct"
 
     geometry: Geometry
     grid: Grid

@@ -133,7 +133,9 @@ def _changed(asked: Grid, choice: GridChoice) -> Grid:
         size = choice.size * choice.spacing
     across = choice.size or max(1, math.floor(size / voxel + 1e-6))
     # A plane, as of a file that asks for one, stays one.
-    counts = [min(across, max(1, round(extent / voxel))) if n > 1 else 1 for n, extent in zip(asked.shape[1:], asked.size[1:])]
+    counts = [
+        min(across, max(1, round(extent / voxel))) if n > 1 else 1 for n, extent in zip(asked.shape[1:], asked.size[1:])
+    ]
     deep = max(1, math.floor(asked.size[0] / voxel + 1e-6)) if asked.shape[0] > 1 else 1
     return Grid((deep, counts[0], counts[1]), (voxel, voxel, voxel), asked.centre)
 

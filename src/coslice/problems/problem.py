@@ -39,6 +39,7 @@ class Problem(ABC):
         kind: which of a method's published settings apply: "ct" or "zsr" (thick slices).
         initial_title: what tables call the first reconstruction.
         task: the key of a simulated task, for networks that know certain tasks only; "" where there is none.
+        modality: "ct", "mr", or "" where it is not known: priors of the other one are refused.
     """
 
     kind: ClassVar[str] = ""
@@ -47,6 +48,7 @@ class Problem(ABC):
     noise: float
     weights: Tensor | None = None
     task: str = ""
+    modality: str = ""
 
     @cached_property
     def operator(self) -> Operator:
@@ -81,6 +83,10 @@ class Problem(ABC):
     def spacing(self) -> tuple[float, float, float]:
         """(dz, dy, dx) of the voxels, mm."""
 
+    def clamped(self, volume: Tensor) -> Tensor:
+        """`volume` without values that the one behind the measurement cannot have: those outside the unit window."""
+        return volume.clamp(0, 1)
+
     @property
     def unit(self) -> float:
         """What published operators call 1, in units of A: for CT, the width of a voxel in mm."""
@@ -111,7 +117,8 @@ class Problem(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # What can be made again does not travel.
-        return {name: value for name, value in self.__dict__.items() if name not in ("operator", "misfit")}
+        known = {name: value for cls in reversed(type(self).__mro__) for name, value in vars(cls).items()}
+        return {k: v for k, v in self.__dict__.items() if not isinstance(known.get(k), cached_property)}
 
 
 def check_measurement(who: str, measurement: Any, noise: Any) -> None:

@@ -336,7 +336,10 @@ def _coarse(taken: Taken) -> np.ndarray:
     choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
     coarse = Grid(
         (grid.shape[0], *(max(1, n // block) for n in grid.shape[1:])),
-        (grid.spacing[0], *(mm * n / max(1, n // block) for mm, n in zip(grid.spacing[1:], grid.shape[1:], strict=True))),
+        (
+            grid.spacing[0],
+            *(mm * n / max(1, n // block) for mm, n in zip(grid.spacing[1:], grid.shape[1:], strict=True)),
+        ),
         grid.centre,
     )
     p, seen = torch.from_numpy(choice.of(taken.lines)), choice.geometry(geometry)

@@ -49,9 +49,7 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
         data, how = _interpolated(volume, reference, place), ", interpolated linearly to its voxels"
     unit = study.window.to_unit(data).to(study.problem.measurement.device)
     remark = f"The truth is not known: results are compared with {name}{how}."
-    return replace(
-        study, volume=volume.with_data(data), unit=unit, reference=name, remarks=(*study.remarks, remark)
-    )
+    return replace(study, volume=volume.with_data(data), unit=unit, reference=name, remarks=(*study.remarks, remark))
 
 
 def _interpolated(volume: Volume, reference: Volume, place: np.ndarray) -> torch.Tensor:

@@ -1,31 +1,30 @@
 """A scan made ready to reconstruct: a problem, and what is known of the volume behind it.
 
-`simulate` prepares a scan, brings it into the window of a prior, and measures it. `from_thick_slices` takes a scan of
-thick slices as the measurement it is.
+`simulate` prepares a scan, brings it into the window of a prior, and measures it. A scan that is the measurement itself
+is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.stacks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
 
-from coslice.axes import AXES
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.metrics import SMALLEST_SIDE
 from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
-from coslice.problems.tasks import SliceSuperResolution, SparseViewCT, Task
+from coslice.problems.tasks import SparseViewCT, Task
 from coslice.values import Values, covering, remarks_for_scan, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["Study", "from_thick_slices", "simulate"]
+__all__ = ["Study", "simulate"]
 
 _MR = "a.u."
 """The unit of a window found from an MR scan, see `coslice.window.scan_window`."""
@@ -147,7 +146,7 @@ def simulate(
     problem = task.problem(unit, truth.grid(), window)
     thick = None
     if isinstance(problem, ThickSliceProblem):
-        thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), problem.factor)
+        thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)
     return Study(truth, window, unit, problem, task, preparation, str(task), thick, settled.values, remarks)
 
 
@@ -157,61 +156,3 @@ def _expected(window: Window | Callable[[Volume], Window] | None, task: Task, sc
         return task.window
     seen = window(scan) if callable(window) else window
     return {"HU": "ct", _MR: "mr"}.get(seen.unit, "")
-
-
-def from_thick_slices(
-    scan: Volume,
-    window: Window | Callable[[Volume], Window] | None = None,
-    factor: int | None = None,
-    fwhm_mm: float | None = None,
-    preparation: Preparation = Preparation(),
-    device: str = "cpu",
-) -> Study:
-    """The problem of a real scan with thick slices; nothing is known of the volume behind it.
-
-    Args:
-        scan: thick slices along z, in their own units.
-        window: intensities of unit 0 and 1, or how to find them from the prepared scan; None is that of MR.
-        factor: thin slices to a thick one; None makes voxels as near to cubes as a whole number can.
-        fwhm_mm: full width at half maximum of the slice profile, mm; None is a box.
-        preparation: what to do before, not along z.
-        device: where to work.
-
-    Raises:
-        CosliceError: slices no thicker than their pixels are wide, or a slice profile too wide.
-    """
-    for name in ("thickness", "pad"):
-        if getattr(preparation, name) is not None:
-            raise CosliceError(f"{name}: it was given for a real measurement, whose slices are as they are.")
-    scan = replace(preparation, spacing=None)(scan)
-    if preparation.spacing is not None:
-        scan = scan.resampled((scan.spacing[0], preparation.spacing, preparation.spacing))
-    factor = _factor(scan) if factor is None else factor
-    task = SliceSuperResolution(factor, fwhm_mm)
-    if window is None:
-        window = scan_window(task.window, scan.data)
-    window = window(scan) if callable(window) else window
-    dz, dy, dx = scan.spacing
-    unit = window.to_unit(scan.data).to(device)
-    fwhm = None if fwhm_mm is None else fwhm_mm / (dz / factor)
-    problem = ThickSliceProblem(unit, factor, fwhm, spacing=(dz / factor, dy, dx))
-    volume = scan.with_thin_slices(scan.data.repeat_interleave(factor, 0), factor)
-    profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"
-    title = f"{task.title}, {dz:.4g} mm to {dz / factor:.4g} mm{profile}"
-    return Study(volume, window, None, problem, task, preparation, title, scan)
-
-
-def _factor(scan: Volume) -> int:
-    """How many thin slices make voxels that are nearly cubes."""
-    dz, dy, dx = scan.spacing
-    factor = round(dz / min(dy, dx))
-    if factor < 2:
-        thick = AXES[scan.spacing.index(max(scan.spacing))]
-        hint = "give a scan with thicker slices, or say the factor"
-        if thick != "z" and max(dy, dx) > 1.5 * dz:
-            hint = f"its slices are thick along {thick}, and only z is understood so far"
-        raise CosliceError(
-            f"zsr: slices {dz:.4g} mm apart with pixels of {dy:.4g} x {dx:.4g} mm were given, which have nothing to "
-            f"gain along z; {hint}."
-        )
-    return factor

@@ -54,9 +54,20 @@ UNREADABLE = (
 """What the library raises for files that are damaged in one way or another."""
 
 _NO_SCANS = {
-    **{"SEG": "segmentation", "SR": "report", "PR": "presentation state", "KO": "selection", "REG": "registration"},
-    **{"DOC": "document", "RTSTRUCT": "structure set", "RTDOSE": "dose", "RTPLAN": "plan", "RTIMAGE": "portal image"},
-    **{"FID": "set of fiducials", "RWV": "value mapping", "AU": "sound", "ECG": "electrocardiogram"},
+    "SEG": "segmentation",
+    "SR": "report",
+    "PR": "presentation state",
+    "KO": "selection",
+    "REG": "registration",
+    "DOC": "document",
+    "RTSTRUCT": "structure set",
+    "RTDOSE": "dose",
+    "RTPLAN": "plan",
+    "RTIMAGE": "portal image",
+    "FID": "set of fiducials",
+    "RWV": "value mapping",
+    "AU": "sound",
+    "ECG": "electrocardiogram",
 }
 _REFERENCES = {"DerivationImageSequence", "ReferencedImageSequence", "UnassignedSharedConvertedAttributesSequence"}
 _PLAUSIBLE_MM = (1e-3, 1e3)

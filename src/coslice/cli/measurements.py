@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from coslice.cli.display import Watch
 from coslice.errors import CosliceError
@@ -44,6 +45,20 @@ class ProjectionFiles:
         """Whether these are projections: a geometry was named, or the file is in a format that only they have."""
         return self.geometry is not None or is_recording(self.recording)
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What was said of the files, by option, without their names."""
+        said = {
+            "geometry": self.geometry and "GEOMETRY",
+            "beam": self.beam,
+            "flat": self.flat and "FLAT",
+            "dark": self.dark and "DARK",
+            "dataset": self.dataset,
+            "order": self.order,
+            "pixel": None if self.pixel is None else list(self.pixel),
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
 
 def opened(files: ProjectionFiles, one_view: bool = False) -> tuple[Recording, ScannerFile]:
     """The recording and its scanner.
@@ -70,7 +85,6 @@ def opened(files: ProjectionFiles, one_view: bool = False) -> tuple[Recording, S
             shape if shape is None else (shape[0], shape[1], shape[2]),
             None if one_view else recording.angles,
             pixel=pixel,
-            origin=recording.origin,
         )
         return _in_the_scanners_order(files, recording, scanner, one_view), scanner
     return recording, _parallel(files, recording, pixel)
@@ -91,7 +105,9 @@ def projections_study(files: ProjectionFiles, stated: Stated, window: Window, re
     """
     recording, scanner = opened(files, stated.axisymmetric)
     with Watch() as watch, watch.task("measurement") as progress:
-        return from_projections(recording, scanner, stated, window, reference, device, progress)
+        study = from_projections(recording, scanner, stated, window, reference, device, progress)
+    said = files.stated | dict(study.stated) | ({"reference": "all views"} if reference else {})
+    return replace(study, stated=said)
 
 
 def _in_the_scanners_order(

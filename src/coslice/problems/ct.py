@@ -35,6 +35,8 @@ class CTProblem(Problem):
         noise: standard deviation of the noise in y, mm; with weights, of a ray whose weight is 1.
         weights: of the rays, (views, rows, columns): relative inverse variances, mean 1, see `relative_weights`; 0 for
             a ray that is not to be believed. None is 1 everywhere.
+        bounds: the least and the largest value of the unit window that the volume can have; of a real measurement, which
+            may be of metal, the second is infinite.
         task: key of a simulated task, see `coslice.problems.Task.key`; "" for any other measurement.
 
     Raises:
@@ -51,6 +53,7 @@ class CTProblem(Problem):
     noise: float = 0.0
     task: str = ""
     weights: Tensor | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         check_measurement("CTProblem", self.measurement, self.noise)
@@ -72,6 +75,9 @@ class CTProblem(Problem):
             return fdk(self.measurement, self.geometry, self.grid)
         measurement = filled(self.measurement, self.weights > 0, self.geometry.angles)
         return fdk(measurement, self.geometry, self.grid)
+
+    def clamped(self, volume: Tensor) -> Tensor:
+        return volume.clamp(*self.bounds)
 
     def pseudo_inverse(self, iterations: int) -> Callable[[Tensor], Tensor]:
         return Sirt(self.operator, iterations, weights=self.weights)

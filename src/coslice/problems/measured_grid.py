@@ -22,6 +22,7 @@ from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
 __all__ = ["GridChoice", "binning_for", "chosen_slices", "usual_grid"]
 
 _MOST_VOXELS = 2**31
+_NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def binning_for(geometry: Geometry, voxel: float) -> tuple[int, int]:
         return 1, 1
     across, upward = _magnifications(geometry)
     dv, du = geometry.pixel
-    columns = max(1, math.floor(voxel * across / du + 1e-6))
-    rows = max(1, math.floor(voxel * upward / dv + 1e-6)) if isinstance(geometry, ConeBeam) else 1
+    columns = max(1, math.floor(voxel * across / du + _NEARLY))
+    rows = max(1, math.floor(voxel * upward / dv + _NEARLY)) if isinstance(geometry, ConeBeam) else 1
     return rows, columns
 
 

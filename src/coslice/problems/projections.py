@@ -45,7 +45,7 @@ __all__ = ["Stated", "Taken", "angles_of", "from_projections", "stated_settings"
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
-_HEADROOM = 1.25  # of the window above the densest matter, so that noise is not cut
+_HEADROOM = 1.6  # of the window above the densest matter, which a prior of CT sees as bone then
 _AXIS_ROWS = 16  # of the detector, that the rotation axis is looked for in
 _LOOKED_AT = 64  # views that stand for all where one view does
 
@@ -126,13 +126,20 @@ def from_projections(
         p, geometry = p[views], Reduction(views=choice.views).geometry(geometry)
         weights = None if weights is None else weights[views]
     unit = _ToUnit(attenuation, taken.grid)
+    # Nothing attenuates less than nothing, but metal may attenuate more than the window holds.
+    bounds = (min(0.0, -attenuation.low / attenuation.width), math.inf)
     problem = CTProblem(
-        geometry, taken.grid, unit(p, geometry), taken.deviation / attenuation.width, weights=_relative(weights)
+        geometry,
+        taken.grid,
+        unit(p, geometry),
+        taken.deviation / attenuation.width,
+        weights=_relative(weights),
+        bounds=bounds,
     )
     volume = Volume.on(taken.grid, torch.zeros(taken.grid.shape))
     if reference:
         whole = CTProblem(everything[1], taken.grid, unit(*everything))
-        found = whole.initial().clamp(min=0)
+        found = whole.initial().clamp(*bounds)
         title = f"{whole.initial_title} of all {everything[1].views} views"
         volume = volume.with_data(shown.from_unit(found.cpu()))
     return Study(

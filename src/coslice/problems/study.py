@@ -7,8 +7,7 @@ is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.st
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -60,7 +59,7 @@ class Study:
     values: str | None = None
     remarks: tuple[str, ...] = ()
     reference: str = ""
-    stated: Mapping[str, Any] = MappingProxyType({})
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:

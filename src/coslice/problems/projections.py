@@ -218,7 +218,7 @@ def take(
     reduction = replace(reduction, binning=stated.binning or binning_for(kept, max(grid.spacing[1:])))
     if reduction.binning[0] > 1 and scanner.grid is None:
         # Slices are as far apart as rows are now, and the field of view is as it was.
-        choice = GridChoice(grid.shape[2], grid.spacing[2])
+        choice = replace(stated.grid, size=grid.shape[2], spacing=grid.spacing[2])
         grid = usual_grid(reduction.geometry(geometry), choice)
     if stated.slices is not None:
         first, last = stated.slices

@@ -661,10 +661,16 @@ def test_what_stands_beside_projections_is_found_behind_links_too(tmp_path):
     assert same(found.data, VALUES) and same(found.flat, VALUES[:2]) and close(found.angles, np.radians(HALF_TURN * 2))
 
 
-def test_fields_that_are_empty_are_none(tmp_path):
+def test_fields_that_are_empty_or_were_never_written_are_none(tmp_path):
     path = data_exchange(tmp_path, data=VALUES, data_white=np.zeros((0, 7, 9)), data_dark=np.ones((7, 9)))
     found = read_recording(path)
     assert found.flat is None and same(found.dark, np.ones((1, 7, 9)))
+    assert not found.notes
+    with h5py.File(path, "r+") as file:
+        del file["exchange/data_white"]
+        file.create_dataset("exchange/data_white", (2, 7, 9), "f4")
+    found = read_recording(path)
+    assert found.flat is None and found.notes == ("exchange/data_white was never written and was not taken.",)
 
 
 def test_nan_is_kept_and_counted(tmp_path):

@@ -105,7 +105,9 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
         )
         for role in ("flat", "dark"):
             other = with_role(role, arrays, name)
-            if other is not None:
+            if other is not None and _never_written(file[other]):
+                stored = replace(stored, notes=(*stored.notes, f"{other} was never written and was not taken."))
+            elif other is not None:
                 field, more = values(file[other], path)
                 stored = replace(stored, notes=stored.notes + more, **{role: field})
         theta = with_role("angles", arrays, name) or _near(file, name, "sample/rotation_angle", "rotation_angle")
@@ -143,7 +145,7 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if item.is_virtual:
         return _virtual(item, path), ()
     present = item.id.get_storage_size()
-    if present == 0 and math.prod(item.shape):
+    if _never_written(item):
         raise CosliceError(f"{what} was never written: it has a shape, {item.shape}, and no values; check the export.")
     check_promise(path, item.shape, item.dtype, present, DEFLATE if item.chunks else 1)
     start = item.id.get_offset()
@@ -169,6 +171,11 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
                 "without compression or with gzip."
             ) from error
         raise
+
+
+def _never_written(item: Any) -> bool:
+    """Whether a dataset has a shape and no values: HDF5 would give its fill value for all of them."""
+    return not (item.is_virtual or item.external or item.id.get_storage_size()) and math.prod(item.shape) > 0
 
 
 def _home(item: Any, path: Path) -> Path:

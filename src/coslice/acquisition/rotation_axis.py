@@ -90,8 +90,9 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
             f"axis: {geometry.views} views of {geometry.detector[1]} columns were given, at least 3 of 8 are needed to "
             "find the axis of rotation; give it with the geometry."
         )
-    order = np.argsort(geometry.angles, kind="stable")
-    angles = np.asarray(geometry.angles)[order]
+    angles, order = np.unique(geometry.angles, return_index=True)
+    if len(angles) < 3:
+        raise CosliceError(f"axis: the views are at {len(angles)} different angles, at least 3 are needed to find it.")
     bands = [band[order] for band in _bands(lines, geometry)]
     sinogram = np.mean(bands, axis=0)
     if not np.ptp(sinogram) > 0:

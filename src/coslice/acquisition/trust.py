@@ -5,11 +5,11 @@ method
 
     var p = g/n + (1 + 1/L) e^2/n^2 + (g/F + e^2/F^2)/K,        n = F exp(-p),
 
-with F the open beam of K flat fields and L dark fields, whose own noise comes along. The gain g is measured by photon transfer
-(Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F + e^2,
-once their common brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the noise of
-the views where they show air says what a photon counts, g/F = var p. Blur of the detector hides a part of the noise
-from the second.
+with F the open beam of K flat fields and L dark fields, whose own noise comes along. The gain g is measured by photon
+transfer (Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F
++ e^2, once their common brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the
+noise of the views where they show air says what a photon counts, g/F = var p. Blur of the detector hides a part of
+the noise from the second.
 """
 
 from __future__ import annotations

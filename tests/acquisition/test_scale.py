@@ -80,7 +80,7 @@ def test_hu_is_a_scale_with_water_at_0_and_air_at_minus_1000():
     assert scale.to_hu(0.021) == pytest.approx(0, abs=1e-9) and scale.to_hu(0.001) == pytest.approx(-1000)
     assert scale.to_hu(0.041) == pytest.approx(1000)
     hu = torch.linspace(-1000, 3000, 9)
-    torch.testing.assert_close(scale.to_hu(scale.from_hu(hu)), hu)
+    np.testing.assert_allclose(scale.to_hu(scale.from_hu(hu)), hu, atol=1e-3)
     window = scale.window(CT_WINDOW)
     assert (window.low, window.high, window.unit) == (pytest.approx(0.001), pytest.approx(0.053), "1/mm")
 

@@ -24,7 +24,7 @@ from coslice.priors import remarks_for_prior
 from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
 from coslice.report.run_page import write_run_page
 from coslice.runs import Result, run
-from coslice.values import parse_values
+from coslice.values import parse_values, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -103,7 +103,9 @@ def reconstruct_scan(
     if slices is not None:
         preparation = replace(preparation, slices=parse_slices(slices, whole.shape[0]))
     if measured and isinstance(task, SliceSuperResolution):
-        study = from_thick_slices(whole, window, factor, task.fwhm_mm, preparation, place)
+        settled = settle(whole, loaded[0].window if loaded else task.window, said)
+        study = from_thick_slices(settled.scan, window, factor, task.fwhm_mm, preparation, place)
+        study = replace(study, values=settled.values, remarks=settled.remarks + study.remarks)
     else:
         study = simulate(whole, task, window, preparation, place, said)
     study = replace(

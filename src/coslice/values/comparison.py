@@ -55,7 +55,7 @@ def comparable(reconstruction: Volume, truth: Volume, window: str = "ct") -> tup
         if not chosen:
             raise CosliceError(
                 f"evaluate: {said}, so any volume would look like it; say what is 0 and 1 with --window, as in "
-                f"--window {'0:1' if 0 <= low and 0.3 < high <= 1 else f'{low:.3g}:{high:.3g}'}."
+                f"--window {'0:1' if low >= 0 and 0.3 < high <= 1 else f'{low:.3g}:{high:.3g}'}."
             )
         remarks += (f"Careful: {said}, so any volume looks like it.",)
     if window == "ct" and not (found := reading_of(truth)).hu:
@@ -89,6 +89,6 @@ def _cut(reconstruction: Volume, truth: Volume, window: Window) -> tuple[str, ..
     if not count or window.unit == "a.u.":
         return ()
     return (
-        f"{count:,} voxels of both lie above the window, the truth's up to {float(truth.data.max()):.6g}; metrics count "
-        "them as equal.",
+        f"{count:,} voxels of both lie above the window, the truth's up to {float(truth.data.max()):.6g}; metrics "
+        "count them as equal.",
     )

@@ -47,29 +47,38 @@ def everywhere(said, out):
     ("change", "option"),
     [
         (lambda hu: ((hu + 1000) / 2600).clamp(0, 1), "0:1=-1000:1600"),
-        (lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0), "mu/cm:0.2"),
+        (lambda hu: (255 * (hu + 1000) / 2600).clamp(0, 255).round(), "0:255=-1000:1600"),
+        (lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0), "mu/cm:"),
     ],
 )
-def test_other_numbers_are_refused_and_what_is_said_of_them_is_done(
-    coslice, refused, saved, chest, tmp_path, change, option
-):
-    path, out = saved(chest, change), tmp_path / "out"
-    sentence = refused(*quick(path, out=out))
-    assert "0 to" in sentence and "HU" in sentence and "--values" in sentence and not out.exists()
-    code, said, error = coslice(*quick(path, "--values", option, out=out))
+def test_other_numbers_are_refused_before_a_folder_is_made(refused, saved, chest, tmp_path, change, option):
+    sentence = refused(*quick(saved(chest, change), out=tmp_path / "out"))
+    assert "0 to" in sentence and "HU" in sentence and f"--values {option}" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_said_of_the_numbers_is_done_and_recorded(coslice, saved, chest, tmp_path):
+    out, said = tmp_path / "out", "mu/cm:0.2"
+    scan = saved(chest, lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0))
+    code, printed, error = coslice(*quick(scan, "--values", said, out=out))
     assert code == 0, error
-    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, chest.data.clamp(-1000, 1600), atol=0.2)
-    record = everywhere(said, out)
-    assert record["study"]["values"] == option and f"--values {option}" in (out / "report.html").read_text("utf-8")
+    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, chest.data.clamp(min=-1000), atol=0.2)
+    record = everywhere(printed, out)
+    assert record["study"]["values"] == said and f"--values {said}" in (out / "report.html").read_text("utf-8")
 
 
-def test_hu_and_1024_are_hu_and_said(coslice, saved, chest, tmp_path):
+def test_hu_and_1024_are_hu_and_metal_is_counted_in_all_places(coslice, saved, chest, tmp_path):
+    hu = chest.data.clone()
+    hu[2:5, 14:16, 14:16] = 8000
+    hu[:, 0, :] = -3024
     out = tmp_path / "out"
-    code, said, error = coslice(*quick(saved(chest, lambda hu: hu + 1024), out=out))
+    code, said, error = coslice(*quick(saved(chest, lambda _: hu + 1024), out=out))
     assert code == 0, error
-    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, chest.data, atol=1e-3)
+    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, hu, atol=1e-3)
     record = everywhere(said, out)
-    assert "1024 was taken off" in record["remarks"][0] and record["study"]["values"] == "hu+1024"
+    taken_off, above = record["remarks"]
+    assert "1024 was taken off" in taken_off and record["study"]["values"] == "hu+1024"
+    assert "12 voxels" in above and "8000 HU" in above and "3024" not in above
 
 
 def test_mr_is_refused_for_a_task_of_ct_and_a_ct_for_a_prior_of_mr(
@@ -81,30 +90,6 @@ def test_mr_is_refused_for_a_task_of_ct_and_a_ct_for_a_prior_of_mr(
         "reconstruct", saved(chest), "--task", "zsr", "--factor", 2, "--prior", tiny_coronal_prior, "--out", out
     )
     assert "--prior ct" in sentence and not out.exists()
-
-
-def test_metal_above_the_window_is_counted_on_the_terminal_in_the_record_and_on_the_page(
-    coslice, saved, chest, tmp_path
-):
-    def with_metal(hu):
-        hu = hu.clone()
-        hu[2:5, 14:16, 14:16] = 8000
-        hu[:, 0, :] = -3024
-        return hu
-
-    out = tmp_path / "out"
-    code, said, error = coslice(*quick(saved(chest, with_metal), out=out))
-    assert code == 0, error
-    (remark,) = everywhere(said, out)["remarks"]
-    assert "12 voxels" in remark and "8000 HU" in remark and "3024" not in remark
-
-
-def test_a_scan_in_hu_leaves_no_remark(coslice, saved, chest, tmp_path):
-    out = tmp_path / "out"
-    code, _, error = coslice(*quick(saved(chest), out=out))
-    assert code == 0, error
-    record = json.loads((out / "run.json").read_text())
-    assert record["remarks"] == [] and record["study"]["values"] is None
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])

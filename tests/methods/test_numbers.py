@@ -12,6 +12,7 @@ from coslice import run
 from coslice.errors import CosliceError
 from coslice.methods import DataStep
 from coslice.priors import SlicePrior
+from coslice.settings import setting
 from small_problems import Smoother, prior, quick, started_at, zsr
 
 COUNT = 1440
@@ -37,8 +38,8 @@ class Spoilt(Smoother):
 class SpoilingStep(DataStep):
     """Trusts the prior; its estimate or its correction is spoilt below a noise level."""
 
-    estimate_below: float = 0.0
-    corrected_below: float = 0.0
+    estimate_below: float = setting(0.0, "Noise level")
+    corrected_below: float = setting(0.0, "Noise level")
 
     def build(self, problem, along):
         return lambda denoised, sigma: denoised * (math.nan if sigma < self.estimate_below else 1.0)
@@ -86,4 +87,4 @@ def test_a_first_reconstruction_without_numbers_is_named_before_any_step():
 def test_large_numbers_are_numbers():
     """Their sum is more than float32 holds."""
     first = torch.full((10, 12, 12), 3e38)
-    assert bool(run(started_at(zsr(), first), quick(start={"volume": "zeros"}), prior("zx")).initial.eq(1).all())
+    assert bool(run(started_at(zsr(), first), quick(start={"volume": "noise"}), prior("zx")).initial.eq(1).all())

@@ -103,6 +103,7 @@ def test_no_kernel_of_ours_asks_numba_for_a_place_itself():
     assert asking == ["kernels.py"]
 
 
+@pytest.mark.slow
 def test_every_command_starts_without_a_home_or_a_place_to_write(tmp_path):
     environment = {**os.environ, "HOME": "/proc/none", "NUMBA_CACHE_DIR": "/proc/none", "TMPDIR": "/proc/none"}
     code = "import sys; sys.argv = ['coslice', 'methods']; from coslice.cli.app import main; main()"

@@ -1,6 +1,5 @@
 """Scans unlike what a prior was trained on are remarked on, others are not; a window of another kind is refused."""
 
-
 import numpy as np
 import pytest
 import torch

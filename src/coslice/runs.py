@@ -35,7 +35,8 @@ class Result:
     """What a run gives.
 
     Attributes:
-        reconstruction: (z, y, x), clipped to the unit window; the mean of the samples.
+        reconstruction: (z, y, x), clipped to the unit window, but where a real measurement itself goes beyond it, see
+            `coslice.problems.Problem.clamped`; the mean of the samples.
         initial: the first reconstruction, clipped likewise.
         trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
             `coslice.metrics.Watcher`.
@@ -125,7 +126,7 @@ def run(
             project = acting.projection or acting.fidelity
             with log.phase("projection"):
                 for _ in range(method.data.rounds):
-                    x = project(x.clamp(0, 1), sigmas[-2])
+                    x = project(problem.clamped(x), sigmas[-2])
         samples.add(x)
     return _result(planned, samples.mean, initial, log, samples.deviation)
 
@@ -154,7 +155,8 @@ def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
             "the settings and parts that are not the published ones."
         )
-    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds, deviation)
+    clamped = planned.problem.clamped
+    return Result(clamped(volume), clamped(initial), log.trajectory, log.seconds, deviation)
 
 
 class _Log:

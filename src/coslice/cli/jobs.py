@@ -1,4 +1,4 @@
-"""What `coslice reconstruct` and `coslice demo` do: a measurement into a study, plans into results, results into a folder."""
+"""What `coslice reconstruct` and `coslice demo` do: a measurement, plans, results, and a folder for them."""
 
 from __future__ import annotations
 

@@ -75,6 +75,6 @@ def _covered(volume: Volume, reference: Volume) -> str:
     if (first, last) == (0, volume.shape[0] - 1):
         return f": it is smaller in the plane; along {AXES[0]} it is large enough"
     return (
-        f": it holds slices {first} to {last} of 0 to {volume.shape[0] - 1}; keep only slices that lie within them, with "
-        "--slices (counted as the measured slices are)"
+        f": it holds slices {first} to {last} of 0 to {volume.shape[0] - 1}; keep only slices that lie within them, "
+        "with --slices (counted as the measured slices are)"
     )

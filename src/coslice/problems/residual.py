@@ -102,8 +102,8 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
             ""
             if reasons
             else (
-                " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are "
-                "no line integrals, or an object that reaches beyond the volume."
+                " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that "
+                "are no line integrals, or an object that reaches beyond the volume."
             )
         )
         remarks.insert(0, f"The residual |A x - y| {word} {course}.{doubts}")
@@ -268,7 +268,7 @@ def _coarser(geometry: Geometry, views: slice, blocks: tuple[int, int], kept: tu
         )
         rows, columns = (
             tuple((blocks[a] * v[0], blocks[a] * v[1], blocks[a] * v[2]) for v in pair)
-            for a, pair in enumerate(zip(*steps))
+            for a, pair in enumerate(zip(*steps, strict=True))
         )
         return Orbit(geometry.source[views], centre, rows, columns, detector, geometry.divergent)
     (dv, du), (v, u) = geometry.pixel, geometry.offset

@@ -99,7 +99,7 @@ def test_overlay_and_differences_undo_each_other():
 
 KEYS = """
 images batch micro precision seed init data_mean data_std
-data.plane data.window data.size data.validation data.strict data.licence data.credit
+data.plane data.window data.size data.validation data.subjects data.strict data.licence data.credit
 network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
@@ -127,6 +127,7 @@ data:
   window: ct
   size: null
   validation: 0.1
+  subjects: null
   strict: false
   licence: ''
   credit: ''

@@ -182,7 +182,7 @@ def test_places_and_folders_that_are_refused(pack, scans, tmp_path):
     out = tmp_path / "out"
     for places, settings, message in (
         ([], {}, "no DATA was given"),
-        ([empty], {}, "No readable scan"),
+        ([empty], {}, "No usable scan"),
         ([tmp_path / "nowhere"], {}, "does not exist"),
         ([pack], {"data": {"plane": "zx"}}, "plane zx and window ct were asked for"),
         ([pack], {"views": [{"side": 30, "scale": [1, 1], "share": 1}]}, "view of 30 pixels"),

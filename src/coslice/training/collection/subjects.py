@@ -38,7 +38,7 @@ _WORDS = (
 )
 _NUMBERED = (
     r"ses-?[a-z0-9]+|(?:run|rep|echo|acq|visit|tp|time|timepoint|scan|session|series|img|image|fu|followup|month|week|"
-    r"year|day|[tvmwyd])-?\d{1,3}"
+    r"year|day|mr|ct|pet|[tvmwyd])-?\d{1,3}"
 )
 _DATE = r"(?:19|20)\d\d[_\-.]?(?:0[1-9]|1[0-2])[_\-.]?(?:0[1-9]|[12]\d|3[01])"
 _WORD = re.compile(rf"{_SEPARATOR}(?:{_WORDS})$", re.IGNORECASE)
@@ -178,18 +178,18 @@ def _found(clues: Sequence[ScanClue]) -> tuple[list[str], str]:
             tell(number, clue.patient, "PatientID")
         people = [match.group(1) for part in clue.parts if (match := _BIDS.match(part))]
         if people:
-            tell(number, people[-1], "sub- in the name")
+            tell(number, people[-1], "sub- in names")
     open_ = [number for number, keys in enumerate(told) if not keys]
     for number, key in _by_folders([clues[n].parts for n in open_]).items():
-        tell(open_[number], key, "folder")
+        tell(open_[number], key, "folders")
     open_ = [number for number in open_ if not told[number]]
     for number, key in _by_names([clues[n].parts[-1] for n in open_]).items():
-        tell(open_[number], key, "name")
+        tell(open_[number], key, "names")
     alone = sum(not keys for keys in told)
-    parts = [f"{count} by {way}" for way, count in ways.items()]
+    parts = [f"told apart by {', '.join(f'{way} ({count})' for way, count in ways.items())}"] if ways else []
     if alone:
-        parts.append(f"{alone} taken for one of its own each, since names do not tell (--subjects says it)")
-    return _joined(told), ", ".join(parts) or "none"
+        parts.append(f"nothing tells of {alone}, so each is taken for a subject of its own (--subjects can tell)")
+    return _joined(told), "; ".join(parts)
 
 
 def _joined(told: Sequence[set[str]]) -> list[str]:
@@ -288,9 +288,10 @@ def _has_id(rest: str) -> bool:
 def _repeats(rest: str, stems: Sequence[str], groups: int) -> bool:
     """Whether names that have `rest` and an index are of one patient's scans, and the index not the patient's own."""
     indices = [next(filter(None, match.groups())) for stem in stems if (match := _INDEX.search(stem))]
-    short = all(len(index) != 2 for index in indices)  # one digit or letter, or a channel of four digits
+    channels = any(len(index) == 4 for index in indices)
+    short = all(len(index) != 2 for index in indices)
     if not _has_id(rest):
-        short = short and not any(len(index) == 4 for index in indices)
-        return bool(rest) and short and groups > 1 and len(stems) <= 5
-    # Others have other rests; or what is left is a number too, as of BRATS_001_0000.
-    return (groups > 1 and len(stems) <= 10) or (short and re.search(r"\d$", rest) is not None and len(stems) <= 4)
+        return bool(rest) and short and not channels and groups > 1 and len(stems) <= 5
+    # Others have other rests; or what is left ends in a number too, as BRATS_001_0000 and CT004_b do.
+    ends = re.search(rf"(^|{_SEPARATOR})\d+$" if channels else r"\d$", rest) is not None
+    return (groups > 1 and len(stems) <= 10) or (short and ends and len(stems) <= 4)

@@ -1,4 +1,4 @@
-"""Masks, label maps and probability maps are no scans, whatever they are called; a scan is one, however it is called."""
+"""Masks, label maps and probability maps are no scans, whatever they are called; a scan is one, whatever its name."""
 
 import numpy as np
 import pytest

@@ -36,6 +36,13 @@ def kinds(found):
     return {one.path.name: one.kind for one in found.skipped}
 
 
+def body():
+    """A disc of soft tissue in air."""
+    x, y = np.indices(SHAPE[:2])
+    disc = (x - 18) ** 2 + (y - 17) ** 2 < 120
+    return (np.where(disc, 40, -1000)[..., None] + noise() // 50).astype(np.int16)
+
+
 def numbers_of_32():
     return np.random.default_rng(0).integers(0, 3000, (3, 32, 33)).astype(np.uint16)
 
@@ -80,7 +87,7 @@ NOT_READ = {
     "brain.mgz": (lambda p: p.write_bytes(b"\x1f\x8b"), "MGH: not read"),
     "a.nii.bz2": (lambda p: p.write_bytes(b"BZh9"), "NIfTI packed otherwise than by gzip: not read"),
     "scan.bak": (save, "NIfTI under another name"),
-    "bare": (_bare, "DICOM without preamble"),
+    "bare": (_bare, None),
     "bare.IMA": (_implicit, "DICOM without preamble"),
     "text.DCM": (lambda p: p.write_text("no"), "damaged or no DICOM, whatever the name"),
     "text.nii": (lambda p: p.write_text("no scan" * 99), "no NIfTI file, whatever the name says"),
@@ -105,6 +112,7 @@ NOT_READ = {
     "small.nii": (lambda p: save(p, noise(shape=(31, 34, 4))), "slices below 32 x 32 pixels"),
     "flat.nii": (lambda p: save(p, np.full(SHAPE, -1000, np.int16)), "one value everywhere"),
     "unit.nii": (lambda p: save(p, ((noise() + 1000) / 1500).astype(np.float32)), "no CT in HU"),
+    "plus.nii": (lambda p: save(p, body() + 1024), "CT in other units than HU"),
     "offset.nii": (lambda p: save(p, (noise() + 1024).astype(np.uint16)), "no CT in HU"),
     "notes.hdr": (lambda p: p.write_text("ENVI\ndescription"), None),
     "dwi.bval": (lambda p: p.write_text("0 1000"), None),
@@ -134,6 +142,7 @@ def kind_folder(tmp_path):
 def test_everything_that_looks_like_a_scan_is_read_or_counted_with_its_reason(kind_folder):
     found = searched(kind_folder)
     expected = {name: kind for name, (_, kind) in NOT_READ.items() if kind}
+    expected["all"] = "one slice"  # the series of the file "bare", which is read without its preamble
     # The two halves of a pair are one scan.
     expected["analyze.hdr"] = "Analyze or NIfTI pair (.hdr, .img): not read"
     assert kinds(found) == expected

@@ -63,6 +63,11 @@ def test_a_scan_is_one_whatever_it_is_called(values, name):
     check_image(torch.from_numpy(np.float32(values)), name.split("/"), "here")
 
 
+def test_a_ball_of_water_is_a_scan():
+    values = np.where(BLOBS > 0, 1000, 5) + GENERATOR.normal(0, 4, SHAPE).clip(-5)
+    check_image(torch.from_numpy(np.float32(values)), ["water"], "here")
+
+
 @pytest.mark.parametrize("high", [1, 4000])
 def test_a_scan_from_nought_to_one_is_a_map_only_by_name(high):
     values = torch.from_numpy(np.float32(ANATOMY.clip(0) / ANATOMY.max() * high))

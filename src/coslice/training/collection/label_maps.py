@@ -5,10 +5,10 @@ one. With the share s of equal neighbours (along x, where not both are the commo
 
     mask            two different values
     label map       whole numbers from -1 up, at most 16 different, or s >= 0.8; if named so, any with s >= 0.5
-    probability map no value below 0, and 25 % of those above 0 near the highest; if named so, any within 0..1
+    probability map no value below 0, and 25 % of those above 0 at the highest; if named so, any within 0..1
 
 A scan quantised to 8 bits has noise, so its neighbours seldom are equal; a map of a thousand regions has not. Measured:
-s of a chest CT 0.22, in 8 bits 0.20 to 0.39, in 6 bits up to 0.53, of T1 heads 0.10; near the highest value are 9 % of
+s of a chest CT 0.22, in 8 bits 0.20 to 0.39, in 6 bits up to 0.53, of T1 heads 0.10; at the highest value are 9 % of
 a CT clipped to soft tissue, 0.4 % of T1 heads.
 """
 
@@ -76,11 +76,13 @@ def check_image(data: Tensor, parts: Sequence[str], where: str) -> None:
                 "label maps (regions of equal values)",
             )
     if low >= 0:
-        top = float((data >= 0.98 * high).sum() / (data > 0.02 * high).sum())
+        # Beyond 0..1 only what is exactly at the top is certainty; a ball of water is nearly one value too.
+        near = 0.98 * high if high <= 1.001 else high
+        top = float((data >= near).sum() / (data > 0.02 * high).sum())
         if top >= _TOP or (named and high <= 1.001):
             raise Unusable(
                 f"{where} is a probability map, no scan: its values run from {low:g} to {high:g}, and "
-                + ("its name says so." if top < _TOP else f"{100 * top:.0f} % of those above 0 are near {high:g}."),
+                + ("its name says so." if top < _TOP else f"{100 * top:.0f} % of those above 0 are at {high:g}."),
                 "probability maps",
             )
 

@@ -313,10 +313,10 @@ def check_scans(scans: Sequence[ScanSource], plane: str, window: str) -> None:
     check_window(window)
     modality = scans[0].modality
     if window in ("ct", "mr") and modality in ("CT", "MR") and modality != window.upper():
-        signs = "values below" if modality == "CT" else "no values below"
+        looks = "look like HU" if modality == "CT" else "do not look like HU"
         raise CosliceError(
-            f"window: {window} was given, but {scans[0].name} is {modality} (a NIfTI file by having {signs} -100); "
-            f"give {modality.lower()}, a window in numbers, LOW:HIGH, or scans in HU where they are CT."
+            f"window: {window} was given, but {scans[0].name} is {modality} (a NIfTI file, if its values {looks}); "
+            f"give {modality.lower()}, a window in numbers, LOW:HIGH, or CT in HU."
         )
 
 

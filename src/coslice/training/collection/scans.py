@@ -33,6 +33,7 @@ from coslice.training.collection.inventory import Candidate, inventory
 from coslice.training.collection.label_maps import check_image
 from coslice.training.collection.skips import PASSED_OVER, SkippedScan, Unusable, legible, skipped_of
 from coslice.training.collection.subjects import ScanClue, check_subject_rule, subjects_of
+from coslice.values import Intensities, reading_of
 from coslice.volume import Volume
 
 __all__ = ["FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
@@ -40,8 +41,6 @@ __all__ = ["FoundScans", "ScanSource", "check_directions", "find_scans", "plane_
 _COARSE = 1.5
 _TILT = 20.0
 _SMALLEST = 32
-_AIR = -100.0
-"""No magnitude image of MR goes below this; every CT with air in it does."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ class FoundScans:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A scan that was looked at, and what its values are, unless it was known."""
+    """A scan that was looked at, and what its numbers are, unless it was known."""
 
     scan: ScanSource
     candidate: Candidate
-    ends: tuple[float, float] | None
+    reading: Intensities | None = None
 
 
 def find_scans(
@@ -228,6 +227,7 @@ def _fitting(seen: Sequence[_Seen], plane: str | None, window: str | None, skipp
         except Unusable as error:
             skipped.append(skipped_of(one.candidate.place, error))
     if window:
+        kept = _in_units(kept, window, skipped)
         wanted = {"ct": "CT", "mr": "MR"}.get(window)
         kept = _one_sort(kept, lambda one: one.scan.modality, wanted, _other_modality, skipped)
     if plane:
@@ -264,18 +264,31 @@ def _one_sort(
     return [one for one in seen if sort(one) == main]
 
 
+def _in_units(seen: Sequence[_Seen], window: str, skipped: list[SkippedScan]) -> list[_Seen]:
+    """Those whose numbers are in the unit of the window; the others are added to `skipped`."""
+    kept: list[_Seen] = []
+    for one in seen:
+        found, where = one.reading, _place(one.scan)
+        if window == "ct" and found and found.ct and not found.hu:
+            reason = f"{where} is CT, but its values, {_ends(found)}, look like {found.verdict}; convert them to HU."
+            skipped.append(SkippedScan(one.candidate.place, reason, "CT in other units than HU"))
+        else:
+            kept.append(one)
+    return kept
+
+
 def _other_modality(one: _Seen, main: Hashable) -> Unusable:
-    scan, said = one.scan, one.candidate.modality
+    where, said = _place(one.scan), one.candidate.modality
     if said:
-        return Unusable(f"{_place(scan)} is {said}, but {main} is trained on; leave it out.", f"{said} among {main}")
-    ends = f"its values run from {one.ends[0]:g} to {one.ends[1]:g}" if one.ends else f"it is {scan.modality}"
+        return Unusable(f"{where} is {said}, but {main} is trained on; leave it out.", f"{said} among {main}")
+    looks = f"its values, {_ends(one.reading)}, look like {one.reading.verdict}" if one.reading else "it was no such"
     if main == "CT":
-        sentence = (
-            f"{ends}, but CT in HU goes below {_AIR:g} (air); it may be MR, or CT in other units: convert it to HU"
-        )
-        return Unusable(f"{_place(scan)} is not taken for CT: {sentence}, or leave it out.", "no CT in HU")
-    sentence = f"{ends}, as those of CT do; leave it out."
-    return Unusable(f"{_place(scan)} is not taken for {main}: {sentence}", f"values of CT among {main}")
+        return Unusable(f"{where} is not taken for CT in HU: {looks}; convert it, or leave it out.", "no CT in HU")
+    return Unusable(f"{where} is not taken for {main}: {looks}; leave it out.", f"values of CT among {main}")
+
+
+def _ends(found: Intensities) -> str:
+    return f"{found.low:.6g} to {found.high:.6g}"
 
 
 def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str | None) -> _Seen:
@@ -285,7 +298,7 @@ def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str
         before = known[stamp]
         # A pack that was made when names were not veiled keeps them, or its run could not go on.
         name = candidate.name if before.name.startswith(candidate.name) else name
-        return _Seen(replace(before, name=name, paths=candidate.paths), candidate, None)
+        return _Seen(replace(before, name=name, paths=candidate.paths), candidate)
     volume = _read(candidate.kind, candidate.paths)
     where = legible(candidate.place)
     stacked = plane_axes(plane)[0] if plane else 0
@@ -293,9 +306,8 @@ def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str
         raise Unusable(f"{where} holds one slice, at least two are needed; leave it out.", "one slice")
     if candidate.kind == "nifti":
         check_image(volume.data, candidate.parts, where)
-    ends = float(volume.data.min()), float(volume.data.max())
-    # What the numbers of a scan are is guessed here, and nowhere else in training.
-    modality = candidate.modality or ("CT" if ends[0] < _AIR else "MR")
+    found = reading_of(volume)
+    modality = candidate.modality or ("CT" if found.hu else "MR")
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     tilt = float(np.degrees(np.arccos(np.clip(np.abs(np.diag(directions)), 0, 1)).max()))
     scan = ScanSource(
@@ -308,7 +320,7 @@ def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str
         tilt=tilt,
         stamp=stamp,
     )
-    return _Seen(scan, candidate, ends)
+    return _Seen(scan, candidate, found)
 
 
 def _read(kind: str, paths: tuple[Path, ...]) -> Volume:

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from coslice.data import embedded_scan
 from coslice.errors import CosliceError
 from coslice.training.collection.scans import find_scans
 from coslice.training.collection.skips import skipped_table
@@ -37,10 +38,8 @@ def kinds(found):
 
 
 def body():
-    """A disc of soft tissue in air."""
-    x, y = np.indices(SHAPE[:2])
-    disc = (x - 18) ** 2 + (y - 17) ** 2 < 120
-    return (np.where(disc, 40, -1000)[..., None] + noise() // 50).astype(np.int16)
+    """Of the embedded chest, every fourth pixel."""
+    return embedded_scan().data[::16, ::4, ::4].numpy().T.astype(np.int16)
 
 
 def numbers_of_32():
@@ -114,6 +113,8 @@ NOT_READ = {
     "unit.nii": (lambda p: save(p, ((noise() + 1000) / 1500).astype(np.float32)), "no CT in HU"),
     "plus.nii": (lambda p: save(p, body() + 1024), "CT in other units than HU"),
     "offset.nii": (lambda p: save(p, (noise() + 1024).astype(np.uint16)), "no CT in HU"),
+    "study.PAR": (lambda p: (p.write_text("# ="), p.with_suffix(".rec").touch()), "Philips PAR/REC: not read"),
+    "alone.par": (lambda p: p.write_text("parameters"), None),
     "notes.hdr": (lambda p: p.write_text("ENVI\ndescription"), None),
     "dwi.bval": (lambda p: p.write_text("0 1000"), None),
     "README": (lambda p: p.write_text("read me"), None),
@@ -135,6 +136,7 @@ def kind_folder(tmp_path):
     save(folder / ".git" / "annex" / "objects" / "k.nii")
     (folder / "content.nii").symlink_to(save(tmp_path / "store" / "k"))
     (folder / os.fsdecode(b"caf\xe9.nii")).symlink_to(folder / "good.nii.gz")  # a second name of one scan
+    (folder / "a.old").symlink_to(folder / "good.nii.gz")  # and a third, that says nothing
     os.rename(save(folder / "z.nii"), folder / os.fsdecode(b"z\xe9.nii"))
     return folder
 

@@ -40,8 +40,6 @@ _FORMATS = {
     ".img": "Analyze or NIfTI pair (.hdr, .img)",
 }
 """By the end of a name: formats of scans that are not read."""
-_PARTNER = {".par": (".rec",)}
-"""Another file that must lie beside one of this suffix, or it is something else."""
 _POINTERS = (b"/annex/objects/", b"../.git/annex/", b"version https://git-lfs")
 _HEAD = 352
 _PLACEHOLDERS = {"", "0", "none", "unknown", "anon", "anonym", "anonymous", "anonymized", "anonymised", "patient", "id"}
@@ -86,27 +84,25 @@ def inventory(places: Sequence[Path]) -> tuple[list[Candidate], list[SkippedScan
 
     found: dict[str, dict[str, Path]] = {"nifti": {}, "dicom": {}}
     skipped: list[SkippedScan] = []
-    seen: set[str] = set()
+    refused: dict[str, SkippedScan] = {}
     for place in places:
         if not os.path.lexists(place) or (place.is_symlink() and not place.exists()):
             raise CosliceError(f"{legible(place)} does not exist; give files or folders of NIfTI or DICOM scans.")
         for path in _files(place, skipped) if place.is_dir() else [place]:
             real = os.path.realpath(path)
-            if real in seen:
-                continue
             try:
                 kind = _kind(path)
             except Unusable as error:
-                skipped.append(skipped_of(path, error))
-                seen.add(real)
+                refused.setdefault(real, skipped_of(path, error))
                 continue
             if kind:
-                seen.add(real)
-                found[kind][real] = path
+                found[kind].setdefault(real, path)
             elif path == place:
                 raise CosliceError(
                     f"{legible(place)} is neither a NIfTI nor a DICOM file; give scans, or folders of scans."
                 )
+    # What has an odd name beside a good one is used by the good one.
+    skipped += [one for real, one in refused.items() if real not in found["nifti"] and real not in found["dicom"]]
     root = _root(places)
     candidates = [
         Candidate(_text(stem_of(path.name)), (path,), "nifti", _parts(path, root)) for path in found["nifti"].values()
@@ -255,34 +251,31 @@ def _is_bare_dicom(head: bytes) -> bool:
 
 def _is_scan(path: Path, ends: str, head: bytes) -> bool:
     """Of a format's suffix, which others use too: whether this is that format, and not half of what is counted."""
-    beside = {name.name.lower() for name in path.parent.iterdir()}
-    stem = path.name.lower().split(ends)[0]
+    name = path.name.lower()
+    stem = name.split(ends)[0]
     if ends == ".hdr":
         # An Analyze header says its length; ENVI and Radiance, which use the suffix too, begin with words.
-        packed = path.name.lower() != stem + ends
-        return packed or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
-    if ends == ".img":
-        return not any(f"{stem}.hdr{packed}" in beside for packed in ("", *_PACKED))
-    return all(f"{stem}{other}" in beside for other in _PARTNER.get(ends, ()))
+        return name != stem + ends or head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+    if ends not in (".img", ".par"):
+        return True
+    beside = {other.name.lower() for other in path.parent.iterdir()}
+    if ends == ".par":
+        return f"{stem}.rec" in beside
+    return not any(f"{stem}.hdr{packed}" in beside for packed in ("", *_PACKED))
 
 
 def _root(places: Sequence[Path]) -> str:
     """The folder that all places are in, or the one place."""
-    real = [os.path.realpath(place) for place in places]
-    folders = [place if os.path.isdir(place) else os.path.dirname(place) for place in real]
+    folders = [os.path.abspath(place if place.is_dir() else place.parent) for place in places]
     try:
-        return os.path.commonpath(folders) if folders else ""
-    except ValueError:  # on different drives
-        return ""
+        return os.path.commonpath(folders)
+    except ValueError:  # none, or on different drives
+        return os.sep
 
 
 def _below(path: Path, root: str) -> tuple[str, ...]:
     """Folders and name of `path` below `root`; as it was found, since a link's target has another name."""
-    for whole in (os.path.abspath(path), os.path.realpath(path)):
-        relative = os.path.relpath(whole, root or os.sep)
-        if not relative.startswith(os.pardir):
-            return Path(relative).parts
-    return Path(os.path.abspath(path)).parts[-1:]
+    return Path(os.path.relpath(os.path.abspath(path), root)).parts
 
 
 def _parts(path: Path, root: str) -> tuple[str, ...]:

@@ -208,6 +208,14 @@ def test_one_series_that_is_not_one_stack_stops_no_others(tmp_path):
     assert [one.path.name for one in found.skipped] == ["twice"] and "same place" in found.skipped[0].reason
 
 
+@pytest.mark.parametrize(("window", "low"), [("mr", -90), ("200:300", 100)])
+def test_a_scan_that_the_window_does_not_show_stops_no_others(tmp_path, window, low):
+    for name in "ab":
+        save(tmp_path / f"{name}.nii", abs(noise(ord(name))))
+    save(tmp_path / "dark.nii", (noise() % 80 + low).astype(np.int16))
+    assert kinds(searched(tmp_path, window=window)) == {"dark.nii": "nothing in the window"}
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [

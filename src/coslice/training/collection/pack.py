@@ -40,7 +40,7 @@ from coslice.training.collection.catalogue import (
     write_record,
 )
 from coslice.training.collection.chunks import read_chunks, write_chunks
-from coslice.training.collection.scans import FoundScans, ScanSource, check_directions, plane_axes
+from coslice.training.collection.scans import EMPTY, FoundScans, ScanSource, check_directions, plane_axes
 from coslice.training.collection.subjects import LABEL, ScanClue, subject_labels, subjects_of
 from coslice.volume import Volume
 from coslice.window import check_window, scan_window
@@ -67,7 +67,7 @@ def make_pack(
     folder: Path,
     bits: int = 16,
     size: int | tuple[int, int] | None = None,
-    empty: float = 0.02,
+    empty: float = EMPTY,
     progress: Callable[[int, int, str], None] | None = None,
     credits: str = "",
 ) -> Pack:

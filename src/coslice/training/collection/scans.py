@@ -35,12 +35,15 @@ from coslice.training.collection.skips import PASSED_OVER, SkippedScan, Unusable
 from coslice.training.collection.subjects import ScanClue, check_subject_rule, subjects_of
 from coslice.values import Intensities, reading_of
 from coslice.volume import Volume
+from coslice.window import check_window, scan_window
 
-__all__ = ["FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
+__all__ = ["EMPTY", "FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
 
 _COARSE = 1.5
 _TILT = 20.0
 _SMALLEST = 32
+EMPTY = 0.02
+"""In the unit window: slices nowhere brighter than this are not kept."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def find_scans(
     seen: list[_Seen] = []
     for candidate in candidates:
         try:
-            seen.append(_looked_at(candidate, known or {}, plane))
+            seen.append(_looked_at(candidate, known or {}, plane, window))
         except CosliceError as error:
             skipped.append(skipped_of(candidate.place, error))
     seen = _fitting(seen, plane, window, skipped)
@@ -291,7 +294,7 @@ def _ends(found: Intensities) -> str:
     return f"{found.low:.6g} to {found.high:.6g}"
 
 
-def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str | None) -> _Seen:
+def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str | None, window: str | None) -> _Seen:
     stamp = _stamp(candidate.paths)
     name = candidate.alias or candidate.name
     if stamp in known:
@@ -306,6 +309,8 @@ def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str
         raise Unusable(f"{where} holds one slice, at least two are needed; leave it out.", "one slice")
     if candidate.kind == "nifti":
         check_image(volume.data, candidate.parts, where)
+    if window:
+        _check_shown(volume, window, where)
     found = reading_of(volume)
     modality = candidate.modality or ("CT" if found.hu else "MR")
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
@@ -321,6 +326,26 @@ def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str
         stamp=stamp,
     )
     return _Seen(scan, candidate, found)
+
+
+def _check_shown(volume: Volume, window: str, where: str) -> None:
+    """Refuse a scan of which the window shows nothing, so that packing need not.
+
+    Raises:
+        Unusable: it is black in every slice.
+    """
+    check_window(window)
+    try:
+        seen = scan_window(window, volume.data)
+        shown = float(seen.to_unit(volume.data.max())) >= EMPTY
+    except CosliceError:
+        shown = False
+    if not shown:
+        raise Unusable(
+            f"{where} has nothing in the window {window}, its highest value is {float(volume.data.max()):g}; "
+            "choose another window, or leave it out.",
+            "nothing in the window",
+        )
 
 
 def _read(kind: str, paths: tuple[Path, ...]) -> Volume:

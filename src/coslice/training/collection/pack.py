@@ -176,7 +176,8 @@ def as_packed(found: FoundScans, folder: Path) -> FoundScans | None:
         return found  # There is none any more, and it is made anew.
     if [scan.name for scan in found.scans] != list(subjects):
         return None
-    return replace(found, scans=tuple(replace(scan, subject=subjects[scan.name]) for scan in found.scans))
+    scans = tuple(replace(scan, subject=subjects[scan.name]) for scan in found.scans)
+    return replace(found, scans=scans, subjects=f"{len(scans)} scans of subjects as they were when these were packed.")
 
 
 def regrouped(pack: Pack, rule: str) -> tuple[Pack, str]:

@@ -40,7 +40,7 @@ def _usual_place(function: Callable[..., Any]) -> bool:
         return True
     beside = Path(function.__code__.co_filename).parent
     compiled = beside / "__pycache__"
-    return os.access(compiled if compiled.is_dir() else beside, os.W_OK)
+    return os.access(compiled, os.W_OK) if compiled.is_dir() else not compiled.exists() and os.access(beside, os.W_OK)
 
 
 def _kept(function: Callable[..., Any], options: dict[str, Any], folder: str | None) -> Any:

@@ -2,8 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coslice import CosliceError
@@ -34,6 +35,7 @@ def circular(draw):
 def orbits(draw):
     views = draw(st.integers(1, 4))
     lists = [tuple(draw(vector) for _ in range(views)) for _ in range(4)]
+    assume(np.linalg.norm(np.cross(lists[2], lists[3]), axis=-1).min() > 0)
     return Orbit(*lists, detector=(draw(st.integers(1, 9)), draw(st.integers(1, 9))), divergent=draw(st.booleans()))
 
 

@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 import SimpleITK
 import tifffile
+from PIL import Image
 
 from coslice.errors import CosliceError
 from coslice.io.recordings import dataset_names, is_recording, read_recording
@@ -406,6 +407,7 @@ def test_nexus_tells_flat_and_dark_fields_from_projections_by_their_key(tmp_path
         assert array is not None and same(array, images[key == kind])
     assert close(found.angles, np.radians([20, 30, 50]))
     assert close(found.pixel, (0.013, 0.0065))
+    assert same(read_recording(tmp_path / "a.nxs", dataset="entry/instrument/detector").data, found.data)
     assert "3 of 8 images are projections, 2 flat and 2 dark fields; 1 are invalid" in " ".join(found.notes)
 
 
@@ -621,6 +623,56 @@ def test_a_detector_that_a_meta_image_moves_is_said(tmp_path, shift, said):
     assert ("u = 4 mm, v = 0 mm" in " ".join(read_recording(tmp_path / "a.mha").notes)) == said
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_what_pillow_writes_is_read_whatever_its_compression(tmp_path, compression, dtype):
+    views = [Image.fromarray(view) for view in VALUES.astype(dtype)]
+    options = {} if compression is None else {"compression": compression}
+    views[0].save(tmp_path / "a.tif", save_all=True, append_images=views[1:], **options)
+    found = read_recording(tmp_path / "a.tif")
+    assert same(found.data, VALUES) and found.data.dtype == dtype and not found.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"photometric": "miniswhite"}, "shows large values dark"), ({"tile": (16, 16)}, "")]
+)
+def test_what_is_odd_about_a_tiff_is_said_and_its_values_are_kept(tmp_path, options, words):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES.astype("u2"), **{"photometric": "minisblack", **options})
+    found = read_recording(tmp_path / "a.tif")
+    assert same(found.data, VALUES) and words in " ".join(found.notes) and bool(words) == bool(found.notes)
+
+
+def test_a_thumbnail_beside_an_image_is_left(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(VALUES[0].astype("u2"), photometric="minisblack")
+        file.write(VALUES[0, ::2, ::2].astype("u2"), subfiletype=1, photometric="minisblack")
+    assert same(read_recording(tmp_path / "a.tif").data, VALUES[:1])
+
+
+def test_what_stands_beside_projections_is_found_behind_links_too(tmp_path):
+    data_exchange(tmp_path, data=VALUES, data_white=VALUES[:2], theta=(HALF_TURN, {"units": "deg"}))
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        for name in ("data", "data_white"):
+            file[f"exchange/{name}"] = h5py.ExternalLink("a.h5", f"/exchange/{name}")
+        file["angles"] = HALF_TURN * 2
+        file["angles"].attrs["units"] = "deg"
+        file["exchange/theta"] = h5py.SoftLink("/angles")
+    found = read_recording(tmp_path / "master.h5")
+    assert same(found.data, VALUES) and same(found.flat, VALUES[:2]) and close(found.angles, np.radians(HALF_TURN * 2))
+
+
+def test_fields_that_are_empty_or_were_never_written_are_none(tmp_path):
+    path = data_exchange(tmp_path, data=VALUES, data_white=np.zeros((0, 7, 9)), data_dark=np.ones((7, 9)))
+    found = read_recording(path)
+    assert found.flat is None and same(found.dark, np.ones((1, 7, 9)))
+    assert not found.notes
+    with h5py.File(path, "r+") as file:
+        del file["exchange/data_white"]
+        file.create_dataset("exchange/data_white", (2, 7, 9), "f4")
+    found = read_recording(path)
+    assert found.flat is None and found.notes == ("exchange/data_white was never written and was not taken.",)
+
+
 def test_nan_is_kept_and_counted(tmp_path):
     array = VALUES.astype(np.float32)
     array[1, 2, 3], array[4, 0, 0] = np.nan, np.inf
@@ -727,6 +779,16 @@ def colour(path):
     return path / "a.tif"
 
 
+def palette(path):
+    Image.fromarray(VALUES[0].astype(np.uint8)).convert("P").save(path / "a.tif")
+    return path / "a.tif"
+
+
+def bits(path):
+    Image.fromarray(VALUES[0] > 9).save(path / "a.tif")
+    return path / "a.tif"
+
+
 def hyperstack(path):
     tifffile.imwrite(path / "a.tif", np.zeros((3, 2, 6, 5), np.uint8), photometric="minisblack")
     return path / "a.tif"
@@ -758,6 +820,8 @@ REFUSED = {
     "types in a folder": (mixed_types, {}, r"a3.tif is 3 x 4 float32, but a1.tif"),
     "sizes in a tiff": (mixed_pages, {}, "images of several sizes"),
     "colour": (colour, {}, "is in colour"),
+    "palette": (palette, {}, "is in colour"),
+    "bits": (bits, {}, "holds true and false"),
     "hyperstack": (hyperstack, {}, "a stack of 3 x 2 x 6 x 5"),
     "raw": (lambda path: text(path, "a.raw", bytes(100)), {}, "raw file.*MetaImage header"),
     "text": (lambda path: text(path, "a.txt"), {}, "no format that projections are read from"),

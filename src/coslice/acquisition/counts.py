@@ -18,7 +18,7 @@ from coslice.acquisition.defects import found_defects, mend
 from coslice.acquisition.recorded_values import kind_of_values
 from coslice.errors import CosliceError
 
-__all__ = ["LEAST_COUNT", "LEAST_TRANSMISSION", "MeasuredLines", "line_integrals_from"]
+__all__ = ["LEAST_COUNT", "LEAST_TRANSMISSION", "MEDIAN_FROM", "MeasuredLines", "line_integrals_from"]
 
 LEAST_COUNT = 0.5
 """Counts above dark that stand for fewer: less has no logarithm, or one that is noise."""
@@ -26,7 +26,9 @@ LEAST_COUNT = 0.5
 LEAST_TRANSMISSION = 1e-5
 """Likewise of transmission."""
 
-_MEDIAN_FROM = 5
+MEDIAN_FROM = 5
+"""So many flat or dark fields are joined by the median, fewer by the mean."""
+
 _BRIGHTER = 1.5  # transmission that noise does not reach
 _TOPS = (2**8 - 1, 2**10 - 1, 2**12 - 1, 2**14 - 1, 2**16 - 1)
 
@@ -127,7 +129,7 @@ def _field(name: str, frames: np.ndarray | None, shape: tuple[int, ...]) -> tupl
             f"{name}: fields of shape {frames.shape} were given, but a view of the recording has {shape} (rows, "
             "columns); give those of the same detector, cropped and binned alike."
         )
-    if len(frames) < _MEDIAN_FROM:
+    if len(frames) < MEDIAN_FROM:
         total = np.zeros(shape)
         for frame in frames:
             total += frame

@@ -31,7 +31,7 @@ __all__ = ["RotationAxis", "axis_column", "found_axis", "with_axis"]
 
 _SURE = 0.2  # what opposite views may leave of each other
 _COARSE = 128  # columns of the first search
-_VIEWS = 48  # that are compared with their opposites
+_VIEWS = 32  # that are compared with their opposites
 _ARC = math.radians(60)  # of parallel projections, below which moments say too little
 _SMOOTH = 1.0  # columns, lest a shift by half a column smooth the noise and look better for it
 
@@ -90,8 +90,9 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
             f"axis: {geometry.views} views of {geometry.detector[1]} columns were given, at least 3 of 8 are needed to "
             "find the axis of rotation; give it with the geometry."
         )
-    order = np.argsort(geometry.angles, kind="stable")
-    angles = np.asarray(geometry.angles)[order]
+    angles, order = np.unique(geometry.angles, return_index=True)
+    if len(angles) < 3:
+        raise CosliceError(f"axis: the views are at {len(angles)} different angles, at least 3 are needed to find it.")
     bands = [band[order] for band in _bands(lines, geometry)]
     sinogram = np.mean(bands, axis=0)
     if not np.ptp(sinogram) > 0:
@@ -103,7 +104,8 @@ def found_axis(lines: np.ndarray, geometry: Geometry) -> RotationAxis:
     how = "by matching opposite views"
     if sure:
         parts = bands if len(bands) > 1 else []
-        near = [_refined(_Opposites(part, angles, fan, odd), column) for part in (*parts, sinogram) for odd in (0, 1)]
+        smooth = [gaussian_filter1d(part, _SMOOTH, axis=1, mode="nearest") for part in (*parts, sinogram)]
+        near = [_least_near(_Opposites(part, angles, fan, odd), column, 1.0) for part in smooth for odd in (0, 1)]
         uncertainty = max(0.02, 1.5 * float(np.std([*near, column])))
         if balance is not None and not _Opposites(sinogram, angles, fan).many:
             # The ends of half a turn are all that is seen twice, and a step apart.
@@ -169,6 +171,7 @@ class _Opposites:
             first = first if parity is None or len(first) < 2 else first[parity::2]
         self.many = self.full or len(first) > 4 or bool(fan)
         self.first = first[np.unique(np.linspace(0, len(first) - 1, _VIEWS).round().astype(int))]
+        self.own = sinogram[self.first]
 
     def __call__(self, axis: float) -> float:
         columns = self.sinogram.shape[1]
@@ -185,8 +188,7 @@ class _Opposites:
             other, seen = self._at(beta, opposite)
             if not seen.any():
                 continue
-            one = self.sinogram[self.first][:, i]
-            a, b = one[seen], other[seen]
+            a, b = self.own[:, inside][seen], other[seen]
             total += float(((a - b) ** 2).sum())
             energy += float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
             if self.full:
@@ -227,11 +229,6 @@ def _by_opposites(sinogram: np.ndarray, angles: np.ndarray, fan: float) -> tuple
     fine = _Opposites(smooth, angles, fan)
     column = _least_near(fine, column, float(factor))
     return column, fine(column)
-
-
-def _refined(opposites: _Opposites, column: float) -> float:
-    opposites.sinogram = gaussian_filter1d(opposites.sinogram, _SMOOTH, axis=1, mode="nearest")
-    return _least_near(opposites, column, 2.0)
 
 
 def _least_near(score: Callable[[float], float], column: float, reach: float) -> float:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import find_peaks
 
 from coslice.errors import CosliceError
@@ -25,6 +25,9 @@ SOFT_TISSUE, FAT = 45.0, -100.0
 """Usual HU of muscle, blood and organs, and of fat, at the energies of a CT scanner."""
 
 _BINS = 600
+_SLICES = 32
+_SOME = 0.15  # of the highest peak of matter, below which a peak is none
+_LUNG = 0.27  # of the densest matter, below which something is lung, foam or wax
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,10 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
             nothing was reconstructed.
     """
     inside = inside_circle(volume.shape) if inside is None else inside
-    values = np.asarray(volume)[np.broadcast_to(inside, volume.shape)].astype(np.float64)
+    # peaks as narrow as the noise lets them be
+    some = np.unique(np.linspace(0, len(volume) - 1, _SLICES).round().astype(int))
+    calm = median_filter(np.asarray(volume)[some], size=(1, 3, 3), mode="nearest")
+    values = calm[np.broadcast_to(inside, volume.shape)[some]].astype(np.float64)
     values = values[np.isfinite(values)]
     if values.size < 64:
         raise CosliceError(_NO_PEAK.format("too few voxels lie in the field of view"))
@@ -107,15 +113,17 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
     centres = (edges[1:] + edges[:-1]) / 2
     matter = _matter(values, top)
     # narrow enough to part fat from muscle, wide enough for the noise of the histogram
-    density = gaussian_filter1d(counts, max(1.5, 0.012 * matter / (centres[1] - centres[0])), mode="constant")
+    density = gaussian_filter1d(counts, max(1.5, 0.008 * matter / (centres[1] - centres[0])), mode="constant")
     peaks, properties = find_peaks(np.pad(density, 1), prominence=0.02 * density.max())
     peaks, prominence = peaks - 1, properties["prominences"]
     place, height = centres[peaks], density[peaks]
-    is_air = np.abs(place) < 0.15 * matter
+    is_air = np.abs(place) < 0.1 * matter
     air = float(place[is_air][height[is_air].argmax()]) if is_air.any() else 0.0
-    solid = np.flatnonzero(place > 0.5 * matter)
+    solid = np.flatnonzero(place > max(0.0, 0.1 * matter))
+    solid = solid[height[solid] > _SOME * height[solid].max(initial=0.0)]
     if len(solid) == 0:
         raise CosliceError(_NO_PEAK.format("the values of matter are spread without a peak"))
+    solid = solid[place[solid] > _LUNG * place[solid].max()]
     main = solid[height[solid].argmax()]
     certainty = float(prominence[main] / height[main])
     lower = np.flatnonzero(density < height[main] / 2)
@@ -158,7 +166,7 @@ def _fat(place: np.ndarray, height: np.ndarray, main: int, solid: np.ndarray) ->
     """The other peak of fat and soft tissue, where there is one at the right ratio and of some size."""
     ratio = (1000 + FAT) / (1000 + SOFT_TISSUE)
     for other in solid:
-        if other != main and height[other] > 0.15 * height[main]:
+        if other != main and height[other] > _SOME * height[main]:
             found = min(place[other], place[main]) / max(place[other], place[main])
             if abs(found - ratio) < 0.05:
                 return int(other)

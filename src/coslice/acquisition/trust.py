@@ -3,13 +3,13 @@
 A detector that counts g per photon, n of them above dark, and adds electronic noise of e counts, has by the delta
 method
 
-    var p = g/n + e^2/n^2  +  (g/F + e^2/F^2)/K,        n = F exp(-p),
+    var p = g/n + (1 + 1/L) e^2/n^2 + (g/F + e^2/F^2)/K,        n = F exp(-p),
 
-with F the open beam of K flat fields, whose own noise comes along. The gain g is measured by photon transfer
-(Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F + e^2,
-once their common brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the noise of
-the views where they show air says what a photon counts, g/F = var p. Blur of the detector hides a part of the noise
-from the second.
+with F the open beam of K flat fields and L dark fields, whose own noise comes along. The gain g is measured by photon
+transfer (Janesick, Scientific Charge-Coupled Devices, 2001): flat fields taken one after another vary by var F = g F
++ e^2, once their common brightness is divided out; dark fields vary by e^2. Where there are no two flat fields, the
+noise of the views where they show air says what a photon counts, g/F = var p. Blur of the detector hides a part of
+the noise from the second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from coslice.acquisition.counts import LEAST_COUNT, MeasuredLines
+from coslice.acquisition.counts import LEAST_COUNT, MEDIAN_FROM, MeasuredLines
 from coslice.acquisition.defects import noise_along_rows
 from coslice.errors import CosliceError
 
@@ -95,7 +95,8 @@ def measured_trust(
         weights = np.where(measured.mended, np.float32(MENDED_WEIGHT), np.float32(1))
         notes = ("No noise was found in the recording: all its values are trusted alike.",)
         return Trust(0.0, weights / weights.mean(dtype=np.float64).astype(np.float32), math.inf, notes)
-    weights, deviation = _weighed(measured, beam, gain, electronic, flats)
+    darks = 0 if dark is None else 1 if dark.ndim == 2 else len(dark)
+    weights, deviation = _weighed(measured, beam, gain, electronic, _noise_of_mean(flats), _noise_of_mean(darks))
     found = level / gain if gain > 0 else math.inf
     words = f"The open beam is about {found:.3g} photons per pixel and view ({how})"
     words += f", the electronic noise {math.sqrt(electronic):.3g} counts" if electronic else ""
@@ -161,19 +162,26 @@ def _gain_in_air(measured: MeasuredLines, electronic: float) -> tuple[float, str
     return max(deviation**2 / factor - electronic, 0.0), how
 
 
+def _noise_of_mean(frames: int) -> float:
+    """Variance of what `line_integrals_from` makes of several frames, in units of a single one's."""
+    if frames == 0:
+        return 0.0
+    return (1.0 if frames < MEDIAN_FROM else math.pi / 2) / frames
+
+
 def _weighed(
-    measured: MeasuredLines, beam: np.ndarray | None, gain: float, electronic: float, flats: int
+    measured: MeasuredLines, beam: np.ndarray | None, gain: float, electronic: float, flats: float, darks: float
 ) -> tuple[np.ndarray, float]:
     lines, mended = measured.lines, measured.mended
     level = np.ones(lines.shape[1:]) if beam is None else beam
     # below these n is noise itself, and its logarithm deviates by about 1
     least = max(math.sqrt(electronic), gain, LEAST_COUNT if beam is not None else 1e-6)
-    own = (gain / level + electronic / level**2) / flats if flats else 0.0
+    own = (gain / level + electronic / level**2) * flats
     weights = np.empty(lines.shape, np.float32)
     total, count = 0.0, 0
     for number, view in enumerate(lines):
         n = np.maximum(level * np.exp(-view.astype(np.float64)), least)
-        variance = gain / n + electronic / n**2 + own
+        variance = gain / n + (1 + darks) * electronic / n**2 + own
         good = ~mended[number]
         total += float(variance[good].sum())
         count += int(good.sum())

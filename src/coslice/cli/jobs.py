@@ -1,4 +1,4 @@
-"""What `coslice reconstruct` and `coslice demo` do: a measurement into a study, plans into results, results into a folder."""
+"""What `coslice reconstruct` and `coslice demo` do: a measurement, plans, results, and a folder for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.dicom import write_dicom
 from coslice.io.files import output_folder
-from coslice.methods import AnyMethod, changed, default_method, find_method
+from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
@@ -266,6 +266,8 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
         CosliceError: anything that cannot be done, before a file is made.
     """
     method = how.chosen("ct")
+    if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
+        stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
     priors = how.loaded(method, "ct")
     window = _window(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == _ALL_VIEWS

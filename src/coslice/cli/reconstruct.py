@@ -100,6 +100,7 @@ def reconstruct(
     rows: Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", _PROJECTIONS)] = None,
     columns: Annotated[str | None, option("Likewise.  [all]", _PROJECTIONS)] = None,
     binning: Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", _PROJECTIONS)] = None,
+    median: Annotated[int, option("Side of a median filter on every view, pixels.  [1]", _PROJECTIONS)] = 1,
     axisymmetric: Annotated[
         bool,
         typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=_PROJECTIONS),
@@ -165,7 +166,7 @@ def reconstruct(
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
     from coslice.preparation import Preparation
-    from coslice.problems import GridChoice, Stated, make_task
+    from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
     if seed < 0:
         raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
@@ -214,9 +215,12 @@ def reconstruct(
             white=white,
             photons=photons,
             views=views,
-            rows=interval("rows", rows),
-            columns=interval("columns", columns),
-            binning=None if binning is None else pair("binning", binning, int),
+            detector=DetectorChoice(
+                interval("rows", rows),
+                interval("columns", columns),
+                None if binning is None else pair("binning", binning, int),
+                median,
+            ),
             axis=number_or_find("rotation-axis", rotation_axis),
             water=number_or_find("water", water),
             air=air,

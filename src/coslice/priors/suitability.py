@@ -34,12 +34,15 @@ def seen_by(card: dict[str, Any]) -> dict[str, Any]:
     """What the card says the network was shown: "plane", "pixel_mm", "slice_mm", "size", each where it is known."""
     if isinstance(seen := card.get("seen"), dict):
         return seen
-    data, views = card.get("data"), card.get("recipe", {}).get("views", [])
+    data, recipe = card.get("data"), card.get("recipe", {})
+    views = recipe.get("views", [])
     if not isinstance(data, dict):
         return {}
     known = {key: data[key] for key in ("plane", "slice_mm") if key in data}
     # A view of scale 0.5 shows pixels twice as large.
     scales = [scale for view in views for scale in view.get("scale", [])] or [1.0]
+    if recipe.get("supervised") and "size" in data:  # whole slices, resized to the side of a view
+        scales = [view["side"] / max(data["size"][-1]) for view in views]
     stretches = [stretch for view in views for stretch in view.get("stretch", [])] or [1.0]
     if "pixel_mm" in data:
         low, high = data["pixel_mm"]

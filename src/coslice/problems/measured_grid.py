@@ -32,6 +32,8 @@ class GridChoice:
     Attributes:
         size: voxels across, SIZE x SIZE over the field of view.
         spacing: of the voxels, mm; with a size too, the field of view is their product.
+        plane: only the plane through the axis of rotation, y = 0, which is all there is of an object that is the same all
+            around; filtered back-projection finds it alone.
 
     Raises:
         CosliceError: a number that is not positive.
@@ -39,6 +41,7 @@ class GridChoice:
 
     size: int | None = None
     spacing: float | None = None
+    plane: bool = False
 
     def __post_init__(self) -> None:
         for name in ("size", "spacing"):
@@ -69,6 +72,8 @@ def usual_grid(geometry: Geometry, choice: GridChoice, asked: Grid | None = None
         grid = _seen_by(geometry, choice)
     else:
         grid = _changed(asked, choice)
+    if choice.plane:
+        grid = Grid((grid.shape[0], 1, grid.shape[2]), grid.spacing, (grid.centre[0], 0.0, grid.centre[2]))
     voxels = math.prod(grid.shape)
     if voxels > _MOST_VOXELS:
         raise CosliceError(

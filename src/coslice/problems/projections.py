@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.ndimage import median_filter
 from torch import Tensor
 
 from coslice.acquisition.counts import MeasuredLines, line_integrals_from
@@ -36,56 +36,20 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import GridChoice, binning_for, chosen_slices, usual_grid
+from coslice.problems.measured_grid import binning_for, chosen_slices, usual_grid
+from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
-__all__ = ["Stated", "Taken", "angles_of", "from_projections", "stated_settings", "take"]
+__all__ = ["Taken", "angles_of", "from_projections", "take"]
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
 _HEADROOM = 1.6  # of the window above the densest matter, which a prior of CT sees as bone then
 _AXIS_ROWS = 16  # of the detector, that the rotation axis is looked for in
 _LOOKED_AT = 64  # views that stand for all where one view does
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What the user states of a recording; None leaves it to the file, or to what is found.
-
-    Attributes:
-        values: "counts", "transmission" or "lines".
-        white: counts of the open beam, where there are no flat fields.
-        photons: of the open beam per pixel and view, for the noise.
-        views: how many of the views to use, spread evenly.
-        rows, columns: first and last (not included) of the detector, as stored; None in either place is the end.
-        binning: (rows, columns) of pixels to one.
-        axis: the column of the rotation axis, 0 the centre of the first column stored; "find" looks for it.
-        water: attenuation of water, 1/mm; "find" looks for its peak in a first reconstruction.
-        air: attenuation of air, 1/mm.
-        window: (low, high): what the prior sees as 0 and 1, in HU with water, else in 1/mm.
-        grid: which voxels.
-        slices: first and last (not included) of them along z, counted from the lowest; None in either place is the end.
-        axisymmetric: the one view stands for every view.
-        repair: whether dead and stuck pixels are looked for.
-    """
-
-    values: str | None = None
-    white: float | None = None
-    photons: float | None = None
-    views: int | None = None
-    rows: tuple[int | None, int | None] | None = None
-    columns: tuple[int | None, int | None] | None = None
-    binning: tuple[int, int] | None = None
-    axis: float | Literal["find"] | None = None
-    water: float | Literal["find"] | None = None
-    air: float = 0.0
-    window: tuple[float, float] | None = None
-    grid: GridChoice = GridChoice()
-    slices: tuple[int | None, int | None] | None = None
-    axisymmetric: bool = False
-    repair: bool = True
+_AROUND = 360  # views of an object that is the same all around: more show nothing new
 
 
 def from_projections(
@@ -201,8 +165,8 @@ def take(
     data, fields, geometry = _oriented(recording, scanner, stated)
     remarks = [*recording.notes, *scanner.notes]
     reduction = Reduction(
-        rows=_stored(stated.rows, geometry.detector[0], scanner.flip_rows),
-        columns=_stored(stated.columns, geometry.detector[1], scanner.flip_columns),
+        rows=_stored(stated.detector.rows, geometry.detector[0], scanner.flip_rows),
+        columns=_stored(stated.detector.columns, geometry.detector[1], scanner.flip_columns),
     )
     counts = _Counts(data, fields, scanner, recording.logged, stated)
     axis = None
@@ -215,22 +179,29 @@ def take(
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
     grid = usual_grid(kept, stated.grid, scanner.grid)
-    reduction = replace(reduction, binning=stated.binning or binning_for(kept, max(grid.spacing[1:])))
+    reduction = replace(reduction, binning=stated.detector.binning or binning_for(kept, max(grid.spacing[1:])))
     if reduction.binning[0] > 1 and scanner.grid is None:
         # Slices are as far apart as rows are now, and the field of view is as it was.
-        choice = GridChoice(grid.shape[2], grid.spacing[2])
+        choice = replace(stated.grid, size=grid.shape[2], spacing=grid.spacing[2])
         grid = usual_grid(reduction.geometry(geometry), choice)
     if stated.slices is not None:
         first, last = stated.slices
         grid = chosen_slices(grid, (first or 0, grid.shape[0] if last is None else last))
-    if stated.views is not None and not all_views:
-        choice = chosen_views(angles_of(geometry), stated.views)
+    views = stated.views
+    if stated.axisymmetric and views is None and geometry.views > _AROUND:
+        views = _AROUND
+    if views is not None and not all_views:
+        choice = chosen_views(angles_of(geometry), views)
         remarks += choice.notes
         reduction = replace(reduction, views=choice.views)
     geometry = reduction.geometry(geometry)
     if stated.axisymmetric:
         reduction = replace(reduction, views=None)
     remarks += replace(reduction, views=None).notes(data.shape)
+    if stated.detector.median > 1:
+        remarks.append(
+            f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
+        )
     measured = counts.lines(reduction, lambda done, total: progress("projections", done, total))
     trust = counts.trust(measured, reduction)
     lines, weights = measured.lines, trust.weights
@@ -260,7 +231,7 @@ class _Counts:
         if white is None and flat is None:
             white = self.scanner.white
         return line_integrals_from(
-            reduction.of(self.data),
+            self._smoothed(reduction.of(self.data)),
             flat,
             dark,
             white=white,
@@ -269,6 +240,10 @@ class _Counts:
             repair=self.stated.repair,
             progress=progress,
         )
+
+    def _smoothed(self, data: np.ndarray) -> np.ndarray:
+        side = self.stated.detector.median
+        return data if side == 1 else np.stack([median_filter(view, side, mode="nearest") for view in data])
 
     def trust(self, measured: MeasuredLines, reduction: Reduction) -> Trust:
         return measured_trust(measured, *self._fields(reduction), self.stated.photons)
@@ -407,15 +382,3 @@ def _words(geometry: Geometry) -> str:
     beam = {"ConeBeam": "cone-beam ", "FanBeam": "fan-beam ", "ParallelBeam": "parallel-beam "}
     kind = beam.get(type(geometry).__name__, "")
     return f"{geometry.views} measured {kind}view{'s' if geometry.views > 1 else ''}"
-
-
-def stated_settings(stated: Stated) -> dict[str, Any]:
-    """What was stated, by name, without what was left out: for the record of a run."""
-    given: dict[str, Any] = {}
-    for item in fields(Stated):
-        value = getattr(stated, item.name)
-        if value != item.default:
-            given[item.name] = list(value) if isinstance(value, tuple) else value
-    if "grid" in given:
-        given |= {name: value for name, value in vars(given.pop("grid")).items() if value is not None}
-    return given

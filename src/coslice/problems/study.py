@@ -25,8 +25,8 @@ from coslice.window import Window, scan_window
 
 __all__ = ["Study", "simulate"]
 
-_MR = "a.u."
-"""The unit of a window found from an MR scan, see `coslice.window.scan_window`."""
+_NEEDED = {"HU": "ct", "a.u.": "mr"}
+"""What a scan's numbers must be by the unit of its window, see `coslice.values.settle`; any in other units."""
 
 
 @dataclass(frozen=True)
@@ -127,31 +127,32 @@ def simulate(
             f"simulate: the window {window!r} was given, but a Window is needed, or a function as prior.window_for."
         )
     device = str(chosen_device(device))
-    settled = settle(scan, _expected(window, task, scan), values)
-    truth, remarks = preparation(settled.scan), settled.remarks
+    truth = preparation(scan)
     if min(truth.shape) < SMALLEST_SIDE:
         # Hours of sampling would end in metrics that cannot be taken.
         raise CosliceError(
             f"simulate: {' x '.join(map(str, truth.shape))} voxels (z, y, x) were given, but the metrics need at least "
             f"{SMALLEST_SIDE} along each axis; keep more slices, or smaller voxels."
         )
-    window = scan_window(task.window, truth.data) if window is None else window
-    window = window(truth) if callable(window) else window
-    if window.unit == _MR:
-        window, covered = covering(window, truth)
-        remarks += covered
-    remarks += remarks_for_scan(truth, window)
-    unit = window.to_unit(truth.data).to(device)
-    problem = task.problem(unit, truth.grid(), window)
+    seen = _window(window, task, truth)
+    # The whole scan tells more of its numbers than the slices that are kept.
+    settled = settle(scan, _NEEDED.get(seen.unit, ""), values)
+    if settled.scan is not scan:
+        truth = preparation(settled.scan)
+        seen = _window(window, task, truth)
+    found = _NEEDED.get(seen.unit) == "mr" and not isinstance(window, Window)
+    seen, covered = covering(seen, truth) if found else (seen, ())
+    remarks = (*settled.remarks, *covered, *remarks_for_scan(truth, seen))
+    unit = seen.to_unit(truth.data).to(device)
+    problem = task.problem(unit, truth.grid(), seen)
     thick = None
     if isinstance(problem, ThickSliceProblem):
-        thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)
-    return Study(truth, window, unit, problem, task, preparation, str(task), thick, settled.values, remarks)
+        thick = truth.with_thick_slices(seen.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)
+    return Study(truth, seen, unit, problem, task, preparation, str(task), thick, settled.values, remarks)
 
 
-def _expected(window: Window | Callable[[Volume], Window] | None, task: Task, scan: Volume) -> str:
-    """What a scan's numbers must be, "ct" or "mr" (`coslice.values.settle`); "" where a window of its own says it."""
+def _window(window: Window | Callable[[Volume], Window] | None, task: Task, volume: Volume) -> Window:
+    """The window that was asked for, of a volume."""
     if window is None:
-        return task.window
-    seen = window(scan) if callable(window) else window
-    return {"HU": "ct", _MR: "mr"}.get(seen.unit, "")
+        return scan_window(task.window, volume.data)
+    return window(volume) if callable(window) else window

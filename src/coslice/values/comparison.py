@@ -89,6 +89,6 @@ def _cut(reconstruction: Volume, truth: Volume, window: Window) -> tuple[str, ..
     if not count or window.unit == "a.u.":
         return ()
     return (
-        f"{count:,} voxels of both lie above the window, the truth's up to {float(truth.data.max()):.6g}; metrics count "
-        "them as equal.",
+        f"{count:,} voxels of both lie above the window, the truth's up to {float(truth.data.max()):.6g}; metrics "
+        "count them as equal.",
     )

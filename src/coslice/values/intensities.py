@@ -38,7 +38,7 @@ class Intensities:
 
     Attributes:
         verdict: "HU", "HU + 1024" and the like, or in words what they look like.
-        low, high: smallest and largest value, without padding.
+        low, high: smallest and largest value.
         hu: whether they are HU, as far as one can know.
         shift: what was added to HU, where that is sure; else 0.
         wrapped: whether they are HU in 16 bits without a sign, so that -1 became 65535.
@@ -88,7 +88,7 @@ def _without_padding(values: np.ndarray) -> np.ndarray:
 def _of_ct(values: np.ndarray) -> Intensities | None:
     """What is surely a CT, or is HU until somebody says otherwise; None of anything else."""
     inside = _without_padding(values)
-    low, high = _ends(inside)
+    low, high = _ends(values)
     if fits(inside):
         return Intensities("HU", low, high, hu=True, ct=True)
     for shift in _SHIFTS:
@@ -127,15 +127,16 @@ def fits(hu: np.ndarray, bones: bool = False) -> bool:
     if air < 0.01 * len(hu) or body < 0.01 * len(hu):
         return False
     hard = np.count_nonzero((hu > 250) & (hu < 3500)) if bones else body
-    return soft >= 0.45 * body and between <= 0.6 * soft and hard >= 0.002 * body
+    return bool(soft >= 0.45 * body and between <= 0.6 * soft and hard >= 0.002 * body)
 
 
 def _shifted(values: np.ndarray, shift: int) -> Intensities:
     """A CT that `shift` was added to: which of 1024 and 1000 it was is told by the air around the patient."""
-    low, high = _ends(values[values > shift + _LOWEST_HU])
+    low, high = _ends(values)
     if shift == 1024:
-        # Voxels at the lowest value are padding, or air that was cut off there.
-        air = values[(values < 124) & (values > max(low, -76))]
+        # Voxels at the lowest value that is no padding are air that was cut off there.
+        lowest = values[values > shift + _LOWEST_HU].min()
+        air = values[(values < 124) & (values > max(lowest, -76))]
         edges = np.arange(-76, 128, 8)
         middle = float(edges[np.histogram(air, edges)[0].argmax()]) + 4 if len(air) >= 0.005 * len(values) else 12.0
         if abs(middle - 12) < 3:
@@ -161,11 +162,10 @@ def _within_hu(hu: np.ndarray) -> bool:
 
 
 def _soft_tissue(hu: np.ndarray) -> bool:
-    """Whether numbers are those of a body without its air: whole numbers about 0, few far from it, none piled up."""
+    """Whether numbers are those of a body without its air: about 0, few far from it, none piled up."""
     low, first, middle, last = (float(end) for end in np.percentile(hu, (0, 1, 50, 99)))
-    whole = bool((hu[:10_000] == np.round(hu[:10_000])).all())
     piled = np.count_nonzero(hu < low + 10) > 0.1 * len(hu)
-    return whole and not piled and -200 <= first < -40 and -130 < middle < 130 and 80 < last < 1500
+    return not piled and -200 <= first < -40 and -130 < middle < 130 and 80 < last < 1500
 
 
 def _of_range(values: np.ndarray) -> Intensities:

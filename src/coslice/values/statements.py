@@ -77,6 +77,8 @@ def parse_values(text: str, water: float | None = None) -> Values:
         (a, b), (c, d) = ([_number(end) for end in side.split(":")] for side in (before, after))
         if a == b or c == d:
             raise ValueError
+    except CosliceError:  # a ValueError too, and the better sentence
+        raise
     except ValueError:
         raise CosliceError(
             f'values: "{text}" was given, but hu, hu+1024, A:B=C:D (A is C HU and B is D HU, as in 0:1=-1000:1600), '

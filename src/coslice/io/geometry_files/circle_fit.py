@@ -18,7 +18,7 @@ from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Geometry, Orbit, ParallelBeam
 from coslice.io.geometry_files.scanner_file import tidy
 
-__all__ = ["Fitted", "fitted"]
+__all__ = ["Fitted", "check_pixels", "fitted"]
 
 _EXACT, _CLOSE = 1e-3, 0.1
 """Pixels of misfit that are rounding, and that a reconstruction does not see."""
@@ -46,12 +46,7 @@ def fitted(orbit: Orbit, name: str) -> Fitted:
     Raises:
         CosliceError: pixels without a size, in the file called `name`.
     """
-    steps = np.cross(orbit.row_step, orbit.column_step)
-    if not np.linalg.norm(steps, axis=-1).min() > 0:
-        raise CosliceError(
-            f"{name}: the steps between the detector's pixels are 0 or parallel in some view; two directions across "
-            "the detector are needed."
-        )
+    check_pixels(orbit, name)
     with np.errstate(all="ignore"):
         found = _cone(orbit) if orbit.divergent else _parallel(orbit)
     if found is None or not found[1] <= _CLOSE:
@@ -66,6 +61,16 @@ def fitted(orbit: Orbit, name: str) -> Fitted:
     if misfit > _EXACT:
         notes = (f"The views are taken for a circle about the axis z, which is off by up to {misfit:.2g} pixels.",)
     return Fitted(circle, flip_rows, flip_columns, notes)
+
+
+def check_pixels(orbit: Orbit, name: str) -> None:
+    """Refuse a detector whose pixels have no size in some view, in the file called `name`."""
+    sizes = np.linalg.norm(np.cross(orbit.row_step, orbit.column_step), axis=-1)
+    if not sizes.min() > 0:
+        raise CosliceError(
+            f"{name}: the steps between the detector's pixels are 0 or parallel in view {int(sizes.argmin()) + 1}; two "
+            "directions across the detector are needed."
+        )
 
 
 def _arrays(orbit: Orbit) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -22,6 +22,8 @@ _MOST_YAML = 2**20
 _MOST_COUNTED = 1_000_000
 """Views, rows, columns, voxels along an axis: a slip must not ask for all of the memory."""
 
+_LARGEST = 1e12
+"""No length in mm and no angle is larger; the squares of what is can still be computed."""
 _SPACES = str.maketrans(",;[]()", "      ")
 
 
@@ -29,12 +31,14 @@ class Fields:
     """A mapping of names to values, as a file gave it.
 
     Args:
-        values: by name.
+        values: by name; anything else is refused.
         name: of the file, for messages.
         ignore_case: whether the names' letters may be large or small.
     """
 
-    def __init__(self, values: Mapping[str, Any], name: str, ignore_case: bool = False) -> None:
+    def __init__(self, values: Any, name: str, ignore_case: bool = False) -> None:
+        if not isinstance(values, Mapping):
+            raise CosliceError(f"{name}: {_short(values)} was given, but names with values are needed.")
         self.values = {str(key).lower() if ignore_case else str(key): value for key, value in values.items()}
         self.name = name
         self._ignore_case = ignore_case
@@ -48,7 +52,7 @@ class Fields:
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number; without `default` it must be there."""
-        array = self._array(key, default)
+        array = self.array(key, default)
         if array.size != 1:
             raise CosliceError(f"{self.name}: {key} has {array.size} values, one number is needed.")
         return float(array.reshape(-1)[0])
@@ -64,30 +68,36 @@ class Fields:
 
     def numbers(self, key: str, count: int, default: Iterable[float] | None = None) -> tuple[float, ...]:
         """`count` finite numbers."""
-        array = self._array(key, default)
+        array = self.array(key, default)
         if array.shape != (count,):
             raise CosliceError(f"{self.name}: {key} has shape {array.shape}, {count} numbers are needed.")
         return tuple(float(number) for number in array)
 
     def pair(self, key: str) -> tuple[float, float]:
         """Two positive numbers; one stands for both."""
-        array = self._array(key, None)
+        array = self.array(key, None)
         if array.size == 1:
             array = np.repeat(array.reshape(-1), 2)
         if array.shape != (2,) or array.min() <= 0:
             raise CosliceError(f"{self.name}: {key} {self.get(key)!r} was given, two positive lengths are needed.")
         return float(array[0]), float(array[1])
 
+    def three(self, key: str, default: float | None = None) -> tuple[float, float, float]:
+        """Three numbers; one stands for all."""
+        array = self.array(key, default)
+        x, y, z = np.repeat(array.reshape(-1), 3) if array.size == 1 else self.numbers(key, 3)
+        return float(x), float(y), float(z)
+
     def list(self, key: str) -> np.ndarray:
         """One or more finite numbers, (n,)."""
-        array = self._array(key, None).reshape(-1)
+        array = self.array(key, None).reshape(-1)
         if array.size == 0:
             raise CosliceError(f"{self.name}: {key} is empty, at least one number is needed.")
         return array
 
     def rows(self, key: str, width: int) -> np.ndarray:
         """Lists of `width` finite numbers, (n, width), also as one long list."""
-        array = self._array(key, None)
+        array = self.array(key, None)
         if array.ndim == 1 and array.size and array.size % width == 0:
             array = array.reshape(-1, width)
         if array.ndim != 2 or array.shape[1] != width or len(array) == 0:
@@ -112,7 +122,8 @@ class Fields:
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
                 raise CosliceError(f'{self.name}: "{key}" is not known here; {hint}')
 
-    def _array(self, key: str, default: Any) -> np.ndarray:
+    def array(self, key: str, default: Any = None) -> np.ndarray:
+        """Finite numbers in whatever lists they come."""
         value = self.get(key)
         if value is None:
             value = default
@@ -124,7 +135,7 @@ class Fields:
             array = np.array(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             array = np.array(np.nan)
-        if _has_truth(value) or not np.isfinite(array).all():
+        if _has_truth(value) or not (np.abs(array) <= _LARGEST).all():
             raise CosliceError(f"{self.name}: {key} {_short(value)} was given, finite numbers are needed.")
         return array
 

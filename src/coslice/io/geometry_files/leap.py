@@ -85,6 +85,10 @@ def _geometry(
     fields: Fields, kind: str, detector: tuple[int, int], known: KnownOfRecording, notes: list[str]
 ) -> tuple[Geometry, tuple[bool, bool]]:
     pixel = fields.number("pixelHeight"), fields.number("pixelWidth")
+    if min(pixel) <= 0:
+        raise CosliceError(
+            f"{fields.name}: pixels of {pixel[0]:g} x {pixel[1]:g} mm were given, sizes above 0 are needed."
+        )
     if kind == "modular":
         return _fit(_modular(fields, detector, pixel), fields.name, notes)
     angles = _angles(fields, known)

@@ -172,6 +172,11 @@ def _orbit(fields: Fields, detector: tuple[int, int], turns: list[float], notes:
     height = fields.number("DetectorPixelsY") * dv
     roll = math.radians(fields.number("ObjectRoll", -math.degrees(math.atan2(top - bottom, height))))
     tilt = math.radians(-fields.number("ObjectTilt", 0.0))
+    if min(du, dv) <= 0 or max(abs(roll), abs(tilt)) > math.pi / 4:
+        raise CosliceError(
+            f"{fields.name}: pixels of {du:g} x {dv:g} mm and an axis that leans by {math.degrees(roll):.3g} and "
+            f"{math.degrees(tilt):.3g} degrees were given; sizes above 0 and at most 45 degrees are needed."
+        )
     shift = fields.number("DetectorOffsetX", 0.0), fields.number("DetectorOffsetY", 0.0)
     if any(shift):
         notes.append(

@@ -29,6 +29,7 @@ import numpy as np
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.files import write_text
+from coslice.io.geometry_files.circle_fit import check_pixels
 from coslice.io.geometry_files.fields import Fields, degrees
 from coslice.io.geometry_files.scanner_file import KnownOfRecording, ScannerFile
 
@@ -214,17 +215,11 @@ def _grid(fields: Fields) -> Grid | None:
     shape = inner.numbers("shape", 3)
     if any(side != int(side) for side in shape):
         raise CosliceError(f"{inner.name}: shape {shape} was given, three whole numbers (z, y, x) are needed.")
-    spacing = inner.get("spacing_mm")
-    steps = (float(spacing),) * 3 if isinstance(spacing, int | float) else inner.numbers("spacing_mm", 3)
     return Grid(
         (int(shape[0]), int(shape[1]), int(shape[2])),
-        (steps[0], steps[1], steps[2]),
-        _three(inner.numbers("centre_mm", 3, (0.0, 0.0, 0.0))),
+        inner.three("spacing_mm"),
+        inner.three("centre_mm", 0.0),
     )
-
-
-def _three(numbers: tuple[float, ...]) -> tuple[float, float, float]:
-    return numbers[0], numbers[1], numbers[2]
 
 
 def _orbit(fields: Fields, known: KnownOfRecording) -> Orbit:
@@ -237,7 +232,7 @@ def _orbit(fields: Fields, known: KnownOfRecording) -> Orbit:
     def vectors(key: str) -> tuple[tuple[float, float, float], ...]:
         return tuple((float(x), float(y), float(z)) for x, y, z in np.atleast_2d(fields.rows(key, 3)))
 
-    return Orbit(
+    orbit = Orbit(
         source=vectors("source_mm" if divergent else "direction"),
         centre=vectors("detector_centre_mm"),
         row_step=vectors("row_step_mm"),
@@ -245,3 +240,5 @@ def _orbit(fields: Fields, known: KnownOfRecording) -> Orbit:
         detector=known.detector(_detector(fields), fields.name),
         divergent=divergent,
     )
+    check_pixels(orbit, fields.name)
+    return orbit

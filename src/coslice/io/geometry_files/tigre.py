@@ -75,9 +75,9 @@ def of_tigre(values: Mapping[str, Any], name: str, known: KnownOfRecording) -> S
 def _angles(fields: Fields, known: KnownOfRecording) -> np.ndarray:
     """Euler angles (n, 3), rad."""
     if "angles" in fields:
-        given = np.asarray(fields.get("angles"))
+        given = fields.array("angles")
         if given.ndim == 2 and given.shape[1] == 3:
-            return fields.rows("angles", 3)
+            return given
         first = fields.list("angles")
     elif "totalAngle" in fields:
         if known.shape is None:
@@ -102,8 +102,8 @@ def _sides(fields: Fields, each: str, whole: str, counts: tuple[float, ...]) -> 
 
 def _each(fields: Fields, key: str, width: int, views: int) -> np.ndarray:
     """A value for every view, (n, width); one stands for all."""
-    given = np.asarray(fields.get(key), dtype=object)
-    array = fields.rows(key, width) if given.size != width else fields.list(key).reshape(1, width)
+    array = fields.array(key)
+    array = fields.rows(key, width) if array.size != width else array.reshape(1, width)
     if len(array) not in (1, views):
         raise CosliceError(f"{fields.name}: {key} is given for {len(array)} views, but there are {views}.")
     return np.broadcast_to(array, (views, width))

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def opened(path: Path) -> Iterator[Any]:
         yield file
 
 
-def datasets(file: Any) -> dict[str, Any]:
-    """Every dataset of a file by its path, once each; links to other files are not followed."""
-    h5py = optional("h5py", Path(file.filename))
+def datasets(group: Any) -> dict[str, Any]:
+    """Every dataset in a file or group by its path, once each; links are not followed."""
+    h5py = optional("h5py", Path(group.file.filename))
     found: dict[str, Any] = {}
 
     def note(name: str, item: Any) -> bool | None:
@@ -62,7 +63,7 @@ def datasets(file: Any) -> dict[str, Any]:
             found[name] = item
         return True if len(found) >= _SHOWN else None
 
-    file.visititems(note)
+    group.visititems(note)
     return found
 
 
@@ -73,7 +74,7 @@ def hdf5_arrays(path: Path) -> tuple[StoredArray, ...]:
         CosliceError: damaged, or h5py is not installed.
     """
     with opened(path) as file:
-        return tuple(StoredArray(name, item.shape, _word(item)) for name, item in datasets(file).items())
+        return _listing(datasets(file))
 
 
 def read_hdf5(path: Path, dataset: str | None) -> Stored:
@@ -84,15 +85,15 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
             be meant; h5py, or a filter that the file is packed with, is not installed.
     """
     with opened(path) as file:
-        arrays = [StoredArray(name, item.shape, _word(item)) for name, item in datasets(file).items()]
+        arrays = _listing(datasets(file))
         name, notes = "exchange/data", ()
-        if dataset is not None and isinstance(file.get(dataset), type(file.get("/"))):
-            inside = [array for array in arrays if array.name.startswith(dataset.strip("/") + "/")]
-            name, notes = chosen(path, inside, None)
+        if dataset is not None and hasattr(file.get(dataset), "visititems"):
+            name, notes = chosen(path, _listing(datasets(file[dataset]), dataset.strip("/") + "/"), None)
         elif dataset is not None and hasattr(file.get(dataset), "dtype"):
             name = dataset.strip("/")  # also by a link, which no listing shows
         elif dataset is not None or not hasattr(file.get(name), "dtype"):
             name, notes = chosen(path, arrays, dataset)
+        arrays = (*arrays, *(one for one in _beside(file, name) if one not in arrays))
         item = file[name]
         data, more = values(item, path)
         stored = Stored(
@@ -104,7 +105,9 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
         )
         for role in ("flat", "dark"):
             other = with_role(role, arrays, name)
-            if other is not None:
+            if other is not None and _never_written(file[other]):
+                stored = replace(stored, notes=(*stored.notes, f"{other} was never written and was not taken."))
+            elif other is not None:
                 field, more = values(file[other], path)
                 stored = replace(stored, notes=stored.notes + more, **{role: field})
         theta = with_role("angles", arrays, name) or _near(file, name, "sample/rotation_angle", "rotation_angle")
@@ -114,6 +117,18 @@ def read_hdf5(path: Path, dataset: str | None) -> Stored:
             stored = replace(stored, angles=angles, notes=stored.notes + more + said)
         key = _near(file, name, "image_key", "instrument/detector/image_key")
         return stored if key is None else _by_key(stored, values(file[key], path)[0].reshape(-1), key, path)
+
+
+def _listing(found: dict[str, Any], inside: str = "") -> tuple[StoredArray, ...]:
+    return tuple(StoredArray(inside + name, item.shape, _word(item)) for name, item in found.items())
+
+
+def _beside(file: Any, name: str) -> tuple[StoredArray, ...]:
+    """The datasets in the group of `name`, those behind links too."""
+    group = name.rpartition("/")[0]
+    members = {key: file.get(f"{group}/{key}") for key in islice(file[group or "/"], _SHOWN)}
+    found = {key: item for key, item in members.items() if getattr(item, "shape", None) is not None}
+    return _listing(found, f"{group}/".lstrip("/"))
 
 
 def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -130,7 +145,7 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if item.is_virtual:
         return _virtual(item, path), ()
     present = item.id.get_storage_size()
-    if present == 0 and math.prod(item.shape):
+    if _never_written(item):
         raise CosliceError(f"{what} was never written: it has a shape, {item.shape}, and no values; check the export.")
     check_promise(path, item.shape, item.dtype, present, DEFLATE if item.chunks else 1)
     start = item.id.get_offset()
@@ -156,6 +171,11 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
                 "without compression or with gzip."
             ) from error
         raise
+
+
+def _never_written(item: Any) -> bool:
+    """Whether a dataset has a shape and no values: HDF5 would give its fill value for all of them."""
+    return not (item.is_virtual or item.external or item.id.get_storage_size()) and math.prod(item.shape) > 0
 
 
 def _home(item: Any, path: Path) -> Path:

@@ -89,7 +89,10 @@ def with_role(role: str, arrays: Sequence[StoredArray], data: str) -> str | None
     found = [
         array.name
         for array in arrays
-        if array.name != data and role_of(array.name) == role and array.dtype.startswith(_NUMBERS)
+        if array.name != data
+        and role_of(array.name) == role
+        and array.dtype.startswith(_NUMBERS)
+        and min(array.shape, default=0) > 0  # some programs write an empty field where none was taken
     ]
     beside = [name for name in found if name.rpartition("/")[0] == group]
     below = [name for name in found if name.startswith(group + slash)] if group else []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from coslice.errors import CosliceError
 from coslice.io.recordings.stored import Stored, check_numbers, check_promise, damaged, listed, optional, reading, sides
@@ -39,14 +40,14 @@ class TiffHeader:
         dtype: with the file's byte order.
         start: where the pixels begin, if they lie in one piece as they are; else None.
         pixel: (dv, du) mm, where the file says so and means it.
-        inverted: larger values are darker (MinIsWhite).
+        odd: what should be said of it, as "has ...".
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     start: int | None
     pixel: tuple[float, float] | None
-    inverted: bool
+    odd: tuple[str, ...]
 
 
 def tiff_header(path: Path) -> TiffHeader:
@@ -83,9 +84,7 @@ def read_tiff_into(path: Path, target: np.ndarray) -> None:
 
 def said_of(name: str, header: TiffHeader) -> tuple[str, ...]:
     """The sentences about what a header says."""
-    if not header.inverted:
-        return ()
-    return (f"{name} shows large values dark (MinIsWhite); its values were read as they are stored.",)
+    return tuple(f"{name} {words}." for words in header.odd)
 
 
 @contextmanager
@@ -156,20 +155,44 @@ def _header(path: Path, file: Any, series: Any) -> TiffHeader:
                 held += count
         check_promise(path, shape, dtype, held, 1 if page.compression == 1 else _PACKING)
     order = dtype.newbyteorder(file.byteorder) if dtype.itemsize > 1 else dtype
-    return TiffHeader(shape, order if start is not None else dtype, start, _pixel(page), page.photometric == 0)
+    odd: tuple[str, ...] = ()
+    if page.photometric == 0:
+        odd += ("shows large values dark (MinIsWhite); its values were read as they are stored",)
+    if "JPEG" in getattr(page.compression, "name", ""):
+        odd += ("is compressed by JPEG, which usually changes values",)
+    return TiffHeader(shape, order if start is not None else dtype, start, _pixel(page), odd)
 
 
 def _decoded(path: Path, series: Any) -> np.ndarray:
+    """The pixels: by tifffile, and by Pillow where tifffile wants a package that reads every compression there is."""
     try:
         return series.asarray(maxworkers=1)
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            name = getattr(series.keyframe.compression, "name", "a method")
-            raise CosliceError(
-                f"{path} is compressed by {name}, which tifffile reads with the package imagecodecs alone; run pip "
-                "install imagecodecs, or save it without compression or with deflate."
-            ) from error
-        raise
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+            raise
+        found = _by_pillow(path, series)
+        if found is not None:
+            return found
+        name = getattr(series.keyframe.compression, "name", "a method")
+        raise CosliceError(
+            f"{path} is compressed by {name}, which is read with the package imagecodecs alone; run pip install "
+            "imagecodecs, or save it without compression or with deflate."
+        ) from error
+
+
+def _by_pillow(path: Path, series: Any) -> np.ndarray | None:
+    """The pixels if Pillow finds images of the same number, size and type in the file (LZW, PackBits); else None."""
+    data: np.ndarray = np.empty((len(series.pages), *series.shape[-2:]), series.dtype)
+    with Image.open(path) as image:
+        if getattr(image, "n_frames", 1) != len(data):
+            return None
+        for number, view in enumerate(data):
+            image.seek(number)
+            found = np.asarray(image)
+            if found.shape != view.shape or found.dtype.newbyteorder("=") != view.dtype:
+                return None
+            view[...] = found
+    return data
 
 
 def _pixel(page: Any) -> tuple[float, float] | None:

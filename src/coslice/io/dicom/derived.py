@@ -39,6 +39,8 @@ __all__ = ["write_dicom"]
 
 _STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage}
 _MOST = 65535
+_SCANNER = 1
+"""NIfTI's code for the scanner's coordinates."""
 _ONLY_CT = ("KVP", "DataCollectionDiameter", "RotationDirection", "FilterType", "ConvolutionKernel", "AcquisitionType")
 _ONLY_CT += ("ExposureTime", "XRayTubeCurrent", "Exposure")
 _ONLY_MR = ("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength")
@@ -108,16 +110,19 @@ def write_dicom(
         for k, pixels in enumerate(stored):
             one = _slice(common, planes, k, pixels, scan)
             one.save_as(place / f"{k + 1:04d}.dcm", enforce_file_format=True)
-    return _notes(slope, unit, scan, keep_patient)
+    return _notes(volume, slope, unit, scan, keep_patient)
 
 
-def _notes(slope: float, unit: str, scan: DicomScan | None, keep_patient: bool) -> tuple[str, ...]:
+def _notes(volume: Volume, slope: float, unit: str, scan: DicomScan | None, keep_patient: bool) -> tuple[str, ...]:
     whose = "The DICOM files name no patient: a label stands for the person, and dates and places are left out."
     if keep_patient and scan is not None:
         whose = "The DICOM files name the patient and the study as the source does."
     elif keep_patient:
         whose = "The source names no patient, so the DICOM files do not either."
-    return f"The DICOM files hold the values in steps of {slope:.3g} {unit.rstrip('.')}.", whose
+    notes = (f"The DICOM files hold the values in steps of {slope:.3g} {unit.rstrip('.')}.", whose)
+    if volume.qform_code == _SCANNER != volume.space_code and not np.allclose(_in_scanner(volume), volume.affine):
+        notes += ("The DICOM files are placed by the scan's qform, as its sform is not in the scanner's coordinates.",)
+    return notes
 
 
 def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
@@ -126,7 +131,7 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
         # A NIfTI file may count anywhere; as DICOM it is to be looked at.
         codes = (*(_UPSIDE.get(code, code) for code in codes[:2]), codes[2])
     array, place = in_order(volume, codes)
-    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ _rigid(volume) @ place
+    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ _in_scanner(volume) @ place
     counts = np.array(array.shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     units = affine[:3, :3] / lengths
@@ -153,15 +158,21 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
     )
 
 
-def _rigid(volume: Volume) -> np.ndarray:
-    """The volume's affine; its qform, whose axes are at right angles, where that is the same place less the rounding."""
-    if volume.qform is None or not shears(volume.affine) or shears(volume.affine, ROUNDED):
+def _in_scanner(volume: Volume) -> np.ndarray:
+    """Where the voxels are for the scanner: the affine, or the qform, which NIfTI has for that.
+
+    The qform is taken where it alone speaks of the scanner (the affine of a template's space, as MNI), and where both
+    are one place but for rounding, since its axes are at right angles.
+    """
+    if volume.qform is None:
         return volume.affine
+    if volume.qform_code == _SCANNER != volume.space_code:
+        return volume.qform
     corner = np.array([*(n - 1 for n in volume.shape[::-1]), 1])
-    size = float(np.linalg.norm(volume.affine[:3, :3] @ corner[:3]))
-    near = np.linalg.norm((volume.qform - volume.affine) @ corner) <= ROUNDED * size
-    near &= np.linalg.norm((volume.qform - volume.affine)[:3, 3]) <= ROUNDED * size
-    return volume.qform if near else volume.affine
+    allowed = ROUNDED * float(np.linalg.norm(volume.affine[:3, :3] @ corner[:3]))
+    apart = volume.qform - volume.affine
+    near = max(np.linalg.norm(apart @ corner), np.linalg.norm(apart[:3, 3])) <= allowed
+    return volume.qform if near and shears(volume.affine) else volume.affine
 
 
 def _quantised(values: np.ndarray) -> tuple[np.ndarray, float, float]:

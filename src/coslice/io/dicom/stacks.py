@@ -145,7 +145,8 @@ def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[SliceStack | None,
     ordered = sorted(slices, key=lambda one: (float(one.position @ normal), one.path, one.frame or 0))
     positions = np.array([one.position for one in ordered])
     steps = np.diff(positions @ normal)
-    usual = float(np.median(steps))
+    # One of the steps, not a mean of two of them.
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     if steps.min() <= _SAME_PLACE:
         differing = _differing(ordered)
         of = f" ({', '.join(differing)})" if differing else ""
@@ -202,8 +203,8 @@ def _uneven(steps: np.ndarray, places: np.ndarray, usual: float) -> str:
     others = [f"{place + 1}" for place in wrong if place != worst]
     also = f", and likewise after {', '.join(others[:8])}{', ...' if len(others) > 8 else ''}" if others else ""
     return (
-        f"slices {steps[worst]:.3g} mm apart (after slice {worst + 1} of {count}{also}) where others are {usual:.3g} mm "
-        f"apart, from {places[worst]:.2f} to {places[worst + 1]:.2f} mm along their normal, {cause}"
+        f"slices {steps[worst]:.3g} mm apart (after slice {worst + 1} of {count}{also}) where others are "
+        f"{usual:.3g} mm apart, from {places[worst]:.2f} to {places[worst + 1]:.2f} mm along their normal, {cause}"
     )
 
 

@@ -45,9 +45,7 @@ def alone(folder, seed, up=0.0):
 )
 def test_two_stacks_in_one_series_are_two_unless_one_continues_the_other(tmp_path, mark, up):
     first, second = ({mark: value} for value in MARKS[mark])
-    folder = two(
-        tmp_path / "series", first, second, up, **({} if mark == "SliceThickness" else {"SliceThickness": 2.5})
-    )
+    folder = two(tmp_path / "series", {"SliceThickness": 2.5, **first}, {"SliceThickness": 2.5, **second}, up)
     found = dicom_series(folder)
     if up == 12.5:
         # Blocks one above the other are one scan, as of a table that moved on.

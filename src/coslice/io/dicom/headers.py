@@ -125,7 +125,7 @@ def why_passed_over(header: Any) -> str:
     """Why a DICOM object is no slice of a scan, as a noun in singular; "" if it is one.
 
     Raises:
-        ValueError: an image without its size, as of a file that was cut short.
+        ValueError: a file that ends before it says what it is.
     """
     kind = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
     if kind == MediaStorageDirectoryStorage:
@@ -133,8 +133,8 @@ def why_passed_over(header: Any) -> str:
     if header.get("Modality") in _NO_SCANS:
         return _NO_SCANS[header.Modality]
     if "Rows" not in header:
-        if kind is None or "Image Storage" in UID(str(kind)).name:
-            raise ValueError("it ends before its image")
+        if "SOPInstanceUID" not in header or "Image Storage" in UID(str(kind)).name:
+            raise ValueError("it ends too early")
         return "object without an image"
     # Screen captures have no place in the patient; files of many frames give it frame by frame.
     if "ImagePositionPatient" not in header and "NumberOfFrames" not in header:

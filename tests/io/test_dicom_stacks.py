@@ -1,6 +1,8 @@
 """Stacks in one series are told apart by their own marks, or refused by name; what headers claim against the positions
 is said."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -55,10 +57,10 @@ def test_two_stacks_in_one_series_are_two_unless_one_continues_the_other(tmp_pat
     assert all(series.part.startswith(mark) for series in found)
     with pytest.raises(CosliceError, match=f"holds 2 stacks of images in one DICOM series.*{mark}.*{mark}"):
         read_dicom(folder)
-    for series, seed, height in zip(found, (1, 2), (0.0, up), strict=True):
-        expected = alone(tmp_path / f"alone{seed}", seed, height)
-        assert np.array_equal(read_dicom(series.paths).data.numpy(), expected)
-    assert np.array_equal(read_dicom(folder, found[1].part).data.numpy(), expected)
+    expected = [alone(tmp_path / "first", 1), alone(tmp_path / "second", 2, up)]
+    for series, values in zip(found, expected, strict=True):
+        assert np.array_equal(read_dicom(series.paths).data.numpy(), values)
+    assert np.array_equal(read_dicom(folder, found[1].part).data.numpy(), expected[1])
 
 
 def test_training_takes_each_stack_as_a_scan(tmp_path):
@@ -81,7 +83,7 @@ def test_two_marks_part_what_one_does_not(tmp_path):
     series = generate_uid()
     for seed, (echo, time) in enumerate([(1, 1), (1, 2), (2, 1), (2, 2)]):
         names = range(10 * seed, 10 * seed + 5)
-        marks = {"EchoNumbers": echo, "TemporalPositionIdentifier": time}
+        marks: dict[str, Any] = {"EchoNumbers": echo, "TemporalPositionIdentifier": time}
         write_series(tmp_path / "series", numbers(seed), series=series, names=names, **marks)
     found = dicom_series(tmp_path / "series")
     assert [one.part for one in found] == [

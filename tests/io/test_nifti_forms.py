@@ -1,6 +1,7 @@
 """A result lies where its scan lay, for programs that believe the sform and for ITK's, that believe the qform."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -18,8 +19,12 @@ SCANS = ("three-decimals", "sform-is-mni")
 CORNERS = [(x, y, z) for x in (0, 5) for y in (0, 7) for z in (0, 3)]
 
 
+def loaded(path) -> Any:
+    return nibabel.load(path)
+
+
 def forms(path):
-    header = nibabel.load(path).header
+    header = loaded(path).header
     return *header.get_sform(coded=True), *header.get_qform(coded=True)
 
 
@@ -30,7 +35,7 @@ def places(path, indices):
 
 def in_axes(codes, scan, path):
     """The scan stored in another axis order, both forms with it."""
-    image = nibabel.load(DATA / f"{scan}.nii.gz")
+    image = loaded(DATA / f"{scan}.nii.gz")
     turn = ornt_transform(axcodes2ornt(("R", "A", "S")), axcodes2ornt(codes))
     back = inv_ornt_aff(turn, image.shape)
     sform, sform_code, qform, qform_code = forms(DATA / f"{scan}.nii.gz")
@@ -92,6 +97,7 @@ def test_the_qform_moves_as_an_affine_in_its_place_would(scan, change):
     np.testing.assert_allclose(change(twin).qform, change(volume).affine, atol=1e-9)
     # And of any other form it keeps the relation: Q' = Q M^-1 M'.
     after = change(volume)
+    assert volume.qform is not None
     np.testing.assert_allclose(after.qform, volume.qform @ np.linalg.inv(volume.affine) @ after.affine, atol=1e-9)
     assert (after.qform_code, after.space_code) == (volume.qform_code, volume.space_code)
 
@@ -105,7 +111,7 @@ def test_codes_come_back_one_by_one(tmp_path, sform_code, qform_code):
     image.set_qform(affine, qform_code)
     nibabel.save(image, tmp_path / "in.nii")
     write_nifti(read_nifti(tmp_path / "in.nii").slices(1, 4), tmp_path / "out.nii")
-    header = nibabel.load(tmp_path / "out.nii").header
+    header = loaded(tmp_path / "out.nii").header
     assert int(header["sform_code"]) == sform_code
     # A scan without a qform gets that of its sform: programs that know only qforms find it, in the same place.
     assert int(header["qform_code"]) == (qform_code or sform_code)
@@ -133,7 +139,7 @@ def test_only_a_true_shear_has_no_qform(tmp_path, degrees, told):
     affine = np.eye(4)
     affine[1, 2] = np.tan(np.radians(degrees))
     write_nifti(Volume(torch.zeros(3, 4, 5), affine), tmp_path / "out.nii")
-    assert (int(nibabel.load(tmp_path / "out.nii").header["qform_code"]) > 0) == told
+    assert (int(loaded(tmp_path / "out.nii").header["qform_code"]) > 0) == told
 
 
 @pytest.mark.parametrize("quaternion", [(2.0, 0.0, 0.0), (np.nan, 0.0, 0.0)])

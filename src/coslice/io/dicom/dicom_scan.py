@@ -12,9 +12,9 @@ import pydicom
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.carried import carried
+from coslice.io.dicom.dicom_stacks import DicomStack
 from coslice.io.dicom.headers import UNREADABLE, SliceHeader, damaged, found, has_preamble, layers, quiet
 from coslice.io.dicom.series import Series, choose_series, find_series
-from coslice.io.dicom.stacks import SliceStack
 from coslice.io.dicom.stored_pixels import stored_pixels
 from coslice.io.nifti import canonical_volume
 from coslice.volume import ROUNDED, Volume
@@ -42,7 +42,7 @@ class DicomScan:
     notes: tuple[str, ...] = ()
 
     @property
-    def stack(self) -> SliceStack:
+    def stack(self) -> DicomStack:
         """The slices' headers, in order."""
         stack = self.series.stack
         assert stack is not None  # only a series with a stack has been opened

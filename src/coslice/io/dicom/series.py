@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.dicom.dicom_stacks import DicomStack, split_stacks
 from coslice.io.dicom.headers import (
     UNREADABLE,
     SliceHeader,
@@ -26,7 +27,6 @@ from coslice.io.dicom.headers import (
     why_passed_over,
 )
 from coslice.io.dicom.marks import MARKS, PRIVATE, TIMES
-from coslice.io.dicom.stacks import SliceStack, split_stacks
 
 __all__ = ["Series", "choose_series", "dicom_series", "find_series"]
 
@@ -78,7 +78,7 @@ class Series:
     size: tuple[int, int] = (0, 0)
     spacing: tuple[float, float, float] | None = None
     problem: str = ""
-    stack: SliceStack | None = field(default=None, repr=False, compare=False)
+    stack: DicomStack | None = field(default=None, repr=False, compare=False)
 
     @property
     def listing(self) -> str:
@@ -240,7 +240,7 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
     return [_of(whole, stack) for stack in stacks]
 
 
-def _of(whole: Series, stack: SliceStack) -> Series:
+def _of(whole: Series, stack: DicomStack) -> Series:
     first: SliceHeader = stack.slices[0]
     return replace(
         whole,

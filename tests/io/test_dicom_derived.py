@@ -11,7 +11,8 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from pydicom.datadict import DicomDictionary
+from pydicom import config
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from coslice.errors import CosliceError
@@ -148,11 +149,11 @@ def test_every_attribute_the_standard_requires_is_there_and_none_is_foreign(tmp_
                     assert keyword in place, (module["key"], attribute)
     assert present - known - {"PixelData"} <= {"LUTLabel"}
     # What is written is Part 10, and every value within its limits, or pydicom raises.
-    pydicom.config.settings.writing_validation_mode = pydicom.config.RAISE
+    config.settings.writing_validation_mode = config.RAISE
     try:
         one.save_as(tmp_path / "again.dcm", enforce_file_format=True)
     finally:
-        pydicom.config.settings.writing_validation_mode = pydicom.config.WARN
+        config.settings.writing_validation_mode = config.WARN
 
 
 def everything():
@@ -211,7 +212,12 @@ def test_nobody_is_named_by_default(tmp_path, full):
 
 def test_the_patient_is_kept_on_request_in_any_alphabet(tmp_path):
     name = "Müller^Jörg"
-    changes = {"PatientName": name, "PatientBirthDate": "19501231", "StudyDate": "20200102", "AccessionNumber": "77"}
+    changes: dict[str, Any] = {
+        "PatientName": name,
+        "PatientBirthDate": "19501231",
+        "StudyDate": "20200102",
+        "AccessionNumber": "77",
+    }
     source = write_series(tmp_path / "in", numbers(), SpecificCharacterSet="ISO_IR 100", **changes)
     scan = open_dicom(source)
     notes = write_dicom(scan.volume, tmp_path / "out", scan, **WORDS, keep_patient=True)

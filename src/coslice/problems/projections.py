@@ -1,10 +1,10 @@
 """Measured projections made ready to reconstruct: a recording and its scanner become a study.
 
-    recording, scanner  ->  views, rows and columns kept, blocks of pixels to one      `coslice.acquisition.reduction`
-                        ->  line integrals p, defects mended                           `coslice.acquisition.counts`
-                        ->  the rotation axis, found or as given                       `coslice.acquisition.rotation_axis`
-                        ->  how far every ray can be trusted                           `coslice.acquisition.trust`
-                        ->  the unit window, from water or a first reconstruction      `coslice.acquisition.scale`
+    recording, scanner  ->  views, rows and columns kept, blocks of pixels to   `coslice.acquisition.reduction`
+                        ->  line integrals p, defects mended                    `coslice.acquisition.counts`
+                        ->  the axis of rotation, found or as given             `coslice.acquisition.rotation_axis`
+                        ->  how far every ray can be trusted                    `coslice.acquisition.trust`
+                        ->  the unit window, from water or a first reconstruct  `coslice.acquisition.scale`
                         ->  y = (p - mu_low A(1)) / (mu_high - mu_low), in mm
 
 mu is attenuation in 1/mm; mu_low and mu_high are what the prior sees as 0 and 1. Whatever was found, guessed or left

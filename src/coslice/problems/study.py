@@ -19,7 +19,7 @@ from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.problems.tasks import SparseViewCT, Task
-from coslice.values import Values, covering, remarks_for_scan, settle
+from coslice.values import Values, remarks_for_scan, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -140,9 +140,7 @@ def simulate(
     if settled.scan is not scan:
         truth = preparation(settled.scan)
         seen = _window(window, task, truth)
-    found = _NEEDED.get(seen.unit) == "mr" and not isinstance(window, Window)
-    seen, covered = covering(seen, truth) if found else (seen, ())
-    remarks = (*settled.remarks, *covered, *remarks_for_scan(truth, seen))
+    remarks = (*settled.remarks, *remarks_for_scan(truth, seen))
     unit = seen.to_unit(truth.data).to(device)
     problem = task.problem(unit, truth.grid(), seen)
     thick = None

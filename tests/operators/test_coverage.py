@@ -23,20 +23,18 @@ def test_a_detector_that_sees_all_leaves_nothing_to_say(name):
     assert unseen_share(ALL[name], GRID) == 0
 
 
-@pytest.mark.parametrize("name", ["cone", "fan", "parallel"])
-@pytest.mark.parametrize("orbit", [False, True])
+@pytest.mark.parametrize(
+    ("name", "orbit"),
+    [("cone", False), ("cone", True), ("fan", False), ("parallel", False), ("parallel", True)],
+)
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (7.0, 0.0), (-6.0, 5.0)])
 def test_voxels_are_unseen_where_no_ray_of_a_fine_detector_meets_them(name, orbit, offset):
     narrow = replace(ALL[name], detector=(24, 30), offset=offset)
-    if orbit and name == "fan":
-        pytest.skip("a fan beam is no orbit")
     rays = Projector(narrow, GRID).adjoint(torch.ones(narrow.shape))
     # A voxel's neighbours take part in what the projector calls its rays, so it sees a little further.
     unmet = float((rays == 0).float().mean())
     found = unseen_share(narrow.to_orbit() if orbit else narrow, GRID)
-    assert unmet - 0.01 <= found <= unmet + 0.25
-    inner = float((rays < 0.5 * rays.median()).float().mean())
-    assert found <= inner + 0.05 or offset == (0.0, 0.0)
+    assert unmet - 0.01 <= found <= unmet + 0.2
 
 
 @pytest.mark.parametrize("name", ["cone", "parallel"])

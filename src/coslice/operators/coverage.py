@@ -1,8 +1,8 @@
 """Whether a scanner sees the volume at all: which voxels its rays pass, from which views.
 
-A voxel is seen by a view where its centre, thrown from the source, falls on the detector. Sampled at up to 24 centres
-along each axis of the grid, ends included; for each of them the answer is exact. So it does not matter how far apart the
-rays are, only where the detector ends.
+A voxel is seen by a view where its centre, thrown from the source, falls on the detector. Up to 24 centres along each
+axis of the grid are tried, ends included; for each of them the answer is exact. So it does not matter how far apart
+the rays are, only where the detector ends.
 
 A view and its opposite show the same line, so directions count and not views: a detector that stands to one side sees
 half of the object from anywhere, and in a full turn all of it.
@@ -55,14 +55,15 @@ def coverage(geometry: Geometry, grid: Grid) -> Coverage:
     bins = np.floor(directions / math.pi * pairs + 0.5).astype(int) % pairs
     by_direction = np.stack([seen[bins == one].any(0) for one in np.unique(bins)])
     offset = (points[:, :2] - np.array(grid.centre[:0:-1])) / (np.array(grid.size[:0:-1]) / 2)
-    inside = (offset**2).sum(1) <= 1
-    partly = by_direction.any(0) & ~by_direction.all(0)
-    return Coverage(float(1 - seen.any(0).mean()), float(partly[inside].mean()) if inside.any() else 0.0)
+    inside = np.sum(offset**2, axis=1) <= 1
+    partly = np.asarray(by_direction.any(0) & ~by_direction.all(0))
+    truncated = float(partly[inside].mean()) if inside.any() else 0.0
+    return Coverage(float(1 - seen.any(0).mean()), truncated)
 
 
 def remarks_on_coverage(geometry: Geometry, grid: Grid) -> tuple[str, ...]:
     """What of the volume the geometry does not see, as full sentences; nothing where it sees all of it."""
-    found, remarks = coverage(geometry, grid), []
+    found, remarks = coverage(geometry, grid), list[str]()
     if found.unseen > _WORTH_SAYING:
         remarks.append(
             f"No ray meets {found.unseen:.0%} of the voxels, which only the prior fills; check the geometry, or give a "
@@ -98,7 +99,7 @@ def _sees(geometry: Geometry, view: int, points: np.ndarray) -> np.ndarray:
 
 
 def _place(orbit: Orbit, view: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows from the detector's centre at which the points are thrown, pixels; not finite behind the source."""
+    """Columns and rows from the detector's centre, in pixels, of thrown points; not finite behind a source."""
     source, centre, row, column = (
         np.array(vectors[view]) for vectors in (orbit.source, orbit.centre, orbit.row_step, orbit.column_step)
     )

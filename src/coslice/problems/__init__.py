@@ -7,6 +7,7 @@ with an operator of your own. A `Task` simulates one; a `Study` is a scan with i
 from coslice.problems.ct import CTProblem
 from coslice.problems.problem import LinearProblem, Problem
 from coslice.problems.ray_weights import relative_weights
+from coslice.problems.residual import Residual, remarks_on_residual, residuals
 from coslice.problems.scanners import BEAMS, published_cone_beam, published_parallel_beam
 from coslice.problems.study import Study, from_thick_slices, simulate
 from coslice.problems.super_resolution import ThickSliceProblem
@@ -27,6 +28,7 @@ __all__ = [
     "LimitedAngleCT",
     "LinearProblem",
     "Problem",
+    "Residual",
     "SliceSuperResolution",
     "SparseViewCT",
     "Study",
@@ -37,6 +39,8 @@ __all__ = [
     "published_cone_beam",
     "published_parallel_beam",
     "relative_weights",
+    "remarks_on_residual",
+    "residuals",
     "simulate",
     "task_of_key",
 ]

@@ -13,6 +13,7 @@ from coslice.methods import Method, described
 from coslice.output.intervals import Interval
 from coslice.plans import Plan
 from coslice.problems import Study
+from coslice.problems.residual import residual
 from coslice.runs import Result
 
 __all__ = ["peak_memory_mb", "run_record"]
@@ -31,6 +32,9 @@ def run_record(
         plans, results, intervals: by file stem.
     """
     versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
+    volumes = {"initial": next(iter(results.values())).initial} | {
+        stem: result.reconstruction for stem, result in results.items()
+    }
     cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
     return {
         "coslice": _version("coslice"),
@@ -44,6 +48,7 @@ def run_record(
         "device": str(study.problem.measurement.device),
         "versions": versions | {"python": platform.python_version()},
         "trajectory": {stem: result.trajectory for stem, result in results.items() if result.trajectory},
+        "residual": {stem: residual(study.problem, volume).record for stem, volume in volumes.items()},
         **({"uncertainty": {stem: one.record for stem, one in intervals.items()}} if intervals else {}),
     }
 

@@ -12,7 +12,7 @@ from coslice.problems.problem import LinearProblem, Problem
 from coslice.problems.projections import from_projections
 from coslice.problems.ray_weights import relative_weights
 from coslice.problems.references import with_reference
-from coslice.problems.residual import Residual, remarks_on_residual, residual
+from coslice.problems.residual import Residual, remarks_on_residual, residuals
 from coslice.problems.scanners import BEAMS, published_cone_beam, published_parallel_beam
 from coslice.problems.stated import DetectorChoice, Stated
 from coslice.problems.study import Study, simulate
@@ -54,7 +54,7 @@ __all__ = [
     "published_parallel_beam",
     "relative_weights",
     "remarks_on_residual",
-    "residual",
+    "residuals",
     "simulate",
     "task_of_key",
     "thick_axis",

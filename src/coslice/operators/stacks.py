@@ -30,8 +30,8 @@ from coslice.operators.base import Operator
 
 __all__ = ["SliceStack", "Stacks"]
 
-_INSIDE = 1 - 1e-4
-"""Of a row's weights in the volume: less is a row partly outside."""
+_INSIDE = 0.999
+"""Of a row's weights in the volume: less is a row partly outside. The rest is what affines in files are rounded by."""
 _CORNERS = np.array([[(c >> 2) & 1, (c >> 1) & 1, c & 1] for c in range(8)])
 _LARGEST = 4e8
 """Entries of the matrix, 8 bytes each."""
@@ -59,14 +59,19 @@ class SliceStack:
     thickness: float = 1.0
     gaussian: bool = False
 
-    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
-        """o_q (q, 3) in indices (x, y, z) of the stack, and the weights w_q (q,)."""
+    def lines(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Offsets along each of the stack's axes (x, y, z), in its indices, and their weights."""
         matrix = np.array(self.affine)[:3, :3]
         lines: list[tuple[np.ndarray, np.ndarray]] = []
         for column in range(3):
             through = column == 2 - self.axis
             step = float(np.linalg.norm(matrix[:, column]))
             lines.append(_line(self.thickness if through else 1.0, step, through and self.gaussian))
+        return lines
+
+    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
+        """o_q (q, 3) in indices (x, y, z) of the stack, and the weights w_q (q,)."""
+        lines = self.lines()
         places = np.stack(np.meshgrid(*(at for at, _ in lines), indexing="ij"), -1).reshape(-1, 3)
         weights = np.prod(np.stack(np.meshgrid(*(w for _, w in lines), indexing="ij"), -1), -1).reshape(-1)
         return places, weights
@@ -172,7 +177,7 @@ def _line(width: float, step: float, gaussian: bool) -> tuple[np.ndarray, np.nda
 
 
 def _check_size(stacks: Sequence[SliceStack]) -> None:
-    entries = sum(math.prod(stack.shape) * len(stack.offsets()[1]) * _PER_SAMPLE for stack in stacks)
+    entries = sum(math.prod((*stack.shape, *(len(at) for at, _ in stack.lines()))) * _PER_SAMPLE for stack in stacks)
     if entries > _LARGEST:
         raise CosliceError(
             f"Stacks: the matrix of these stacks would take about {entries * 8 / 2**30:.0f} GiB of memory, at most "

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, maximum_filter
 from torch import Tensor
 
 from coslice.axes import axis_number
@@ -35,9 +35,11 @@ __all__ = ["StackProblem", "from_stacks"]
 _CG = 10
 """Iterations of conjugate gradients from the mean of the stacks to the first reconstruction."""
 _MOST_VOXELS = 2**27
+_ROUNDING = 1e-3
+"""Of a voxel: affines in files are float32."""
 _BELOW = 0.05
 """Of the largest value: scans with values further below 0 were shifted, and a factor does not match them."""
-_ENOUGH = 1000
+_ENOUGH = 100
 """Voxels that two stacks must share for their intensities to be compared."""
 
 
@@ -89,8 +91,9 @@ class StackProblem(Problem):
         return cgls(operator, self.measurement, _CG, start=self._mean(operator))
 
     def _mean(self, operator: Stacks) -> Tensor:
-        """The mean of the stacks' cubic splines, each where it lies; 0 where none does."""
+        """The mean of the stacks' cubic splines, each where it lies; beside one, its last voxels; else 0."""
         total, count = np.zeros(self.volume_shape), np.zeros(self.volume_shape)
+        beside, near = np.zeros(self.volume_shape), np.zeros(self.volume_shape)
         for stack, seen, data in zip(
             self.stacks, operator.seen, operator.scattered(self.measurement.cpu()), strict=True
         ):
@@ -98,11 +101,15 @@ class StackProblem(Problem):
             # From (x, y, z) to the order of arrays.
             matrix, shift = inverse[:3, :3][::-1, ::-1], inverse[:3, 3][::-1]
             spline = affine_transform(data.double().numpy(), matrix, shift, self.volume_shape, order=3, mode="nearest")
-            padded = np.pad(seen, 1).astype(np.float32)
-            there = affine_transform(padded, matrix, shift + 1, self.volume_shape, order=0, mode="nearest") > 0
-            total[there] += spline[there]
-            count[there] += 1
-        mean = total / np.maximum(count, 1)
+            padded = np.pad(seen, 2)
+            wider = maximum_filter(padded, 3)
+            for mask, sums, counts in ((padded, total, count), (wider, beside, near)):
+                places = affine_transform(
+                    mask.astype(np.float32), matrix, shift + 2, self.volume_shape, order=0, mode="nearest"
+                )
+                sums += np.where(places > 0, spline, 0)
+                counts += places > 0
+        mean = np.where(count > 0, total / np.maximum(count, 1), beside / np.maximum(near, 1))
         return torch.from_numpy(mean).float().to(self.measurement.device)
 
     def pseudo_inverse(self, iterations: int) -> Callable[[Tensor], Tensor]:
@@ -167,13 +174,10 @@ def from_stacks(
         remarks += [f"Stack {number + 1}: {remark}"] if remark else []
     word, guess = modality_of(scans[0], modality)
     remarks += [guess] if guess else []
-    target = _target(scans, found, spacing_mm) if target is None else target
-    if math.prod(target.shape) > _MOST_VOXELS:
-        raise CosliceError(
-            f"from_stacks: a volume of {' x '.join(map(str, target.shape))} voxels would hold these stacks, at most "
-            f"{_MOST_VOXELS:.2g} voxels are possible; crop the stacks, or choose a larger spacing."
-        )
-    stacks = tuple(_placed(scan, axis, target, fwhm_mm, thickness_mm) for scan, axis in zip(scans, found, strict=True))
+    target = _target(scans, found, spacing_mm, fwhm_mm, thickness_mm) if target is None else target
+    stacks = tuple(
+        _placed(scan, axis, target.affine, fwhm_mm, thickness_mm) for scan, axis in zip(scans, found, strict=True)
+    )
     operator = Stacks(target.shape, stacks)
     # HU are the same in every stack, and numbers around 0 have no ratio.
     ratios = word != "ct" and all(float(scan.data.min()) > -_BELOW * float(scan.data.max()) for scan in scans)
@@ -201,8 +205,13 @@ def from_stacks(
     return Study(volume, window, None, problem, task, Preparation(), title, scans[0], tuple(remarks))
 
 
-def _target(scans: Sequence[Volume], axes: Sequence[str], spacing: float | None) -> Volume:
-    """Cubes along the axes of the first stack, about all that any stack shows; empty."""
+def _target(
+    scans: Sequence[Volume], axes: Sequence[str], spacing: float | None, fwhm: float | None, thickness: float | None
+) -> Volume:
+    """Cubes along the axes of the first stack, about all that any stack shows; empty.
+
+    The first stack decides where their centres lie, so that a volume whose voxels it was made of has them.
+    """
     if spacing is None:
         spacing = min(
             mm
@@ -212,30 +221,40 @@ def _target(scans: Sequence[Volume], axes: Sequence[str], spacing: float | None)
         )
     if not 0 < spacing < math.inf:
         raise CosliceError(f"from_stacks: a spacing of {spacing} mm was given, a positive number is needed.")
+    nz, ny, nx = (max(2, math.ceil(n * mm / spacing)) for n, mm in zip(scans[0].shape, scans[0].spacing, strict=True))
+    _check_voxels((nz, ny, nx), spacing)  # before anything as large is made
     directions, _ = np.linalg.qr(scans[0].directions)
-    directions = directions * np.sign(np.diag(directions.T @ scans[0].directions))
-    faces = []
-    for scan in scans:
-        ends = np.array([[-0.5, n - 0.5] for n in scan.shape[::-1]])
-        corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
-        faces.append((corners @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ directions)
-    low, high = np.concatenate(faces).min(0), np.concatenate(faces).max(0)
-    count = np.maximum(np.ceil((high - low) / spacing - 1e-3).astype(int), 2)
     affine = np.eye(4)
-    affine[:3, :3] = directions * spacing
-    # In the middle of what must be held; where it is a whole number of voxels, face on face.
-    affine[:3, 3] = directions @ ((low + high) / 2 - (count - 1) / 2 * spacing)
-    x, y, z = (int(n) for n in count)
-    if x * y * z > _MOST_VOXELS:
-        raise CosliceError(
-            f"from_stacks: {z} x {y} x {x} voxels of {spacing:.4g} mm would hold these stacks, at most "
-            f"{_MOST_VOXELS:.2g} voxels are possible; crop the stacks, or choose a larger spacing."
-        )
+    affine[:3, :3] = directions * np.sign(np.diag(directions.T @ scans[0].directions)) * spacing
+    ends = []
+    for scan, axis in zip(scans, axes, strict=True):
+        stack = _placed(scan, axis, affine, fwhm, thickness)
+        lines = [at for at, _ in stack.lines()]
+        sides = [(at[0], n - 1 + at[-1]) for at, n in zip(lines, scan.shape[::-1], strict=True)]
+        corners = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
+        matrix = np.array(stack.affine)
+        points = corners @ matrix[:3, :3].T + matrix[:3, 3]
+        ends.append((points.min(0), points.max(0)))
+    first = ends[0][0]
+    low = first + np.floor(np.min([end[0] for end in ends], 0) - first + _ROUNDING)
+    count = np.ceil(np.max([end[1] for end in ends], 0) - low - _ROUNDING).astype(int) + 1
+    x, y, z = (max(2, int(n)) for n in count)
+    _check_voxels((z, y, x), spacing)
+    affine[:3, 3] = affine[:3, :3] @ low
     return Volume(torch.zeros(z, y, x), affine, scans[0].orientation, scans[0].space_code)
 
 
-def _placed(scan: Volume, axis: str, target: Volume, fwhm: float | None, thickness: float | None) -> SliceStack:
-    affine = np.linalg.inv(target.affine) @ scan.affine
+def _check_voxels(shape: tuple[int, int, int], spacing: float) -> None:
+    if math.prod(shape) > _MOST_VOXELS:
+        raise CosliceError(
+            f"from_stacks: {' x '.join(map(str, shape))} voxels of {spacing:.4g} mm and more would be needed to hold "
+            f"these stacks, at most {_MOST_VOXELS:.2g} are possible; crop the stacks, or choose a larger spacing."
+        )
+
+
+def _placed(scan: Volume, axis: str, target: np.ndarray, fwhm: float | None, thickness: float | None) -> SliceStack:
+    """A scan against a volume with the affine `target`."""
+    affine = np.linalg.inv(target) @ scan.affine
     step = scan.spacing[axis_number(axis)]
     mm = step if fwhm is None and thickness is None else fwhm or thickness or step
     rows = tuple(tuple(float(value) for value in row) for row in affine)
@@ -258,7 +277,8 @@ def _scale(first: Volume, other: Volume, number: int, remarks: list[str]) -> flo
             "were left as they are."
         )
         return 1.0
-    scale = float(np.median(ours[both] / seen[both]))
+    # Of medians, and not the median of ratios: each stack blurs other edges.
+    scale = float(np.median(ours[both]) / np.median(seen[both]))
     if not (math.isfinite(scale) and scale > 0):
         return 1.0
     if abs(scale - 1) > 0.01:
@@ -272,12 +292,12 @@ def _coverage(operator: Stacks) -> list[str]:
     for number, seen in enumerate(operator.seen):
         if left := int(seen.size - seen.sum()):
             remarks.append(
-                f"Stack {number + 1}: {100 * left / seen.size:.2g} % of its voxels reach beyond the volume and were "
+                f"Stack {number + 1}: {100 * left / seen.size:.3g} % of its voxels reach beyond the volume and were "
                 "left out."
             )
     hidden = float((operator.adjoint(torch.ones(operator.codomain)) == 0).double().mean())
     if hidden > 0:
         remarks.append(
-            f"{100 * hidden:.2g} % of the volume's voxels are seen by no stack, and come from the prior alone."
+            f"{100 * hidden:.3g} % of the volume's voxels are seen by no stack, and come from the prior alone."
         )
     return remarks

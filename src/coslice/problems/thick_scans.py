@@ -28,6 +28,8 @@ __all__ = ["from_thick_slices", "outside", "thick_axis"]
 
 _CLEARLY = 1.2
 """A spacing this much larger than the other two is that of the slices."""
+_THINNER = 2.0
+"""Slices that lie this much nearer to each other than pixels do are not the thick ones, whatever the file's order."""
 _WHOLE = 1e-4
 """Factors this near to a whole number are one: spacings in files are rounded."""
 _SAME = 0.01
@@ -140,7 +142,7 @@ def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:
         said = f"Spacings of {spacing} mm (z, y, x): slices are {plane.name}, thick along {wide[0]}."
         return wide[0], "" if wide[0] == "z" else said
     slow = _SLICE_AXIS.get(scan.orientation[2].upper(), "z")
-    if slow not in wide:
+    if scan.spacing[axis_number(slow)] * _THINNER < widest:
         raise CosliceError(
             f"zsr: spacings of {spacing} mm (z, y, x) were given, which do not tell along which axis slices are thick; "
             f"say the axis, {' or '.join(wide)}."
@@ -158,7 +160,7 @@ def outside(scan: Volume, window: Window) -> tuple[str, ...]:
         return ()
     low, high = (float(value) for value in scan.data.aminmax())
     return (
-        f"{100 * share:.2g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
+        f"{100 * share:.3g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
         f"({low:.6g} to {high:.6g}); they were kept as measured, but the prior was not trained on such values.",
     )
 
@@ -209,7 +211,7 @@ def _factor(scan: Volume, axis: str, thickness: float) -> int:
     """How many thin slices make voxels that are nearly cubes."""
     number = axis_number(axis)
     step, fine = scan.spacing[number], [mm for place, mm in enumerate(scan.spacing) if place != number]
-    if round(max(step, thickness) / min(fine)) < 2:
+    if max(step, thickness) < _CLEARLY * max(fine) or round(max(step, thickness) / min(fine)) < 2:
         raise CosliceError(
             f"zsr: slices {step:.4g} mm apart with pixels of {fine[0]:.4g} x {fine[1]:.4g} mm were given, which have "
             f"nothing to gain along {axis}; give a scan with thicker slices, or say the factor."

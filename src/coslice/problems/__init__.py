@@ -6,8 +6,13 @@ with an operator of your own. A `Task` simulates one; a `Study` is a scan with i
 
 from coslice.problems.ct import CTProblem
 from coslice.problems.joint_stacks import StackProblem, from_stacks
+from coslice.problems.measured_grid import GridChoice
 from coslice.problems.modality import modality_of
 from coslice.problems.problem import LinearProblem, Problem
+from coslice.problems.projections import Stated, from_projections
+from coslice.problems.ray_weights import relative_weights
+from coslice.problems.references import with_reference
+from coslice.problems.residual import Residual, remarks_on_residual, residual
 from coslice.problems.scanners import BEAMS, published_cone_beam, published_parallel_beam
 from coslice.problems.study import Study, simulate
 from coslice.problems.super_resolution import ThickSliceProblem
@@ -26,22 +31,30 @@ __all__ = [
     "BEAMS",
     "TASKS",
     "CTProblem",
+    "GridChoice",
     "LimitedAngleCT",
     "LinearProblem",
     "Problem",
+    "Residual",
     "SliceSuperResolution",
     "SparseViewCT",
     "StackProblem",
+    "Stated",
     "Study",
     "Task",
     "ThickSliceProblem",
+    "from_projections",
     "from_stacks",
     "from_thick_slices",
     "make_task",
     "modality_of",
     "published_cone_beam",
     "published_parallel_beam",
+    "relative_weights",
+    "remarks_on_residual",
+    "residual",
     "simulate",
     "task_of_key",
     "thick_axis",
+    "with_reference",
 ]

@@ -202,7 +202,7 @@ def from_stacks(
     factor = max(1, round(step / target.spacing[axis_number(found[0])]))
     task = SliceSuperResolution(factor, fwhm_mm, found[0], thickness_mm)
     volume = target.with_data(first)
-    return Study(volume, window, None, problem, task, Preparation(), title, scans[0], tuple(remarks))
+    return Study(volume, window, None, problem, task, Preparation(), title, scans[0], remarks=tuple(remarks))
 
 
 def _target(

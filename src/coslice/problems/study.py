@@ -6,8 +6,8 @@ is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.st
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -19,10 +19,14 @@ from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.problems.tasks import SparseViewCT, Task
+from coslice.values import Values, covering, remarks_for_scan, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
 __all__ = ["Study", "simulate"]
+
+_MR = "a.u."
+"""The unit of a window found from an MR scan, see `coslice.window.scan_window`."""
 
 
 @dataclass(frozen=True)
@@ -34,43 +38,59 @@ class Study:
         window: intensities of unit 0 and 1.
         unit: the truth in the unit window, (z, y, x), on the device to work on; None for a real measurement.
         problem: the measurement.
-        task: what was simulated, or what the real measurement is like; its factor may be None for the usual one.
+        task: what was simulated, or what the real measurement is like; None for measured projections.
         preparation: what was done to the scan first.
         title: in words.
         thick: the measured slices on their own grid, for super-resolution.
-        remarks: full sentences on what was found, assumed, or kept out.
+        values: what the scan's numbers were, where that was said or found, see `coslice.values.parse_values`.
+        remarks: sentences on what was found, guessed, or done to the scan.
+        reference: of a real measurement, what `unit` is then: another reconstruction, to compare with, in words.
+        stated: of measured projections, what was stated of them, by name.
     """
 
     volume: Volume
     window: Window
     unit: Tensor | None
     problem: Problem
-    task: Task
+    task: Task | None
     preparation: Preparation
     title: str
     thick: Volume | None = None
+    values: str | None = None
     remarks: tuple[str, ...] = ()
+    reference: str = ""
+    stated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the measurement is a real one."""
+        return self.unit is None or bool(self.reference)
 
     @property
     def truth(self) -> Volume | None:
-        """The volume behind the measurement, where it is known."""
+        """The volume behind the measurement, where it is known; or the reference."""
         return self.volume if self.unit is not None else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Task, preparation and what came of them, for the record of a run."""
-        measured = {} if self.unit is not None else {"measured": True}
-        chosen = self.task.settings_chosen if self.unit is not None else {"task": self.task.kind, **self.task.chosen}
         return {
-            **chosen,
-            **measured,
+            **self._task_settings(),
+            **({"measured": True} if self.measured else {}),
+            **({"reference": self.reference} if self.reference else {}),
             **self.preparation.settings,
             "shape": list(self.volume.shape),
             "spacing_mm": list(self.volume.spacing),
             "window": asdict(self.window),
             "geometry": self.problem.description,
             "noise_deviation": self.problem.noise,
+            "values": self.values,
         }
+
+    def _task_settings(self) -> dict[str, Any]:
+        if self.task is None:
+            return {"task": "projections", **self.stated}
+        return {"task": self.task.kind, **self.task.chosen} if self.measured else self.task.settings_chosen
 
 
 def simulate(
@@ -79,6 +99,7 @@ def simulate(
     window: Window | Callable[[Volume], Window] | None = None,
     preparation: Preparation = Preparation(),
     device: str = "cpu",
+    values: Values | str | None = None,
 ) -> Study:
     """Prepare `scan` and measure it.
 
@@ -89,9 +110,12 @@ def simulate(
             the task's usual window.
         preparation: what to do before.
         device: where to work.
+        values: what the scan's numbers are, as in "hu+1024", see `coslice.values.parse_values`; None looks at them
+            (`coslice.values.settle`), but not where the window is one in numbers of its own.
 
     Raises:
-        CosliceError: a preparation, a measurement or metrics that the scan is too small for.
+        CosliceError: a preparation, a measurement or metrics that the scan is too small for; numbers that are not in
+            the unit of the window.
     """
     task = SparseViewCT() if task is None else task
     for name, given, sort in (("scan", scan, Volume), ("task", task, Task), ("preparation", preparation, Preparation)):
@@ -103,7 +127,8 @@ def simulate(
             f"simulate: the window {window!r} was given, but a Window is needed, or a function as prior.window_for."
         )
     device = str(chosen_device(device))
-    truth = preparation(scan)
+    settled = settle(scan, _expected(window, task, scan), values)
+    truth, remarks = preparation(settled.scan), settled.remarks
     if min(truth.shape) < SMALLEST_SIDE:
         # Hours of sampling would end in metrics that cannot be taken.
         raise CosliceError(
@@ -112,9 +137,21 @@ def simulate(
         )
     window = scan_window(task.window, truth.data) if window is None else window
     window = window(truth) if callable(window) else window
+    if window.unit == _MR:
+        window, covered = covering(window, truth)
+        remarks += covered
+    remarks += remarks_for_scan(truth, window)
     unit = window.to_unit(truth.data).to(device)
     problem = task.problem(unit, truth.grid(), window)
     thick = None
     if isinstance(problem, ThickSliceProblem):
         thick = truth.with_thick_slices(window.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)
-    return Study(truth, window, unit, problem, task, preparation, str(task), thick)
+    return Study(truth, window, unit, problem, task, preparation, str(task), thick, settled.values, remarks)
+
+
+def _expected(window: Window | Callable[[Volume], Window] | None, task: Task, scan: Volume) -> str:
+    """What a scan's numbers must be, "ct" or "mr" (`coslice.values.settle`); "" where a window of its own says it."""
+    if window is None:
+        return task.window
+    seen = window(scan) if callable(window) else window
+    return {"HU": "ct", _MR: "mr"}.get(seen.unit, "")

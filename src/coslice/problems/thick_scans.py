@@ -117,7 +117,7 @@ def from_thick_slices(
     volume = scan.with_thin_slices(scan.data.index_select(number, thin), factor, axis)
     profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"
     title = f"Super-resolution along {axis}, {step:.4g} mm to {step / factor:.4g} mm{profile}"
-    return Study(volume, window, None, problem, task, preparation, title, scan, tuple(remarks))
+    return Study(volume, window, None, problem, task, preparation, title, scan, remarks=tuple(remarks))
 
 
 def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:

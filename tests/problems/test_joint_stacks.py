@@ -108,7 +108,8 @@ def test_an_oblique_stack_lies_where_it_says():
 
 
 def test_intensities_are_matched_and_said():
-    first, second, last = three(patient())
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (16, 20, 12)), indexing="ij")
+    first, second, last = three(patient().with_data(torch.from_numpy(np.exp(-2 * (z**2 + y**2 + x**2)))))
     brighter = second.with_data(second.data * 2.5)
     study = from_stacks([first, brighter, last], WINDOW)
     assert any("Stack 2: its intensities were multiplied by 0.4" in said for said in study.remarks)

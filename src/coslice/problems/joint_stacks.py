@@ -39,6 +39,10 @@ _ROUNDING = 1e-3
 """Of a voxel: affines in files are float32."""
 _BELOW = 0.05
 """Of the largest value: scans with values further below 0 were shifted, and a factor does not match them."""
+_ALIKE = 0.02
+"""Factors as near to 1 as they can be told."""
+_COVERED = 0.5
+"""Of the most that two stacks see of a voxel together: what less is seen of lies at their ends."""
 _ENOUGH = 100
 """Voxels that two stacks must share for their intensities to be compared."""
 
@@ -181,9 +185,10 @@ def from_stacks(
     operator = Stacks(target.shape, stacks)
     # HU are the same in every stack, and numbers around 0 have no ratio.
     ratios = word != "ct" and all(float(scan.data.min()) > -_BELOW * float(scan.data.max()) for scan in scans)
-    others = scans[1:] if ratios else ()
+    raw = operator.gathered([scan.data for scan in scans])
     scales = [1.0] * len(scans)
-    scales[1:] = [_scale(scans[0], other, number + 2, remarks) for number, other in enumerate(others)] or scales[1:]
+    for number in range(1, len(scans) if ratios else 1):
+        scales[number] = _scale(operator, raw, number, remarks)
     matched = [scan.data * scale for scan, scale in zip(scans, scales, strict=True)]
     if window is None:
         window = scan_window("ct" if word == "ct" else SliceSuperResolution.window, scans[0].data)
@@ -261,28 +266,36 @@ def _placed(scan: Volume, axis: str, target: np.ndarray, fwhm: float | None, thi
     return SliceStack(scan.shape, rows, axis_number(axis), mm / step, fwhm is not None)
 
 
-def _scale(first: Volume, other: Volume, number: int, remarks: list[str]) -> float:
-    """What the intensities of another stack must be multiplied by to match those of the first."""
-    affine = np.linalg.inv(other.affine) @ first.affine
-    matrix, shift = affine[:3, :3][::-1, ::-1], affine[:3, 3][::-1]
-    seen = affine_transform(other.data.numpy(), matrix, shift, first.shape, order=1, mode="constant", cval=np.nan)
-    ours = first.data.numpy()
-    # Of tissue, which is bright in both: in air there is nothing but noise.
-    both = np.isfinite(seen)
-    if both.sum() >= _ENOUGH:
-        both &= (ours > ours[both].mean()) & (seen > seen[both].mean())
-    if both.sum() < _ENOUGH:
+def _scale(operator: Stacks, y: Tensor, number: int, remarks: list[str]) -> float:
+    """What the intensities of stack `number`, from 0, must be multiplied by to match those of the first.
+
+    Each stack is blurred once more as the other one was, B_1 A_2^T y_2 and B_2 A_1^T y_1 with B = A^T A. They differ by
+    that factor alone where the blurs are along different axes, whose order does not matter.
+    """
+    counts = [int(seen.sum()) for seen in operator.seen]
+    parts = [torch.zeros_like(y) for _ in range(2)]
+    for part, one in zip(parts, (0, number), strict=True):
+        part[sum(counts[:one]) : sum(counts[: one + 1])] = 1
+
+    def blurred(volume: Tensor, part: Tensor) -> Tensor:
+        return operator.adjoint(operator.forward(volume) * part)
+
+    sums, covers = [], []
+    for ours, theirs in (parts, parts[::-1]):
+        sums.append(blurred(operator.adjoint(y * ours), theirs))
+        covers.append(blurred(operator.adjoint(ours), theirs))
+    both = torch.stack([cover > _COVERED * cover.max() for cover in covers]).all(0)
+    first, other = (float((total / cover)[both].double().sum()) for total, cover in zip(sums, covers, strict=True))
+    if int(both.sum()) < _ENOUGH or not (first > 0 and other > 0):
         remarks.append(
-            f"Stack {number}: it shares too little with the first stack for their intensities to be compared; they "
+            f"Stack {number + 1}: it shares too little with the first stack for their intensities to be compared; they "
             "were left as they are."
         )
         return 1.0
-    # Of medians, and not the median of ratios: each stack blurs other edges.
-    scale = float(np.median(ours[both]) / np.median(seen[both]))
-    if not (math.isfinite(scale) and scale > 0):
+    scale = first / other
+    if abs(scale - 1) <= _ALIKE:
         return 1.0
-    if abs(scale - 1) > 0.01:
-        remarks.append(f"Stack {number}: its intensities were multiplied by {scale:.3g} to match those of the first.")
+    remarks.append(f"Stack {number + 1}: its intensities were multiplied by {scale:.3g} to match those of the first.")
     return scale
 
 

@@ -134,6 +134,16 @@ def test_a_target_may_be_smaller_and_what_reaches_beyond_is_left_out_and_said():
     assert relative(study.problem.operator.forward(unit), study.problem.measurement) < 1e-5
 
 
+def test_each_stack_may_have_gaps_of_its_own():
+    volume = patient()
+    study = from_stacks(three(volume), WINDOW, thickness_mm=[None, 2.2, 4.4])
+    assert isinstance(study.problem, StackProblem)
+    assert [stack.thickness for stack in study.problem.stacks] == pytest.approx([1.0, 0.5, 1.0])
+    said = next(said for said in study.remarks if "gaps" in said)
+    assert said.startswith("Stack 2: Slices of 2.2 mm lie 4.4 mm apart")
+    assert study.volume.shape == volume.shape
+
+
 def test_it_travels_and_makes_the_same_again():
     problem = from_stacks(three(patient()), WINDOW).problem
     first = problem.initial()
@@ -159,6 +169,10 @@ def test_stacks_that_cannot_be_put_together_are_refused():
         from_stacks(scans, WINDOW, axes=["z", "y"])
     with pytest.raises(CosliceError, match="leave one out"):
         from_stacks(scans, WINDOW, fwhm_mm=4.0, thickness_mm=3.0)
+    with pytest.raises(CosliceError, match="2 thicknesses were given for 3 stacks"):
+        from_stacks(scans, WINDOW, thickness_mm=[3.0, None])
+    with pytest.raises(CosliceError, match="numbers above 0 are needed"):
+        from_stacks(scans, WINDOW, thickness_mm=[3.0, None, -1.0])
     with pytest.raises(CosliceError, match="spacing of -1"):
         from_stacks(scans, WINDOW, -1.0)
     with pytest.raises(CosliceError, match=r"crop the stacks, or choose a larger spacing"):

@@ -26,7 +26,7 @@ from coslice.problems.modality import modality_of
 from coslice.problems.problem import Problem, check_measurement
 from coslice.problems.study import Study
 from coslice.problems.tasks import SliceSuperResolution
-from coslice.problems.thick_scans import outside, thick_axis
+from coslice.problems.thick_scans import gap_said, outside, thick_axis
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -141,7 +141,7 @@ def from_stacks(
     *,
     target: Volume | None = None,
     axes: Sequence[str | None] | None = None,
-    thickness_mm: float | None = None,
+    thickness_mm: float | Sequence[float | None] | None = None,
     modality: str | None = None,
 ) -> Study:
     """The problem of several stacks of one patient; nothing is known of the volume behind them.
@@ -158,7 +158,7 @@ def from_stacks(
         device: where to work.
         target: a volume whose voxels are those to reconstruct; its data are not used. None makes cubes, as above.
         axes: for each stack, the axis along which its slices lie; None finds it, see `thick_axis`.
-        thickness_mm: of the slices, mm; None is the distance between them.
+        thickness_mm: of the slices, mm, of all stacks or for each; None is the distance between them.
         modality: as of `from_thick_slices`.
 
     Raises:
@@ -168,8 +168,15 @@ def from_stacks(
         raise CosliceError("from_stacks: no stack was given, at least one is needed.")
     if axes is not None and len(axes) != len(scans):
         raise CosliceError(f"from_stacks: {len(axes)} axes were given for {len(scans)} stacks; give one for each.")
-    if fwhm_mm is not None and thickness_mm is not None:
+    widths = [thickness_mm] * len(scans) if isinstance(thickness_mm, int | float | None) else list(thickness_mm)
+    if len(widths) != len(scans):
+        raise CosliceError(
+            f"from_stacks: {len(widths)} thicknesses were given for {len(scans)} stacks; give one for each."
+        )
+    if fwhm_mm is not None and any(mm is not None for mm in widths):
         raise CosliceError("from_stacks: a Gaussian profile and a thickness were given; leave one out.")
+    if not all(mm is None or 0 < mm < math.inf for mm in (fwhm_mm, *widths)):
+        raise CosliceError(f"from_stacks: profiles of {[fwhm_mm, *widths]} mm were given, numbers above 0 are needed.")
     remarks: list[str] = []
     found: list[str] = []
     for number, scan in enumerate(scans):
@@ -178,10 +185,15 @@ def from_stacks(
         remarks += [f"Stack {number + 1}: {remark}"] if remark else []
     word, guess = modality_of(scans[0], modality)
     remarks += [guess] if guess else []
-    target = _target(scans, found, spacing_mm, fwhm_mm, thickness_mm) if target is None else target
-    stacks = tuple(
-        _placed(scan, axis, target.affine, fwhm_mm, thickness_mm) for scan, axis in zip(scans, found, strict=True)
-    )
+    profiles = []
+    for number, (scan, axis, mm) in enumerate(zip(scans, found, widths, strict=True)):
+        said = gap_said(step := scan.spacing[axis_number(axis)], mm)
+        remarks += [f"Stack {number + 1}: {one}" for one in said]
+        profiles.append(fwhm_mm or (mm if said and mm else step))
+    shown = list(zip(scans, found, profiles, strict=True))
+    gaussian = fwhm_mm is not None
+    target = _target(shown, spacing_mm, gaussian) if target is None else target
+    stacks = tuple(_placed(*one, target.affine, gaussian) for one in shown)
     operator = Stacks(target.shape, stacks)
     # HU are the same in every stack, and numbers around 0 have no ratio.
     ratios = word != "ct" and all(float(scan.data.min()) > -_BELOW * float(scan.data.max()) for scan in scans)
@@ -205,48 +217,44 @@ def from_stacks(
     title = f"{len(scans)} stacks of thick slices together, to {dz:.4g} x {dy:.4g} x {dx:.4g} mm"
     step = scans[0].spacing[axis_number(found[0])]
     factor = max(1, round(step / target.spacing[axis_number(found[0])]))
-    task = SliceSuperResolution(factor, fwhm_mm, found[0], thickness_mm)
+    task = SliceSuperResolution(factor, fwhm_mm, found[0], None if profiles[0] in (fwhm_mm, step) else profiles[0])
     volume = target.with_data(first)
     return Study(volume, window, None, problem, task, Preparation(), title, scans[0], remarks=tuple(remarks))
 
 
-def _target(
-    scans: Sequence[Volume], axes: Sequence[str], spacing: float | None, fwhm: float | None, thickness: float | None
-) -> Volume:
+def _target(shown: Sequence[tuple[Volume, str, float]], spacing: float | None, gaussian: bool) -> Volume:
     """Cubes along the axes of the first stack, about all that any stack shows; empty.
 
     The first stack decides where their centres lie, so that a volume whose voxels it was made of has them.
     """
+    first = shown[0][0]
     if spacing is None:
         spacing = min(
-            mm
-            for scan, axis in zip(scans, axes, strict=True)
-            for number, mm in enumerate(scan.spacing)
-            if number != axis_number(axis)
+            mm for scan, axis, _ in shown for number, mm in enumerate(scan.spacing) if number != axis_number(axis)
         )
     if not 0 < spacing < math.inf:
         raise CosliceError(f"from_stacks: a spacing of {spacing} mm was given, a positive number is needed.")
-    nz, ny, nx = (max(2, math.ceil(n * mm / spacing)) for n, mm in zip(scans[0].shape, scans[0].spacing, strict=True))
+    nz, ny, nx = (max(2, math.ceil(n * mm / spacing)) for n, mm in zip(first.shape, first.spacing, strict=True))
     _check_voxels((nz, ny, nx), spacing)  # before anything as large is made
-    directions, _ = np.linalg.qr(scans[0].directions)
+    directions, _ = np.linalg.qr(first.directions)
     affine = np.eye(4)
-    affine[:3, :3] = directions * np.sign(np.diag(directions.T @ scans[0].directions)) * spacing
+    affine[:3, :3] = directions * np.sign(np.diag(directions.T @ first.directions)) * spacing
     ends = []
-    for scan, axis in zip(scans, axes, strict=True):
-        stack = _placed(scan, axis, affine, fwhm, thickness)
+    for scan, axis, mm in shown:
+        stack = _placed(scan, axis, mm, affine, gaussian)
         lines = [at for at, _ in stack.lines()]
         sides = [(at[0], n - 1 + at[-1]) for at, n in zip(lines, scan.shape[::-1], strict=True)]
         corners = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 3)
         matrix = np.array(stack.affine)
         points = corners @ matrix[:3, :3].T + matrix[:3, 3]
         ends.append((points.min(0), points.max(0)))
-    first = ends[0][0]
-    low = first + np.floor(np.min([end[0] for end in ends], 0) - first + _ROUNDING)
+    phase = ends[0][0]
+    low = phase + np.floor(np.min([end[0] for end in ends], 0) - phase + _ROUNDING)
     count = np.ceil(np.max([end[1] for end in ends], 0) - low - _ROUNDING).astype(int) + 1
     x, y, z = (max(2, int(n)) for n in count)
     _check_voxels((z, y, x), spacing)
     affine[:3, 3] = affine[:3, :3] @ low
-    return Volume(torch.zeros(z, y, x), affine, scans[0].orientation, scans[0].space_code)
+    return Volume(torch.zeros(z, y, x), affine, first.orientation, first.space_code)
 
 
 def _check_voxels(shape: tuple[int, int, int], spacing: float) -> None:
@@ -257,13 +265,12 @@ def _check_voxels(shape: tuple[int, int, int], spacing: float) -> None:
         )
 
 
-def _placed(scan: Volume, axis: str, target: np.ndarray, fwhm: float | None, thickness: float | None) -> SliceStack:
-    """A scan against a volume with the affine `target`."""
+def _placed(scan: Volume, axis: str, mm: float, target: np.ndarray, gaussian: bool) -> SliceStack:
+    """A scan with a profile of `mm` against a volume with the affine `target`."""
     affine = np.linalg.inv(target) @ scan.affine
     step = scan.spacing[axis_number(axis)]
-    mm = step if fwhm is None and thickness is None else fwhm or thickness or step
     rows = tuple(tuple(float(value) for value in row) for row in affine)
-    return SliceStack(scan.shape, rows, axis_number(axis), mm / step, fwhm is not None)
+    return SliceStack(scan.shape, rows, axis_number(axis), mm / step, gaussian)
 
 
 def _scale(operator: Stacks, y: Tensor, number: int, remarks: list[str]) -> float:

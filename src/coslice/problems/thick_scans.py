@@ -24,7 +24,7 @@ from coslice.resampling import new_count
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["from_thick_slices", "outside", "thick_axis"]
+__all__ = ["from_thick_slices", "gap_said", "outside", "thick_axis"]
 
 _CLEARLY = 1.2
 """A spacing this much larger than the other two is that of the slices."""
@@ -80,14 +80,7 @@ def from_thick_slices(
     factor = _factor(scan, axis, thickness_mm or step) if factor is None else _whole(factor)
     word, guess = modality_of(scan, modality)
     remarks += [guess] if guess else []
-    if thickness_mm is not None:
-        kind = (
-            f"what lies in the gaps of {step - thickness_mm:.4g} mm between them was not measured, and comes from the "
-            "prior"
-            if thickness_mm < step
-            else f"neighbours overlap by {thickness_mm - step:.4g} mm"
-        )
-        remarks.append(f"Slices of {thickness_mm:.4g} mm lie {step:.4g} mm apart: {kind}.")
+    remarks += gap_said(step, thickness_mm)
     if isinstance(factor, float):
         remarks.append(
             f"{factor:.4g} thin slices to a thick one is no whole number: a thin slice counts for each thick one by "
@@ -163,6 +156,17 @@ def outside(scan: Volume, window: Window) -> tuple[str, ...]:
         f"{100 * share:.3g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
         f"({low:.6g} to {high:.6g}); they were kept as measured, but the prior was not trained on such values.",
     )
+
+
+def gap_said(step: float, thickness: float | None) -> tuple[str, ...]:
+    """A sentence on slices of a `thickness` that lie `step` apart, mm; none where they touch, or None is given."""
+    if thickness is None or abs(thickness - step) <= _SAME * step:
+        return ()
+    if thickness < step:
+        told = f"what lies in the gaps of {step - thickness:.4g} mm between them was not measured, and is the prior's"
+    else:
+        told = f"neighbours overlap by {thickness - step:.4g} mm"
+    return (f"Slices of {thickness:.4g} mm lie {step:.4g} mm apart: {told}.",)
 
 
 def _prepared(scan: Volume, preparation: Preparation, axis: str) -> Volume:

@@ -63,10 +63,11 @@ def test_stacks_that_lie_as_the_volume_does_are_thick_slices(axis, factor, gauss
     steps = [1.0, 1.0, 1.0]
     steps[2 - number] = factor
     width, middle = 1.2 if gaussian else 1.0, (np.array(shape[::-1]) - 1) / 2
-    one = stack(thick.codomain, steps, middle, axis=number, thickness=width, gaussian=gaussian)
+    z, y, x = thick.codomain
+    one = stack((z, y, x), steps, middle, axis=number, thickness=width, gaussian=gaussian)
     op = Stacks(thick.domain, [one])
-    x = draw(thick.domain)
-    (ours,), theirs = op.scattered(op.forward(x), fill=float("nan")), thick.forward(x)
+    volume = draw(thick.domain)
+    (ours,), theirs = op.scattered(op.forward(volume), fill=float("nan")), thick.forward(volume)
     seen = torch.from_numpy(op.seen[0])
     # Boxes fill the volume; of Gaussians those at the ends reach beyond it.
     whole = slice(2, 4) if gaussian else slice(None)

@@ -78,8 +78,7 @@ def test_three_stacks_show_what_one_does_not():
 def test_methods_agree_with_every_stack(method):
     volume = patient()
     study = from_stacks(three(volume), WINDOW)
-    changes = {} if method in ("sirt", "cgls") else {"data": {"rounds": 20}}
-    chosen = method if method in ("sirt", "cgls") else quick(method, **changes)
+    chosen = method if method in ("sirt", "cgls") else quick(method, data={"rounds": 20})
     found = run(study.problem, chosen, None if method in ("sirt", "cgls") else prior("zx")).reconstruction
     assert relative(study.problem.operator.forward(found), study.problem.measurement) < 0.05
 

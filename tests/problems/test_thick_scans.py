@@ -1,6 +1,7 @@
 """Real scans of thick slices: which axis, which profile, which modality; and that nothing measured is lost."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,8 +33,8 @@ def head(low: float = 0.0, high: float = 2.0, shape=(8, 12, 12), spacing=(4.0, 1
 @pytest.mark.parametrize("factor", [None, 4])
 def test_slices_are_made_thin_along_the_axis_they_are_thick_along(axis, factor):
     """--factor says how many, not where."""
-    spacing = tuple(4.4 if name == axis else 1.1 for name in "zyx")
-    scan = thin(6, spacing)
+    dz, dy, dx = (4.4 if name == axis else 1.1 for name in "zyx")
+    scan = thin(6, (dz, dy, dx))
     study = from_thick_slices(scan, WINDOW, factor)
     assert study.volume.spacing == pytest.approx((1.1, 1.1, 1.1))
     number = "zyx".index(axis)
@@ -97,12 +98,13 @@ def test_a_gap_and_a_thickness_are_one_thing_and_said():
     assert any("overlap by 2 mm" in said for said in wide.remarks)
     whole = from_thick_slices(scan, WINDOW, 4, thickness_mm=4.01, gap_mm=0.0)
     assert isinstance(whole.problem, ThickSliceProblem) and whole.problem.thickness is None and not whole.remarks
-    for given, words in (
+    refused: Any = (
         ({"gap_mm": 1.0, "thickness_mm": 2.0}, "slices are 4 mm apart; leave one out"),
         ({"gap_mm": 4.0}, "slices of 0 mm"),
         ({"thickness_mm": -1.0}, "slices of -1 mm"),
         ({"gap_mm": 1.0, "fwhm_mm": 4.0}, "leave one out"),
-    ):
+    )
+    for given, words in refused:
         with pytest.raises(CosliceError, match=words):
             from_thick_slices(scan, WINDOW, 4, **given)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,8 @@ class Stacks(Operator):
             raise CosliceError("Stacks: no stack was given, at least one is needed.")
         _check_size(stacks)
         self.stacks, self.domain = tuple(stacks), tuple(shape)
-        rows, self.seen = [], []
+        self.seen: list[np.ndarray] = []
+        rows: list[Any] = []
         for number, stack in enumerate(self.stacks):
             matrix, seen = _rows(shape, stack)
             if not seen.any():
@@ -115,8 +117,8 @@ class Stacks(Operator):
                 )
             rows.append(matrix)
             self.seen.append(seen)
-        self.matrix: csr_matrix = vstack(rows, format="csr")
-        self.codomain = (self.matrix.shape[0],)
+        self.matrix: Any = vstack(rows, format="csr")
+        self.codomain = (int(self.matrix.shape[0]),)
 
     def __repr__(self) -> str:
         return f"Stacks({self.domain}, {list(self.stacks)})"
@@ -185,7 +187,7 @@ def _check_size(stacks: Sequence[SliceStack]) -> None:
         )
 
 
-def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[csr_matrix, np.ndarray]:
+def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[Any, np.ndarray]:
     """The rows of the voxels of a stack that are seen wholly, and which they are."""
     affine = np.array(stack.affine)
     offsets, weights = stack.offsets()
@@ -203,7 +205,7 @@ def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[csr_matrix, n
 
 def _plane(
     shape: tuple[int, int, int], centres: np.ndarray, shifts: np.ndarray, weights: np.ndarray
-) -> tuple[csr_matrix, np.ndarray]:
+) -> tuple[Any, np.ndarray]:
     """Rows of voxels with `centres` (n, 3) in indices (x, y, z) of the volume, and whether they lie in it wholly."""
     points = centres[:, None, :] + shifts
     # Rounding in affines must not put a sample that lies on a centre outside of the last one.
@@ -217,7 +219,7 @@ def _plane(
     rows = np.broadcast_to(np.arange(len(points))[:, None, None], shares.shape)[inside]
     x, y, z = np.moveaxis(columns[inside], -1, 0)
     flat = (z * shape[1] + y) * shape[2] + x
-    matrix = csr_matrix((shares[inside], (rows, flat)), (len(points), math.prod(shape)))
+    matrix: Any = csr_matrix((shares[inside], (rows, flat)), (len(points), math.prod(shape)))
     total = np.asarray(matrix.sum(1)).ravel()
     matrix = matrix.multiply(np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)[:, None]).tocsr()
     return matrix.astype(np.float32), total > _INSIDE

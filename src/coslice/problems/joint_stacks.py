@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class StackProblem(Problem):
         for stack, seen, data in zip(
             self.stacks, operator.seen, operator.scattered(self.measurement.cpu()), strict=True
         ):
-            inverse = np.linalg.inv(np.array(stack.affine))
+            inverse: Any = np.linalg.inv(np.array(stack.affine))
             # From (x, y, z) to the order of arrays.
             matrix, shift = inverse[:3, :3][::-1, ::-1], inverse[:3, 3][::-1]
             spline = affine_transform(data.double().numpy(), matrix, shift, self.volume_shape, order=3, mode="nearest")
@@ -185,7 +186,7 @@ def from_stacks(
         remarks += [f"Stack {number + 1}: {remark}"] if remark else []
     word, guess = modality_of(scans[0], modality)
     remarks += [guess] if guess else []
-    profiles = []
+    profiles: list[float] = []
     for number, (scan, axis, mm) in enumerate(zip(scans, found, widths, strict=True)):
         said = gap_said(step := scan.spacing[axis_number(axis)], mm)
         remarks += [f"Stack {number + 1}: {one}" for one in said]

@@ -4,6 +4,9 @@ What one stack blurs, another one shows: fetal and fast brain MR are acquired so
 against each other, where their files say they are. Nothing here corrects a patient who moved between them.
 """
 
+# pyright: basic, reportMissingTypeStubs=false
+# Arrays of scipy have no types.
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """Several stacks as one operator: its laws, what it is where stacks are simple, and ramps in closed form."""
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -63,8 +65,7 @@ def test_stacks_that_lie_as_the_volume_does_are_thick_slices(axis, factor, gauss
     steps = [1.0, 1.0, 1.0]
     steps[2 - number] = factor
     width, middle = 1.2 if gaussian else 1.0, (np.array(shape[::-1]) - 1) / 2
-    z, y, x = thick.codomain
-    one = stack((z, y, x), steps, middle, axis=number, thickness=width, gaussian=gaussian)
+    one: Any = stack(cast(Any, thick.codomain), steps, middle, axis=number, thickness=width, gaussian=gaussian)
     op = Stacks(thick.domain, [one])
     volume = draw(thick.domain)
     (ours,), theirs = op.scattered(op.forward(volume), fill=float("nan")), thick.forward(volume)

@@ -133,7 +133,7 @@ REFUSED_OF_ZSR = [
     (["--from-measurement", "--measurement-noise", 0.1], "has its own"),
     (["--from-measurement", "--thickness", 3], "thickness: it was given for a real measurement"),
     (["--from-measurement", "--pad", 64], "pad: it was given for a real measurement"),
-    (["--from-measurement", "--factor", 2, "--size", 2], "at least 4 x 4"),
+    (["--from-measurement", "--factor", 2, "--size", 2], "size: 2 was given"),
     (["--from-measurement", "--factor", 2, "--slices", "3:4"], "at least 4 x 4"),
 ]
 

@@ -1,7 +1,7 @@
 """A scan made ready to reconstruct: a problem, and what is known of the volume behind it.
 
 `simulate` prepares a scan, brings it into the window of a prior, and measures it. A scan that is the measurement itself
-is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.stacks`).
+is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.joint_stacks`).
 """
 
 from __future__ import annotations

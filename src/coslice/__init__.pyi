@@ -28,6 +28,7 @@ from . import schedule as schedule
 from . import settings as settings
 from . import training as training
 from . import uncertainty as uncertainty
+from . import values as values
 from . import volume as volume
 from . import window as window
 from .correlated_noise import Anchors as Anchors

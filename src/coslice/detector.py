@@ -47,6 +47,7 @@ __all__ = [
     "line_integrals",
     "measured",
     "standard_deviation",
+    "variances",
 ]
 
 WATER = 0.0193
@@ -247,6 +248,18 @@ def standard_deviation(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals 
     lines = _checked(y, noise, lines)
     total = sum(float(noise.variance(lines.from_unit(y, view)).sum()) for view in range(len(y)))
     return math.sqrt(total / y.numel()) / lines.scale
+
+
+def variances(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None = None) -> Tensor:
+    """The variance of the noise in every entry of y, in y's units squared, as if y itself held none.
+
+    By the delta method for photons. Arguments and errors as `measured`; of y's shape, type and device.
+    """
+    lines = _checked(y, noise, lines)
+    found = torch.empty_like(y)
+    for view in range(len(y)):
+        found[view] = torch.from_numpy(noise.variance(lines.from_unit(y, view)) / lines.scale**2).to(found)
+    return found
 
 
 def _checked(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None) -> LineIntegrals:

@@ -17,13 +17,13 @@ from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.methods import (
     KINDS,
-    USUAL_PRIORS,
     AnalyticSolution,
     AnyMethod,
     Direct,
     Method,
     default_method,
     find_method,
+    usual_priors,
 )
 from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
@@ -122,7 +122,7 @@ def plan(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:  # pyright: ignore
         raise CosliceError(f"seed: {seed!r} was given, but a whole number of at least 0 is needed.")
     place = str(problem.measurement.device if device is None else chosen_device(device))
-    planned = Plan(problem, chosen, load_priors(chosen, problem.kind, prior, place), seed)
+    planned = Plan(problem, chosen, load_priors(chosen, problem.kind, prior, place, problem.modality), seed)
     _check_priors(planned)
     if isinstance(chosen, Method):
         _check_levels(planned)
@@ -130,7 +130,9 @@ def plan(
     return planned
 
 
-def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str = "cpu") -> tuple[SlicePrior, ...]:
+def load_priors(
+    method: AnyMethod, kind: str, prior: Priors = None, device: str = "cpu", modality: str = ""
+) -> tuple[SlicePrior, ...]:
     """The priors that a method needs: those that are given, loaded where they are names, else the embedded ones.
 
     Args:
@@ -138,6 +140,7 @@ def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str 
         kind: of the problem.
         prior: as `plan` takes it; in a sequence, None stands for the usual one.
         device: to load them on.
+        modality: of the problem, where it is known.
 
     Raises:
         CosliceError: a prior that the method would not read, or one that is neither given nor embedded.
@@ -156,7 +159,7 @@ def load_priors(method: AnyMethod, kind: str, prior: Priors = None, device: str 
             raise CosliceError(
                 f"method {method.name}: prior {name} was given, but the method reads no such prior; leave it out."
             )
-    usual = USUAL_PRIORS.get((kind, method.need), ())
+    usual = usual_priors(kind, method.need, modality)
     found: list[SlicePrior] = []
     for number, plane in enumerate(planes):
         one = given[number] if number < len(given) else None
@@ -177,7 +180,7 @@ def _listed(prior: Priors) -> list[SlicePrior | str | Path | None]:
 def _check_priors(planned: Plan) -> None:
     problem, method, priors = planned.problem, planned.method, planned.priors
     for prior in priors:
-        if problem.kind == "ct" and prior.window == "mr":
+        if problem.modality == "ct" and prior.window == "mr":
             raise CosliceError(
                 f"method {method.name}: prior {prior.name} was given, which sees the window of MR, but the problem is "
                 "of CT; choose a prior of CT."

@@ -26,7 +26,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["box_weights", "mix_slices", "new_count", "resample", "resize", "same_size", "triangle_weights"]
+__all__ = [
+    "box_weights",
+    "mix_along",
+    "mix_slices",
+    "new_count",
+    "resample",
+    "resize",
+    "same_size",
+    "slices_needed",
+    "triangle_weights",
+]
 
 _TOLERANCE = 1e-6  # of a slice: spacings in files are float32
 
@@ -39,6 +49,11 @@ def same_size(ratio: float) -> bool:
 def new_count(count: int, ratio: float) -> int:
     """How many slices `ratio` old ones thick fit in `count` old ones; may be 0."""
     return math.floor(count / ratio + _TOLERANCE)
+
+
+def slices_needed(count: int, ratio: float) -> int:
+    """How many slices `ratio` old ones thick cover `count` old ones."""
+    return math.ceil(count / ratio - _TOLERANCE)
 
 
 def box_weights(count: int, ratio: float) -> np.ndarray:
@@ -65,8 +80,7 @@ def resample(volume: Tensor, ratios: tuple[float, float, float]) -> Tensor:
     """
     for axis, ratio in enumerate(ratios):
         if not same_size(ratio):
-            turned = volume.transpose(0, axis)
-            volume = mix_slices(triangle_weights(turned.shape[0], ratio), turned).transpose(0, axis)
+            volume = mix_along(triangle_weights(volume.shape[axis], ratio), volume, axis)
     return volume.contiguous()
 
 
@@ -94,6 +108,11 @@ def mix_slices(weights: np.ndarray, volume: Tensor) -> Tensor:
             # Not add_ with alpha: whether that rounds once or twice depends on how torch was built, and on the device.
             result.add_(torch.mul(volume[j], float(row[j]), out=product))
     return mixed
+
+
+def mix_along(weights: np.ndarray, volume: Tensor, number: int) -> Tensor:
+    """`mix_slices` along the axis `number` of a volume; the result is contiguous."""
+    return mix_slices(weights, volume.transpose(0, number)).transpose(0, number).contiguous()
 
 
 def _normalised(weights: np.ndarray) -> np.ndarray:

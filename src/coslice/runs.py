@@ -35,7 +35,8 @@ class Result:
     """What a run gives.
 
     Attributes:
-        reconstruction: (z, y, x), clipped to the unit window; the mean of the samples.
+        reconstruction: (z, y, x), clipped to the unit window, but where a real measurement itself goes beyond it, see
+            `coslice.problems.Problem.clamped`; the mean of the samples.
         initial: the first reconstruction, clipped likewise.
         trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
             `coslice.metrics.Watcher`.
@@ -89,6 +90,7 @@ def run(
     log = _Log(Watcher(truth, lpips), progress)
     with log.phase("initial"):
         initial = problem.initial()
+    _check_numbers("run: the first reconstruction", initial, "check the measurement and its geometry")
     if isinstance(method, Direct):
         with log.phase("reconstruction"):
             solved = method.solution.solve(problem, initial, planned.priors, log.iterated)
@@ -124,9 +126,27 @@ def run(
             project = acting.projection or acting.fidelity
             with log.phase("projection"):
                 for _ in range(method.data.rounds):
-                    x = project(x.clamp(0, 1), sigmas[-2])
+                    x = project(problem.clamped(x), sigmas[-2])
         samples.add(x)
     return _result(planned, samples.mean, initial, log, samples.deviation)
+
+
+_REMEDIES = {
+    "prior": "check the prior's weights, its window, and on an accelerator whether bfloat16 is enough for it",
+    "fidelity": "check the measurement, and the settings of the data step",
+}
+"""What to do about a part of the loop that gives no numbers."""
+
+
+def _finite(volume: Tensor) -> bool:
+    """Whether every voxel is a number. A sum tells at a fraction of the cost, unless it runs over itself."""
+    return bool(volume.sum().isfinite()) or bool(volume.isfinite().all())
+
+
+def _check_numbers(what: str, volume: Tensor, remedy: str) -> None:
+    if not _finite(volume):
+        wrong = int((~volume.isfinite()).sum())
+        raise CosliceError(f"{what} holds {wrong:,} voxels that are no numbers; {remedy}.")
 
 
 def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None) -> Result:
@@ -135,7 +155,8 @@ def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
             "the settings and parts that are not the published ones."
         )
-    return Result(volume.clamp(0, 1), initial.clamp(0, 1), log.trajectory, log.seconds, deviation)
+    clamped = planned.problem.clamped
+    return Result(clamped(volume), clamped(initial), log.trajectory, log.seconds, deviation)
 
 
 class _Log:
@@ -173,9 +194,17 @@ class _Log:
                 raise CosliceError(
                     f"run: the {name} gave {found!r}, but a volume (z, y, x) of shape {tuple(x.shape)} is needed."
                 )
+            self._check_part(name, x, given, sigma)
             return given
 
         return call
+
+    def _check_part(self, name: str, x: Tensor, given: Tensor, sigma: float) -> None:
+        """Stop at the step and at the part that makes what is no number, before hours are spent on it."""
+        at = f"at step {self._steps + 1} (sigma {sigma:.4g})"
+        if not _finite(given):
+            _check_numbers(f"run: {at}, what the {name} was given", x, "the noise or the correction made it so")
+            _check_numbers(f"run: {at}, what the {name} gave", given, _REMEDIES[name])
 
     def begin(self) -> None:
         """A step of the loop begins."""

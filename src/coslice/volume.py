@@ -23,6 +23,9 @@ columns, the voxel with index i is for the scanner at
     (x, y, z) = D^T (M i - c),
 
 which is what a `Grid` says (`Volume.grid`, and `Volume.on` the other way).
+
+A NIfTI file may place the same voxels a second time, in another space (`qform`); that affine Q moves with the voxels
+as M does, Q' = Q M^-1 M'.
 """
 
 from __future__ import annotations
@@ -36,14 +39,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coslice.axes import axis_number
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
-from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size
+from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size, slices_needed
 
-__all__ = ["Volume", "flattens", "shears"]
+__all__ = ["ROUNDED", "Volume", "flattens", "shears"]
 
 _SQUARE = 1e-5
 """Cosines between axes below this are rounding: in files they are float32."""
+
+ROUNDED = 4e-3
+"""Cosines between axes below this may be those of unit vectors written with three decimals; no gantry is tilted by
+as little (0.23 degrees)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +64,10 @@ class Volume:
         data: (z, y, x), float32.
         affine: 4 x 4 float64, index (x, y, z, 1) to millimetres (R, A, S, 1).
         orientation: the directions of the axes in the file this came from; a writer restores them.
-        space_code: NIfTI's word for what the millimetres refer to (1 the scanner, 2 another scan, 4 MNI).
+        space_code: NIfTI's word for what the millimetres refer to (1 the scanner, 2 another scan, 4 MNI); 0 where the
+            file has a qform and no sform.
+        qform: the file's qform, 4 x 4, for the same index; None without one. It may be another place than `affine`.
+        qform_code: NIfTI's word for what its millimetres refer to.
 
     Raises:
         CosliceError: data that is not 3D or is empty, an affine that is not an invertible 4 x 4 matrix.
@@ -66,6 +77,8 @@ class Volume:
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
     orientation: tuple[str, str, str] = ("R", "A", "S")
     space_code: int = 1
+    qform: np.ndarray | None = None
+    qform_code: int = 0
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.numel() == 0:
@@ -73,19 +86,9 @@ class Volume:
                 f"Volume: data of shape {tuple(self.data.shape)} was given, "
                 "three axes (z, y, x) with at least one voxel each are needed."
             )
-        affine = np.array(self.affine, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
-            raise CosliceError(
-                f"Volume: the affine {affine.tolist()} was given, "
-                "a finite 4 x 4 matrix with last row (0, 0, 0, 1) is needed."
-            )
-        if flattens(affine):
-            raise CosliceError(
-                f"Volume: the affine {affine.tolist()} was given, which flattens a voxel; "
-                "its first three columns must point in three different directions."
-            )
-        affine.setflags(write=False)
-        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "affine", _checked("affine", self.affine))
+        if self.qform is not None:
+            object.__setattr__(self, "qform", _checked("qform", self.qform))
         object.__setattr__(self, "data", self.data.to(torch.float32))
 
     @property
@@ -170,7 +173,7 @@ class Volume:
                 f"Volume.slices: slices {start} to {stop} were asked for, but the scan has {count} slices; "
                 f"give 0 <= start < stop <= {count}."
             )
-        return replace(self, data=self.data[start:stop], affine=self.affine @ _shift(z=start))
+        return self._moved(self.data[start:stop], _shift(z=start))
 
     def resized(self, size: int | tuple[int, int]) -> Volume:
         """Every slice resampled to (y, x) = `size` pixels, the outer faces of the field of view kept in place.
@@ -186,7 +189,7 @@ class Volume:
         if (ny, nx) == self.shape[1:]:
             return self
         data = resize(self.data, (ny, nx))
-        return replace(self, data=data, affine=self.affine @ _scale(y=self.shape[1] / ny, x=self.shape[2] / nx))
+        return self._moved(data, _scale(y=self.shape[1] / ny, x=self.shape[2] / nx))
 
     def resampled(self, spacing: float | tuple[float, float, float]) -> Volume:
         """Voxels of `spacing` (dz, dy, dx) mm, or cubes of one, the outer face at index -1/2 kept in place.
@@ -204,7 +207,7 @@ class Volume:
         z, y, x = (1.0 if same_size(new / old) else new / old for new, old in zip(wanted, self.spacing, strict=True))
         if z == y == x == 1:
             return self
-        return replace(self, data=resample(self.data, (z, y, x)), affine=self.affine @ _scale(z, y, x))
+        return self._moved(resample(self.data, (z, y, x)), _scale(z, y, x))
 
     def thickened(self, mm: float) -> Volume:
         """Slices `mm` thick: means along z over what each covers, slices cut by its faces counted in part.
@@ -223,7 +226,7 @@ class Volume:
                 f"{self.shape[0] * self.spacing[0]:g} mm (all of them) is possible."
             )
         data = mix_slices(box_weights(self.shape[0], ratio), self.data)
-        return replace(self, data=data, affine=self.affine @ _scale(z=ratio))
+        return self._moved(data, _scale(z=ratio))
 
     def padded(self, shape: int | tuple[int, int, int], value: float | None = None) -> Volume:
         """In the middle of a volume of `shape` (z, y, x), or a cube of one size, that is `value` elsewhere.
@@ -237,7 +240,7 @@ class Volume:
         after = [new - old - b for new, old, b in zip(wanted, self.shape, (z, y, x), strict=True)]
         fill = float(self.data.min()) if value is None else value
         data = functional.pad(self.data, (x, after[2], y, after[1], z, after[0]), value=fill)
-        return replace(self, data=data, affine=self.affine @ _shift(-x, -y, -z))
+        return self._moved(data, _shift(-x, -y, -z))
 
     def cropped(self, shape: int | tuple[int, int, int]) -> Volume:
         """The middle `shape` (z, y, x), or a cube of one size; undoes `padded`.
@@ -246,22 +249,24 @@ class Volume:
             CosliceError: a shape larger than the volume along an axis.
         """
         (nz, ny, nx), (z, y, x) = self._middle("cropped", shape, larger=False)
-        return replace(self, data=self.data[z : z + nz, y : y + ny, x : x + nx], affine=self.affine @ _shift(x, y, z))
+        return self._moved(self.data[z : z + nz, y : y + ny, x : x + nx], _shift(x, y, z))
 
-    def with_thick_slices(self, data: Tensor, factor: int) -> Volume:
+    def with_thick_slices(self, data: Tensor, factor: float, axis: str = "z") -> Volume:
         """What a scan of this volume with slices `factor` times as thick gave: M' = M T(factor/2 - 1/2) S(factor).
 
         Args:
             data: (m, y, x), m = z / factor rounded up: the last one may reach beyond this volume.
             factor: thin slices per thick one.
+            axis: along which slices are thick; the shape of `data` follows.
 
         Raises:
             CosliceError: another shape, or a factor below 1.
         """
-        self._check_slices("with_thick_slices", data, factor, -(-self.shape[0] // max(factor, 1)))
-        return replace(self, data=data, affine=self.affine @ _scale(z=factor))
+        count = slices_needed(self.shape[axis_number(axis)], max(factor, 1))
+        self._check_slices("with_thick_slices", data, factor, count, axis)
+        return self._moved(data, _scale(**{axis: factor}))
 
-    def with_thin_slices(self, data: Tensor, factor: int) -> Volume:
+    def with_thin_slices(self, data: Tensor, factor: float, axis: str = "z") -> Volume:
         """Voxels for this volume with each slice split in `factor`: M' = M T(1/(2 factor) - 1/2) S(1/factor).
 
         The first `factor` thin slices fill the first thick one from face to face, and so on.
@@ -269,14 +274,17 @@ class Volume:
         Args:
             data: (z * factor, y, x), or less by up to `factor` - 1 slices at the end.
             factor: thin slices per thick one.
+            axis: along which slices are split; the shape of `data` follows.
 
         Raises:
             CosliceError: another shape, or a factor below 1.
         """
-        least = (self.shape[0] - 1) * factor + 1
-        count = data.shape[0] if data.ndim and least <= data.shape[0] < least + factor else least + factor - 1
-        self._check_slices("with_thin_slices", data, factor, count)
-        return replace(self, data=data, affine=self.affine @ _scale(z=1 / factor))
+        number = axis_number(axis)
+        count, given = new_count(self.shape[number], 1 / max(factor, 1)), data.shape[number] if data.ndim == 3 else 0
+        if factor >= 1 and given and slices_needed(given, factor) == self.shape[number]:
+            count = given
+        self._check_slices("with_thin_slices", data, factor, count, axis)
+        return self._moved(data, _scale(**{axis: 1 / factor}))
 
     def with_data(self, data: Tensor) -> Volume:
         """Other voxels in the same places.
@@ -290,6 +298,11 @@ class Volume:
             )
         return replace(self, data=data)
 
+    def _moved(self, data: Tensor, index: np.ndarray) -> Volume:
+        """Other voxels; `index` takes theirs to this volume's."""
+        qform = None if self.qform is None else self.qform @ index
+        return replace(self, data=data, affine=self.affine @ index, qform=qform)
+
     def _middle(self, who: str, shape: int | tuple[int, ...], larger: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """`shape` as three numbers, and where the smaller of it and this volume starts in the middle of the other."""
         wanted = (shape,) * 3 if isinstance(shape, int) else tuple(shape)
@@ -302,8 +315,9 @@ class Volume:
             )
         return wanted, tuple(abs(new - old) // 2 for old, new in zip(self.shape, wanted, strict=True))
 
-    def _check_slices(self, who: str, data: Tensor, factor: int, count: int) -> None:
-        needed = (count, *self.shape[1:])
+    def _check_slices(self, who: str, data: Tensor, factor: float, count: int, axis: str) -> None:
+        number = axis_number(axis)
+        needed = (*self.shape[:number], count, *self.shape[number + 1 :])
         if factor < 1 or tuple(data.shape) != needed:
             raise CosliceError(
                 f"Volume.{who}: data of shape {tuple(data.shape)} and a factor of {factor} were given, "
@@ -328,10 +342,30 @@ def flattens(affine: np.ndarray) -> bool:
     return bool(lengths.min() == 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-4)
 
 
-def shears(affine: np.ndarray) -> bool:
-    """Whether the axes of `affine` (4 x 4) are not at right angles, as those of a scan with a tilted gantry."""
+def shears(affine: np.ndarray, tolerance: float = _SQUARE) -> bool:
+    """Whether the axes of `affine` (4 x 4) are not at right angles, as those of a scan with a tilted gantry.
+
+    Cosines between axes up to `tolerance` count as right angles.
+    """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return not np.allclose(directions.T @ directions, np.eye(3), atol=_SQUARE)
+    return not np.allclose(directions.T @ directions, np.eye(3), atol=tolerance)
+
+
+def _checked(what: str, given: np.ndarray) -> np.ndarray:
+    """An affine that is one, made read-only."""
+    affine = np.array(given, dtype=np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise CosliceError(
+            f"Volume: the {what} {affine.tolist()} was given, "
+            "a finite 4 x 4 matrix with last row (0, 0, 0, 1) is needed."
+        )
+    if flattens(affine):
+        raise CosliceError(
+            f"Volume: the {what} {affine.tolist()} was given, which flattens a voxel; "
+            "its first three columns must point in three different directions."
+        )
+    affine.setflags(write=False)
+    return affine
 
 
 def _point(who: str, given: Sequence[float]) -> np.ndarray:

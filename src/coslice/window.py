@@ -17,6 +17,10 @@ from coslice.errors import CosliceError
 __all__ = ["CT_WINDOW", "Window", "check_window", "scan_window"]
 
 
+_BELOW = 0.01
+"""Of the bright end: values of MR further below 0 are no ringing of an interpolation."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The values `low`..`high` (in `unit`) that become 0..1.
@@ -59,7 +63,8 @@ def scan_window(name: str, data: Tensor) -> Window:
     """The window called `name`, for a scan with voxels `data` (z, y, x).
 
     "ct" is `CT_WINDOW`. "mr" runs from 0 to the 99.9th percentile of the positive voxels, since MR intensities have
-    no unit and differ from scan to scan. "LOW:HIGH" is those two numbers, whatever the scan.
+    no unit and differ from scan to scan. Of a scan with values well below 0, as one that was normalised to a mean of 0,
+    it starts at the 0.1th percentile of all voxels. "LOW:HIGH" is those two numbers, whatever the scan.
 
     Raises:
         CosliceError: another name, or a scan without positive voxels where "mr" needs some.
@@ -73,7 +78,10 @@ def scan_window(name: str, data: Tensor) -> Window:
             raise CosliceError(
                 "window mr: the scan has no voxel above 0, so nothing says what is bright; leave it out."
             )
-        return Window(0.0, float(np.percentile(positive.numpy(), 99.9)), "a.u.")
+        high, low = float(np.percentile(positive.numpy(), 99.9)), 0.0
+        if float(data.min()) < -_BELOW * high:
+            low = float(np.percentile(data.numpy(), 0.1))
+        return Window(low if low < -_BELOW * high else 0.0, high, "a.u.")
     low, _, high = name.partition(":")
     return Window(float(low), float(high), "")
 

@@ -209,7 +209,7 @@ def test_sirt_on_a_projector_with_voxels_no_ray_meets():
     geometry = ConeBeam(sparse_view(7), (2, 9), (2.0, 2.0), source_axis=80.0, axis_detector=20.0)
     projector = Projector(geometry, grid)
     inverse = Sirt(projector, 40, positivity=False)
-    rays, voxels = inverse.weights(torch.device("cpu"))
+    rays, voxels = inverse.diagonals(torch.device("cpu"))
     assert float(voxels.min()) == 0
     truth = torch.as_tensor(random(*grid.shape), dtype=torch.float32)
     norms = []

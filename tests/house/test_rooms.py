@@ -18,6 +18,7 @@ FLOORS = (
             "tree",
             "sums",
             "threads",
+            "kernels",
             "devices",
             "resampling",
             "volume",
@@ -30,6 +31,8 @@ FLOORS = (
         *("lesions", "uncertainty"),
         # what a real scanner gives: counts into line integrals, values into units
         *("acquisition", "values"),
+        # what a real scanner would give of a known object
+        "xray",
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},

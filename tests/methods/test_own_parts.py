@@ -180,7 +180,7 @@ def test_a_noise_that_adds_nothing_is_refused_before_the_run(problem, tiny_prior
         (lambda self, problem, along: lambda d, s: d[1:], r"the fidelity gave \(7, 16, 16\), but .* \(8, 16, 16\)"),
         (
             lambda self, problem, along: lambda d, s: d * math.nan,
-            r"by DDS \(Own\) \+ ISCS holds values that are no numbers",
+            r"at step 1 \(sigma 0.5\), what the fidelity gave holds 2,048 voxels that are no numbers",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from coslice import run
+from coslice.data import embedded_scan
 from coslice.detector import GaussianNoise
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti, write_nifti
@@ -16,7 +17,8 @@ from coslice.operators import ThickSlices
 from coslice.output import measure
 from coslice.preparation import Preparation
 from coslice.problems import SliceSuperResolution, SparseViewCT, from_thick_slices, simulate
-from coslice.window import CT_WINDOW, scan_window
+from coslice.volume import Volume
+from coslice.window import CT_WINDOW, Window, scan_window
 from laws import relative
 from oblique import WINDOW, at, thin
 
@@ -137,11 +139,11 @@ def test_noise_is_of_the_measurement_and_not_of_the_truth():
 
 def test_without_a_window_intensities_are_seen_as_such_scans_usually_are():
     scan = thin()
-    assert simulate(scan, SparseViewCT(views=1)).window == CT_WINDOW
+    assert simulate(scan, SparseViewCT(views=1), values="any").window == CT_WINDOW
     assert simulate(scan, SliceSuperResolution(3)).window == scan_window("mr", scan.data)
     thick = thin(4, (5.0, 1.0, 1.0))
     assert from_thick_slices(thick).window == scan_window("mr", thick.data)
-    assert simulate(scan).task == SparseViewCT()
+    assert simulate(scan, values="any").task == SparseViewCT()
 
 
 def test_the_record_of_a_study_holds_its_task_its_preparation_and_what_came_of_them():
@@ -154,3 +156,35 @@ def test_the_record_of_a_study_holds_its_task_its_preparation_and_what_came_of_t
     assert study.thick is not None
     real = from_thick_slices(study.thick, WINDOW, 2, 3.0)
     assert {"task": "zsr", "factor": 2, "fwhm_mm": 3.0, "measured": True}.items() <= real.settings.items()
+
+
+def test_a_ct_in_hu_needs_no_remark_and_one_in_other_numbers_is_the_same_study():
+    hu = embedded_scan().slices(20, 28).resized(32)
+    task = SparseViewCT(views=2)
+    plain = simulate(hu, task)
+    assert plain.remarks == () and plain.values is None and plain.settings["values"] is None
+    for added in (1000, 1024):
+        moved = simulate(hu.with_data(hu.data + added), task, preparation=Preparation(pad=40))
+        assert moved.values == f"hu+{added}" and len(moved.remarks) == 1
+        padded = simulate(hu, task, preparation=Preparation(pad=40))
+        assert relative(moved.problem.measurement, padded.problem.measurement) < 1e-6
+    scaled = hu.with_data(hu.data / 2600)
+    said = simulate(scaled, task, values="0:1=0:2600")
+    assert relative(said.problem.measurement, plain.problem.measurement) < 1e-5
+    with pytest.raises(CosliceError, match="--values"):
+        simulate(scaled, task)
+
+
+def test_mr_below_0_is_in_the_window_that_is_found_and_cut_by_one_that_is_given():
+    """A scan that 56 was taken off is seen as it would be without."""
+    rng = np.random.default_rng(0)
+    bright = torch.as_tensor(500 * rng.random((12, 16, 16)) * (rng.random((12, 16, 16)) > 0.4), dtype=torch.float32)
+    task = SliceSuperResolution(2)
+    plain = simulate(Volume(bright), task)
+    moved = simulate(Volume(bright - 56), task)
+    assert plain.remarks == () and plain.window.low == 0
+    assert moved.window.low == -56 and "-56" in moved.remarks[0]
+    assert plain.unit is not None and moved.unit is not None
+    assert float((moved.unit == 0).float().mean()) == pytest.approx(float((plain.unit == 0).float().mean()))
+    given = simulate(Volume(bright - 56), task, Window(0.0, 400.0, ""))
+    assert given.window.low == 0 and any("below the window" in remark for remark in given.remarks)

@@ -27,6 +27,7 @@ from coslice.plans import Plan, load_priors, plan
 from coslice.priors import SlicePrior
 from coslice.problems import Study, simulate
 from coslice.runs import Progress, run
+from coslice.values import settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -39,10 +40,12 @@ def truth_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
     """The prepared scan of a group, and the window its rows are compared in.
 
     Raises:
-        CosliceError: a scan that cannot be read or prepared.
+        CosliceError: a scan that cannot be read or prepared, or whose numbers are not in the unit of the window.
     """
     chosen = benchmark.scans[group.scan]
     scan = read_nifti(chosen.path)
+    for remark in settle(scan, group.window, who=f"scan {group.scan}").remarks:
+        raise CosliceError(f"scan {group.scan}: a benchmark takes a scan as it is. {remark} Write it to a new file.")
     truth = chosen.preparation(scan.shape[0])(scan)
     return truth, scan_window(group.window, truth.data)
 
@@ -62,7 +65,7 @@ class _Workshop:
         if self._study is None or self._study[0] != key:
             self._study = None  # not two at once
             truth, window = truth_of(self._benchmark, group)
-            self._study = key, simulate(truth, task, window, device=self._device)
+            self._study = key, simulate(truth, task, window, device=self._device, values="any")
         return self._study[1]
 
     def plan(self, cell: Cell) -> Plan:

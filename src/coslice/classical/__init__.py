@@ -2,6 +2,7 @@
 
 from coslice.classical.cubic import cubic
 from coslice.classical.fdk import fdk
+from coslice.classical.gaps import filled
 from coslice.classical.iterative import Sirt, cgls, conjugate_gradient, sirt
 from coslice.classical.total_variation import AdmmState, TotalVariation, admm_step, admm_tv, mean_diagonal
 
@@ -15,6 +16,7 @@ __all__ = [
     "conjugate_gradient",
     "cubic",
     "fdk",
+    "filled",
     "mean_diagonal",
     "sirt",
 ]

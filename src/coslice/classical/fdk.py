@@ -18,6 +18,7 @@ It is exact on the central plane for many views; on the other planes it is the u
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -33,6 +34,9 @@ from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.threads import compiled_kernels
 
 __all__ = ["fdk"]
+
+_MOST_BYTES = 2**28
+"""Of projections that are filtered at once: recordings of thousands of views need not fit into memory twice."""
 
 Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
@@ -70,10 +74,23 @@ def fdk(
     if closed:
         projections, geometry, overlap = _widened(projections, geometry, grid)
     share = _share(geometry, arc, closed, overlap)
-    filtered = _filtered(projections, geometry, share, filter)
-    if backend == "numba" or (backend == "auto" and projections.device.type == "cpu"):
-        return _with_numba(filtered, geometry, grid)
-    return _with_torch(filtered, geometry, grid)
+    on_cpu = backend == "numba" or (backend == "auto" and projections.device.type == "cpu")
+    volume = (
+        torch.zeros(grid.shape[1:] + grid.shape[:1]).permute(2, 0, 1) if on_cpu else projections.new_zeros(grid.shape)
+    )
+    # A voxel adds up the views in their order, so in how many portions they come does not change a bit.
+    for views in _portions(projections):
+        portion = replace(geometry, angles=geometry.angles[views])
+        filtered = _filtered(projections[views], portion, share[views], filter)
+        (_add_with_numba if on_cpu else _add_with_torch)(volume, filtered, portion, grid)
+    return volume
+
+
+def _portions(projections: Tensor) -> Iterator[slice]:
+    """The views, so many at once that their copies stay within `_MOST_BYTES`."""
+    views = projections.shape[0]
+    at_once = max(1, _MOST_BYTES // (4 * max(1, projections[0].numel())))
+    return (slice(first, min(first + at_once, views)) for first in range(0, views, at_once))
 
 
 def _check(projections: Tensor, geometry: Geometry, grid: Grid, backend: str) -> None:
@@ -145,6 +162,9 @@ def _share(geometry: Circular, arc: Arc, closed: bool, overlap: float) -> np.nda
 
 def _filtered(projections: Tensor, geometry: Circular, share: np.ndarray, filter: Filter) -> Tensor:
     """h * (w cos g) dbeta, (views, rows, columns)."""
+    if len(projections) > 1 and projections.stride(0) == 0 and np.allclose(share, share[0], rtol=1e-9):
+        # One view that stands for all, as of an object that is the same all around, is filtered once.
+        return _filtered(projections[:1], geometry, share[:1], filter).expand_as(projections)
     p, q, dp, _ = _virtual(geometry)
 
     def tensor(array: np.ndarray) -> Tensor:
@@ -157,17 +177,15 @@ def _filtered(projections: Tensor, geometry: Circular, share: np.ndarray, filter
     return apply_ramp(weighted, dp, filter)
 
 
-def _with_numba(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
+def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: Grid) -> None:
     p, q, dp, dq = _virtual(geometry)
     views, rows, columns = filtered.shape
     bordered = torch.zeros(views, columns + 2, rows + 2)
     bordered[:, 1:-1, 1:-1] = filtered.transpose(1, 2)
-    nz, ny, nx = grid.shape
-    volume = torch.zeros(ny, nx, nz)
     single = np.float32
     z = grid.axis("z")
     arguments = (
-        volume.numpy(),
+        volume.permute(1, 2, 0).numpy(),
         bordered.numpy(),
         np.cos(geometry.angles).astype(single),
         np.sin(geometry.angles).astype(single),
@@ -184,14 +202,12 @@ def _with_numba(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
     )
     with compiled_kernels():
         backproject(*arguments)
-    return volume.permute(2, 0, 1)
 
 
-def _with_torch(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
+def _add_with_torch(volume: Tensor, filtered: Tensor, geometry: Circular, grid: Grid) -> None:
     p, q, dp, dq = _virtual(geometry)
     z, y, x = (torch.as_tensor(grid.axis(a), dtype=torch.float32, device=filtered.device) for a in AXES)
     curvature = 0.0 if isinstance(geometry, ParallelBeam) else 1 / geometry.source_axis
-    volume = torch.zeros(grid.shape, device=filtered.device)
     for angle, view in zip(geometry.angles, filtered, strict=True):
         cosine, sine = math.cos(angle), math.sin(angle)
         m = 1 / (1 - curvature * (x * cosine + y[:, None] * sine))
@@ -199,7 +215,6 @@ def _with_torch(filtered: Tensor, geometry: Circular, grid: Grid) -> Tensor:
         height = z[:, None, None] * (m if isinstance(geometry, ConeBeam) else torch.ones_like(m))
         row = (height - q[0]) / dq
         volume += _bilinear(view, row, column.expand_as(row)) * m**2
-    return volume
 
 
 def _bilinear(image: Tensor, row: Tensor, column: Tensor) -> Tensor:

@@ -12,7 +12,7 @@
 * `sirt` repeats x <- x + C A^T R (y - A x), with R = 1/(A 1) and C = 1/(A^T 1), diagonal (Gregor and Benson,
   IEEE Trans. Med. Imaging 27, 2008); it goes to the minimum of |y - A x| weighted by R. Rays that meet no
   voxel and voxels that no ray meets get weight 0 and are left as they are. An A with entries below 0 is
-  out of its reach.
+  out of its reach. With weights w of the rays, R = w/(A 1) and C = 1/(A^T w).
 
 All are torch only and run where `y` is. Vectors keep the memory layout of what the operator returns, so an
 operator may store its volumes in whatever order it likes. `callback(iteration, x)` is called after each
@@ -149,25 +149,32 @@ class Sirt:
         operator: A, with no entry below 0.
         iterations: number of iterations; each costs one A and one A^T.
         positivity: whether values below 0 are set to 0 after each iteration.
+        weights: of the rays, of a measurement's shape, from 0 up; what a ray of weight 0 holds, even what is no
+            number, changes nothing. None is 1 everywhere.
     """
 
     operator: Operator
     iterations: int = 100
     positivity: bool = True
-    _weights: dict[torch.device, tuple[Tensor, Tensor]] = field(
+    weights: Tensor | None = None
+    _diagonals: dict[torch.device, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
         _check_iterations("Sirt", self.iterations)
 
-    def weights(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def diagonals(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """R, of a measurement's shape, and C, of a volume's, on `device`; 0 where nothing is seen."""
-        if device not in self._weights:
-            rays = self.operator.forward(torch.ones(self.operator.domain, device=device))
-            voxels = self.operator.adjoint(torch.ones(self.operator.codomain, device=device))
-            self._weights[device] = (_inverse(rays), _inverse(voxels))
-        return self._weights[device]
+        if device not in self._diagonals:
+            rays = _inverse(self.operator.forward(torch.ones(self.operator.domain, device=device)))
+            if self.weights is None:
+                believed = torch.ones(self.operator.codomain, device=device)
+            else:
+                believed = self.weights.to(device)
+                rays = rays * believed
+            self._diagonals[device] = (rays, _inverse(self.operator.adjoint(believed)))
+        return self._diagonals[device]
 
     def __call__(self, y: Tensor, start: Tensor | None = None, callback: Callback | None = None) -> Tensor:
         """x, (z, y, x), from a measurement `y`; `start` is the first x, left unchanged, None for zero.
@@ -176,7 +183,9 @@ class Sirt:
             CosliceError: for shapes that do not fit the operator.
         """
         check_measurement("sirt", self.operator, y)
-        ray_weight, voxel_weight = self.weights(y.device)
+        ray_weight, voxel_weight = self.diagonals(y.device)
+        if self.weights is not None:
+            y = torch.where(ray_weight > 0, y, 0.0)
         solution = torch.zeros_like(voxel_weight)
         if start is not None:
             check_start("sirt", start, tuple(self.operator.domain))
@@ -198,13 +207,14 @@ def sirt(
     start: Tensor | None = None,
     positivity: bool = True,
     callback: Callback | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """`Sirt(operator, iterations, positivity)(y, start)`; hold the object to call it often.
+    """`Sirt(operator, iterations, positivity, weights)(y, start)`; hold the object to call it often.
 
     Raises:
         CosliceError: for shapes that do not fit the operator or a negative number of iterations.
     """
-    return Sirt(operator, iterations, positivity)(y, start, callback)
+    return Sirt(operator, iterations, positivity, weights)(y, start, callback)
 
 
 def _inverse(sums: Tensor) -> Tensor:

@@ -1,35 +1,122 @@
-"""What `coslice reconstruct` and `coslice demo` do: a scan into a study, plans into results, results into a folder."""
+"""What `coslice reconstruct` and `coslice demo` do: a measurement, plans, results, and a folder for them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from coslice.cli.display import Watch, say, show_table
+from coslice.cli.measurements import ProjectionFiles, projections_study
+from coslice.cli.scans import OpenedScan, open_scan
+from coslice.cli.selection import chosen_method
 from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
+from coslice.io.dicom import write_dicom
 from coslice.io.files import output_folder
-from coslice.io.nifti import read_nifti
-from coslice.methods import AnyMethod, changed, default_method, find_method
+from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
-from coslice.problems import SliceSuperResolution, Study, Task, from_thick_slices, simulate
+from coslice.priors import SlicePrior, remarks_for_prior
+from coslice.problems import (
+    SliceSuperResolution,
+    Stated,
+    Study,
+    Task,
+    from_stacks,
+    from_thick_slices,
+    modality_of,
+    simulate,
+    with_reference,
+)
 from coslice.report.run_page import write_run_page
 from coslice.runs import Result, run
+from coslice.values import parse_values
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["reconstruct_scan", "run_demo"]
+__all__ = ["How", "Where", "reconstruct_projections", "reconstruct_scan", "reconstruct_slices", "run_demo"]
 
 DEMO_SLICES = (8, 56)
 """Enough to see the slices flicker, few enough to wait for on a laptop."""
+
+_ALL_VIEWS = "all-views"
+
+
+@dataclass(frozen=True)
+class How:
+    """How to reconstruct, in the words of the command; None is the usual.
+
+    Attributes:
+        method: a name, or FILE.py:NAME.
+        priors: names or files of the prior and of that of a second plane.
+        noise, steps, samples, settings: of the method.
+        seed: of all randomness.
+        lpips: whether LPIPS is followed over the steps.
+        device: where to work.
+        compare: names of methods that are run beside it.
+        reference: what a real measurement is compared with.
+    """
+
+    method: str | None = None
+    priors: tuple[str | None, str | None] = (None, None)
+    noise: str | None = None
+    steps: int | None = None
+    samples: int | None = None
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    lpips: bool = False
+    device: str = "auto"
+    compare: tuple[str, ...] = ()
+    reference: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The device, checked."""
+        return str(chosen_device(self.device))
+
+    def chosen(self, kind: str, shape: tuple[int, ...] | None = None) -> AnyMethod:
+        """The method for a kind of problem."""
+        name = default_method(kind, self.priors) if self.method is None else self.method
+        return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
+
+    def loaded(self, method: AnyMethod, kind: str, modality: str = "") -> tuple[SlicePrior, ...]:
+        """The priors of the method."""
+        return load_priors(method, kind, self.priors, self.place, modality)
+
+    def plans(self, study: Study, method: AnyMethod, priors: Sequence[SlicePrior]) -> dict[str, Plan]:
+        """The method, and those to compare it with, by file stem."""
+        planned = {"reconstruction": plan(study.problem, method, priors, self.seed)}
+        for name in self.compare:
+            if name in ("reconstruction", "initial"):
+                raise CosliceError(f"compare: {name} was given, but a name that `coslice methods` lists is needed.")
+            planned[name] = plan(study.problem, name, seed=self.seed, device=self.place)
+        return planned
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the results go.
+
+    Attributes:
+        out: the folder.
+        overwrite: whether earlier results in it are replaced.
+        dicom: whether a DICOM series is written too.
+        keep_patient: whether it names the patient.
+    """
+
+    out: Path
+    overwrite: bool = False
+    dicom: bool = False
+    keep_patient: bool = False
 
 
 def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None:
@@ -56,71 +143,209 @@ def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None
 
 def reconstruct_scan(
     scan: Path,
-    out: Path,
-    *,
+    series: str | None,
     task: Task,
-    factor: int | None,
-    measured: bool,
     preparation: Preparation,
     slices: str | None,
-    method: AnyMethod,
-    priors: tuple[str | None, str | None],
-    seed: int,
-    lpips: bool,
-    device: str,
-    overwrite: bool,
+    values: str | None,
+    how: How,
+    where: Where,
 ) -> None:
-    """Measure a scan, or take it as the measurement, reconstruct it, and fill the folder `out`.
+    """Measure a scan as the task says, reconstruct it from that, and fill the folder.
 
     Args:
-        scan: a NIfTI file.
-        out: the folder.
+        scan: NIfTI, or a folder of DICOM.
+        series: which of a folder's series.
         task: how it is measured.
-        factor: of a scan of thick slices, thin slices to a thick one; None makes cubes.
-        measured: whether the scan is the measurement itself.
         preparation: what is done to it first; `slices`, "FIRST:LAST", is added to it.
         slices: which slices to keep; None for all.
-        method: with all its settings.
-        priors: names or files of the prior and of that of a second plane; None for the usual ones.
-        seed, lpips, device, overwrite: as the options of the command.
+        values: what the scan's numbers are, see `coslice.values.parse_values`; None looks at them.
+        how, where: as they say.
 
     Raises:
         CosliceError: anything that cannot be done, before a file is made.
     """
-    place = str(chosen_device(device))
-    _check_measured(measured, task)
-    loaded = load_priors(method, task.problem_kind, priors, place)
+    said = None if values is None else parse_values(values)
+    method = how.chosen(task.problem_kind)
+    priors = how.loaded(method, task.problem_kind)
+    if how.reference is not None:
+        raise CosliceError(
+            f"--reference {how.reference} was given, but a simulated measurement has its truth; leave it out."
+        )
+    opened = open_scan(scan, series)
+    if slices is not None:
+        preparation = replace(preparation, slices=parse_slices(slices, opened.volume.shape[0]))
+    study = simulate(opened.volume, task, _window(priors, task.window), preparation, how.place, said)
+    _reconstruct(_suited(_read_so(study, opened), priors), method, priors, how, where, opened)
+
+
+def reconstruct_slices(
+    scans: tuple[Path, ...],
+    series: str | None,
+    factor: float | None,
+    fwhm_mm: float | None,
+    axis: str | None,
+    gap_mm: float | None,
+    preparation: Preparation,
+    slices: str | None,
+    values: str | None,
+    how: How,
+    where: Where,
+) -> None:
+    """Reconstruct thin slices from a scan of thick ones, or from several stacks of one patient.
+
+    Args:
+        scans: NIfTI, or folders of DICOM.
+        series: which of a folder's series.
+        factor: thin slices to a thick one; None makes cubes.
+        fwhm_mm: of a Gaussian slice profile; None is a box.
+        axis: along which slices are thick; None finds it.
+        gap_mm: between slices; None is what DICOM says, or none.
+        preparation, slices, values, how, where: as of `reconstruct_scan`.
+
+    Raises:
+        CosliceError: anything that cannot be done, before a file is made.
+    """
+    kind = SliceSuperResolution.problem_kind
+    method = how.chosen(kind)
+    opened = [open_scan(scan, series) for scan in scans]
+    first = opened[0]
+    if values is not None:
+        said = parse_values(values)
+        opened = [one.read_as(said) for one in opened]
+        first = opened[0]
+    modality, _ = modality_of(first.volume, first.modality)
+    priors = how.loaded(method, kind, modality)
+    window = _window(priors, modality)
+    if len(opened) > 1:
+        refused = {"factor": factor, "gap": gap_mm, "axis": axis, "slices": slices}
+        for name, value in refused.items():
+            if value is not None:
+                raise CosliceError(f"--{name} was given with several stacks, whose places say it; leave it out.")
+        study = from_stacks(
+            [one.volume for one in opened],
+            window,
+            preparation.spacing,
+            fwhm_mm,
+            how.place,
+            axes=[one.along for one in opened],
+            thickness_mm=first.slice_thickness_mm,
+            modality=first.modality,
+        )
+    else:
+        if slices is not None:
+            preparation = replace(preparation, slices=parse_slices(slices, first.volume.shape[0]))
+        study = from_thick_slices(
+            first.volume,
+            window,
+            factor,
+            fwhm_mm,
+            preparation,
+            how.place,
+            axis=axis if axis is not None else first.along,
+            gap_mm=gap_mm,
+            thickness_mm=first.slice_thickness_mm if gap_mm is None else None,
+            modality=first.modality,
+        )
+    for one in opened:
+        study = _read_so(study, one)
+    if how.reference is not None:
+        study = with_reference(study, open_scan(Path(how.reference)).volume, Path(how.reference).name)
+    _reconstruct(_suited(study, priors), method, priors, how, where, first)
+
+
+def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, where: Where) -> None:
+    """Reconstruct measured projections.
+
+    Args:
+        files: their names.
+        stated: what is said of them.
+        how, where: as they say.
+
+    Raises:
+        CosliceError: anything that cannot be done, before a file is made.
+    """
+    method = how.chosen("ct")
+    if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
+        stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
+    priors = how.loaded(method, "ct")
+    window = _window(priors, "ct")(Volume(torch.ones(1, 1, 1)))
+    all_views = how.reference == _ALL_VIEWS
+    study = projections_study(files, stated, window, all_views, how.place)
+    if how.reference is not None and not all_views:
+        study = with_reference(study, open_scan(Path(how.reference)).volume, Path(how.reference).name)
+    _reconstruct(_suited(study, priors), method, priors, how, where)
+
+
+def _window(priors: Sequence[SlicePrior], usual: str) -> Callable[[Volume], Window]:
+    """How the window of a scan is found: as the prior sees it."""
 
     def window(volume: Volume) -> Window:
-        return scan_window(loaded[0].window if loaded else task.window, volume.data)
+        return scan_window(priors[0].window if priors else usual or "mr", volume.data)
 
-    whole = read_nifti(scan)
-    if slices is not None:
-        preparation = replace(preparation, slices=parse_slices(slices, whole.shape[0]))
-    if measured and isinstance(task, SliceSuperResolution):
-        study = from_thick_slices(whole, window, factor, task.fwhm_mm, preparation, place)
-    else:
-        study = simulate(whole, task, window, preparation, place)
-    planned = plan(study.problem, method, loaded, seed)
-    with output_folder(out, overwrite) as folder:
-        _work(study, {"reconstruction": planned}, folder, lpips)
+    return window
 
 
-def _check_measured(measured: bool, task: Task) -> None:
-    if measured and not isinstance(task, SliceSuperResolution):
-        raise CosliceError(
-            f"--from-measurement was given with task {task.kind}, but only thick slices can be read so far; "
-            "choose --task zsr."
-        )
-    if measured and task.noise is not None:
-        raise CosliceError(
-            "--from-measurement was given with simulated noise, but a real scan has its own; choose one."
-        )
+def _read_so(study: Study, opened: OpenedScan) -> Study:
+    """The study with what was said when its scan was read."""
+    return replace(study, remarks=(*opened.remarks, *study.remarks))
 
 
-def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> None:
+def _suited(study: Study, priors: Sequence[SlicePrior]) -> Study:
+    """The study with what is outside of what its priors have seen."""
+    said = (remark for prior in priors for remark in remarks_for_prior(study.volume, prior))
+    return replace(study, remarks=(*study.remarks, *dict.fromkeys(said)))
+
+
+def _reconstruct(
+    study: Study,
+    method: AnyMethod,
+    priors: Sequence[SlicePrior],
+    how: How,
+    where: Where,
+    opened: OpenedScan | None = None,
+) -> None:
+    plans = how.plans(study, method, priors)
+    if where.keep_patient and not where.dicom:
+        raise CosliceError("--keep-patient was given without --dicom, and no other file names a patient; leave it out.")
+    with output_folder(where.out, where.overwrite) as folder:
+        results = _work(study, plans, folder, how.lpips)
+        if where.dicom:
+            _write_dicom(study, plans, results, folder, where, opened)
+
+
+def _write_dicom(
+    study: Study,
+    plans: Mapping[str, Plan],
+    results: Mapping[str, Result],
+    folder: Path,
+    where: Where,
+    opened: OpenedScan | None,
+) -> None:
+    source = None if opened is None else opened.dicom
+    planned = plans["reconstruction"]
+    volume = study.volume.with_data(study.window.from_unit(results["reconstruction"].reconstruction.cpu()))
+    notes = write_dicom(
+        volume,
+        folder / "dicom",
+        source,
+        description=f"coslice {planned.label}",
+        derivation=f"{study.title}; reconstructed by coslice {planned.label}, seed {planned.seed}",
+        keep_patient=where.keep_patient,
+        unit=study.window.unit,
+        modality=None if source is not None else "MR" if study.problem.modality == "mr" else "CT",
+        overwrite=where.overwrite,
+    )
+    for note in notes:
+        say(note)
+    say(f"DICOM: {folder / 'dicom'}")
+
+
+def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> dict[str, Result]:
     """Run the plans, by file stem, measure the results, and fill the folder."""
     say(f"{study.volume!r}\n{study.title}")
+    for remark in study.remarks:
+        say(remark)
     _say_reflected(study)
     results: dict[str, Result] = {}
     with Watch() as watch:
@@ -140,6 +365,7 @@ def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = F
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
     _say_intervals(intervals, measured)
     say(f"Report: {page}")
+    return results
 
 
 def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:

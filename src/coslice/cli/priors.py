@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -66,11 +67,17 @@ def import_(
     target = out or user_store() / f"{checkpoint.stem}.safetensors"
     if target.suffix != ".safetensors":
         raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
     prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes))
     if out is None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CosliceError(
+                f"priors import: your store {target.parent} cannot be made ({(error.strerror or str(error)).lower()}); "
+                "name another folder in $COSLICE_PRIORS, or a file with --out."
+            ) from error
     save_prior(target, prior)
     show_card(target.stem, prior.card)
     say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")

@@ -12,6 +12,7 @@ from coslice.cli.options import Device, Out, Overwrite, Set, option
 __all__ = ["demo", "reconstruct"]
 
 _SCAN, _METHOD = "The measurement", "The method"
+_PROJECTIONS, _DICOM = "Measured projections", "DICOM"
 
 
 def demo(
@@ -27,10 +28,16 @@ def demo(
 
 
 def reconstruct(
-    scan: Annotated[Path, typer.Argument(help="NIfTI: CT in HU, or MR.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="NIfTI or a folder of DICOM (CT in HU, or MR); or measured projections: .npy, .npz, TIFF or a folder "
+            "of them, HDF5, .mha, .mhd, .mat."
+        ),
+    ],
     out: Out,
     task: Annotated[
-        str, option("svct (sparse-view CT), lact (limited-angle CT), zsr (super-resolution along z).  [svct]", _SCAN)
+        str, option("svct (sparse-view CT), lact (limited-angle CT), zsr (thick slices to thin ones).  [svct]", _SCAN)
     ] = "svct",
     from_real: Annotated[
         bool,
@@ -38,21 +45,77 @@ def reconstruct(
     ] = False,
     beam: Annotated[str | None, option("CT: cone or parallel.  [cone]", _SCAN)] = None,
     views: Annotated[
-        int | None, option("CT: number of views.  [svct: 30, parallel 8; lact: one per degree]", _SCAN)
+        int | None,
+        option(
+            "CT: number of views; of projections, how many to use.  [svct: 30, parallel 8; lact: one per degree]", _SCAN
+        ),
     ] = None,
     angle: Annotated[float | None, option("lact: wedge in degrees.  [100, parallel 90]", _SCAN)] = None,
-    factor: Annotated[int | None, option("zsr: thin slices per thick one.  [5; measured: to cubes]", _SCAN)] = None,
+    factor: Annotated[float | None, option("zsr: thin slices per thick one.  [5; measured: to cubes]", _SCAN)] = None,
     fwhm: Annotated[float | None, option("zsr: Gaussian slice profile, mm.  [box]", _SCAN)] = None,
     measurement_noise: Annotated[
         float | None, option("Gaussian: of line integrals, or zsr: of the window.", _SCAN)
     ] = None,
     photons: Annotated[float | None, option("CT: photons per pixel, without a patient.", _SCAN)] = None,
     electronic_noise: Annotated[float, option("With photons: its standard deviation in counts.  [0]", _SCAN)] = 0.0,
-    slices: Annotated[str | None, option("FIRST:LAST along z, LAST not included.  [all]", _SCAN)] = None,
+    values: Annotated[
+        str | None,
+        option(
+            "What the numbers are: hu, hu+1024, A:B=C:D (A is C HU), mu/cm:WATER, mu/mm:WATER, any; of projections "
+            "counts, transmission or lines.  [found]",
+            _SCAN,
+        ),
+    ] = None,
+    series: Annotated[str | None, option("DICOM: number, UID or words of the series.", _SCAN)] = None,
+    slices: Annotated[str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,
-    spacing: Annotated[float | None, option("First resample to cubes, mm; measured: in plane.", _SCAN)] = None,
-    size: Annotated[int | None, option("First resize slices to SIZE x SIZE.", _SCAN)] = None,
+    spacing: Annotated[
+        float | None, option("First resample to cubes, mm; measured: in plane; of projections, the voxels.", _SCAN)
+    ] = None,
+    size: Annotated[int | None, option("First resize slices to SIZE x SIZE; of projections, the grid.", _SCAN)] = None,
     pad: Annotated[int | None, option("First pad to a cube of so many voxels.", _SCAN)] = None,
+    stack: Annotated[
+        list[Path] | None, option("zsr: another stack of the same patient, in any orientation; repeatable.", _SCAN)
+    ] = None,
+    axis: Annotated[
+        str | None, option("zsr, measured: z, y or x, along which slices are thick.  [found]", _SCAN)
+    ] = None,
+    gap: Annotated[
+        float | None, option("zsr, measured: mm between slices; below 0 they overlap.  [found]", _SCAN)
+    ] = None,
+    geometry: Annotated[
+        Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
+    ] = None,
+    flat: Annotated[Path | None, option("Images of the open beam.", _PROJECTIONS)] = None,
+    dark: Annotated[Path | None, option("Images without beam.", _PROJECTIONS)] = None,
+    white: Annotated[float | None, option("Counts of the open beam, without --flat.", _PROJECTIONS)] = None,
+    pixel: Annotated[str | None, option("Of the detector, mm, or ROW,COLUMN.  [the files']", _PROJECTIONS)] = None,
+    dataset: Annotated[str | None, option("The array, in a file of several.", _PROJECTIONS)] = None,
+    order: Annotated[
+        str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", _PROJECTIONS)
+    ] = None,
+    rotation_axis: Annotated[
+        str | None, option("Its column on the detector, from 0, or find.  [as in the geometry]", _PROJECTIONS)
+    ] = None,
+    rows: Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", _PROJECTIONS)] = None,
+    columns: Annotated[str | None, option("Likewise.  [all]", _PROJECTIONS)] = None,
+    binning: Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", _PROJECTIONS)] = None,
+    median: Annotated[int, option("Side of a median filter on every view, pixels.  [1]", _PROJECTIONS)] = 1,
+    axisymmetric: Annotated[
+        bool,
+        typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=_PROJECTIONS),
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair/--no-repair", help="Mend dead and stuck pixels.", rich_help_panel=_PROJECTIONS),
+    ] = True,
+    water: Annotated[
+        str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", _PROJECTIONS)
+    ] = None,
+    air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", _PROJECTIONS)] = 0.0,
+    window: Annotated[
+        str | None, option("LOW:HIGH that the prior sees as 0 and 1, in 1/mm, or HU with --water.", _PROJECTIONS)
+    ] = None,
     method: Annotated[
         str | None,
         option(
@@ -82,37 +145,112 @@ def reconstruct(
     lpips: Annotated[
         bool, typer.Option("--lpips", help="Follow LPIPS over the steps.", rich_help_panel=_METHOD)
     ] = False,
+    compare: Annotated[str | None, option("Other methods to run beside it, as sirt,admm-tv.", _METHOD)] = None,
+    reference: Annotated[
+        str | None,
+        option("What a real measurement is compared with: a scan, or all-views of projections.", _METHOD),
+    ] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write a DICOM series too, de-identified.", rich_help_panel=_DICOM)
+    ] = False,
+    keep_patient: Annotated[
+        bool, typer.Option("--keep-patient", help="With --dicom: keep name and ID.", rich_help_panel=_DICOM)
+    ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure SCAN as the task says, reconstruct it from that, and compare; or reconstruct a SCAN of thick slices."""
-    from coslice.cli.jobs import reconstruct_scan
-    from coslice.cli.selection import chosen_method
+    """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
+    from coslice.cli.jobs import How, Where, reconstruct_projections, reconstruct_scan, reconstruct_slices
+    from coslice.cli.measurements import ProjectionFiles
+    from coslice.cli.parsing import compared, interval, number_or_find, pair, refuse
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
-    from coslice.methods import default_method
     from coslice.preparation import Preparation
-    from coslice.problems import make_task
+    from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
     if seed < 0:
         raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
-    detector = detector_noise(measurement_noise, photons, electronic_noise)
-    measurement = {"beam": beam, "views": views, "angle": angle, "factor": factor, "fwhm_mm": fwhm}
-    acquired = make_task(task, measurement, detector, seed)
-    if method is None:
-        method = default_method(acquired.problem_kind, (prior, auxiliary_prior))
-    reconstruct_scan(
-        scan,
-        out,
-        task=acquired,
-        factor=factor,
-        measured=from_real,
-        preparation=Preparation(None, thickness, spacing, size, pad),
-        slices=slices,
-        method=chosen_method(method, acquired.problem_kind, noise, steps, samples, settings or ()),
-        priors=(prior, auxiliary_prior),
-        seed=seed,
-        lpips=lpips,
-        device=device,
-        overwrite=overwrite,
+    how = How(
+        method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
+        compared(compare), reference,
+    )  # fmt: skip
+    where = Where(out, overwrite, dicom, keep_patient)
+    of_projections = {
+        "flat": flat,
+        "dark": dark,
+        "white": white,
+        "pixel": pixel,
+        "dataset": dataset,
+        "order": order,
+        "rotation-axis": rotation_axis,
+        "rows": rows,
+        "columns": columns,
+        "binning": binning,
+        "axisymmetric": axisymmetric or None,
+        "no-repair": None if repair else True,
+        "water": water,
+        "air": air or None,
+        "window": window,
+    }
+    of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap}
+    files = ProjectionFiles(
+        scan, geometry, beam, None if pixel is None else pair("pixel", pixel, float), flat, dark, dataset, order
     )
+    if files.meant:
+        of_scans = {
+            "task": None if task == "svct" else task,
+            "angle": angle,
+            "factor": factor,
+            "fwhm": fwhm,
+            "measurement-noise": measurement_noise,
+            "electronic-noise": electronic_noise or None,
+            "series": series,
+            "thickness": thickness,
+            "pad": pad,
+            **of_measured_slices,
+        }
+        refuse(of_scans, f"{scan.name} is taken for measured projections")
+        stated = Stated(
+            values=values,
+            white=white,
+            photons=photons,
+            views=views,
+            detector=DetectorChoice(
+                interval("rows", rows),
+                interval("columns", columns),
+                None if binning is None else pair("binning", binning, int),
+                median,
+            ),
+            axis=number_or_find("rotation-axis", rotation_axis),
+            water=number_or_find("water", water),
+            air=air,
+            window=None if window is None else pair("window", window, float, ":"),
+            grid=GridChoice(size, spacing),
+            slices=interval("slices", slices),
+            axisymmetric=axisymmetric,
+            repair=repair,
+        )
+        reconstruct_projections(files, stated, how, where)
+        return
+    refuse(of_projections, f"{scan.name} is taken for a scan")
+    detector = detector_noise(measurement_noise, photons, electronic_noise)
+    preparation = Preparation(None, thickness, spacing, size, pad)
+    if from_real or stack:
+        refuse({"measurement-noise": measurement_noise, "photons": photons}, "a real scan has its own noise")
+        if task != "zsr":
+            raise CosliceError(
+                f"--from-measurement was given with task {task}, but of scans only thick slices are a measurement; "
+                "choose --task zsr, or give projections."
+            )
+        refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
+        reconstruct_slices(
+            (scan, *(stack or ())), series, factor, fwhm, axis, gap, preparation, slices, values, how, where
+        )
+        return
+    refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
+    if factor is not None and factor != int(factor):
+        raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
+    whole_factor = None if factor is None else int(factor)
+    measurement = {"beam": beam, "views": views, "angle": angle, "factor": whole_factor, "fwhm_mm": fwhm}
+    acquired = make_task(task, measurement, detector, seed)
+    reconstruct_scan(scan, series, acquired, preparation, slices, values, how, where)

@@ -1,7 +1,7 @@
 """The command line that makes a reconstruction again.
 
-It says what differs from the defaults and nothing else. Files of the user appear as SCAN.nii.gz and PRIOR.safetensors:
-a page may be passed on, and what a file is called may say whose it is.
+It says what differs from the defaults and nothing else. Files of the user appear as SCAN.nii.gz, PRIOR.safetensors and
+the like: a page may be passed on, and what a file is called may say whose it is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.methods import (
     METHODS,
-    USUAL_PRIORS,
     AnyMethod,
     changed,
     default_method,
     find_method,
     parts_of,
     setting_lines,
+    usual_priors,
 )
 from coslice.plans import Plan
 from coslice.preparation import Preparation
@@ -32,6 +32,7 @@ from coslice.settings import Part
 
 __all__ = ["benchmark_command", "reconstruct_command"]
 
+_RECORDING = "PROJECTIONS"
 _SCAN, _PRIORS = "SCAN.nii.gz", ("PRIOR.safetensors", "PRIOR2.safetensors")
 _OPTIONS = {path: name for name, path in OWN_OPTIONS.items()}
 
@@ -48,14 +49,17 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
         None where the command line cannot say it: the noise of the measurement has another seed than the method, or a
         part of the method is defined elsewhere.
     """
-    if study.task.noise is not None and study.task.seed != planned.seed:
+    if study.task is not None and study.task.noise is not None and study.task.seed != planned.seed:
         return None
     priors = list(_prior_options(planned))
     method = _method_options(planned.method, study.problem.kind, [name for _, name in priors])
     if method is None:
         return None
-    words = ["coslice", "reconstruct", _SCAN]
-    for name, value in (*_scan_options(study), *method, *priors, ("seed", planned.seed or None)):
+    words = ["coslice", "reconstruct", _SCAN if study.task is not None else _RECORDING]
+    options = _scan_options(study) if study.task is not None else _recording_options(study)
+    if study.reference:
+        options = (*options, ("reference", "all-views" if study.stated.get("reference") else "REFERENCE"))
+    for name, value in (*options, *method, *priors, ("seed", planned.seed or None)):
         if value is None or value is False:
             continue
         words.append("--" + name.replace("_", "-"))
@@ -78,14 +82,31 @@ def benchmark_command(called: str, scans: Iterable[str], priors: Iterable[str], 
     return shlex.join([*words, *(() if seeds is None else ("--seeds", str(seeds)))])
 
 
+def _recording_options(study: Study) -> Iterator[tuple[str, Any]]:
+    """What was stated of measured projections; a pair is FIRST:LAST, LOW:HIGH or ROWS,COLUMNS."""
+    for name, value in study.stated.items():
+        if name in ("reference", "format"):
+            continue
+        if name == "repair":
+            yield "no-repair", not value
+        elif name == "axis":
+            yield "rotation_axis", value
+        elif isinstance(value, list):
+            between = "," if name in ("binning", "pixel") else ":"
+            yield name, between.join("" if end is None else f"{end:g}" for end in value)
+        else:
+            yield name, value
+
+
 def _scan_options(study: Study) -> Iterator[tuple[str, Any]]:
     task = study.task
+    assert task is not None
     yield "task", None if task.kind == "svct" else task.kind
-    yield "from_measurement", study.unit is None
+    yield "from_measurement", study.measured
     for name, _ in task.settings():
         value, usual = getattr(task, name), _usual(task, name)
         # Of a measured scan, no factor means the one that makes cubes, and not the usual one.
-        given = value != usual or (name == "factor" and study.unit is None)
+        given = value != usual or (name == "factor" and study.measured)
         if name not in ("noise", "seed") and given:
             yield name.removesuffix("_mm"), value
     if isinstance(task.noise, GaussianNoise):
@@ -93,6 +114,7 @@ def _scan_options(study: Study) -> Iterator[tuple[str, Any]]:
     if isinstance(task.noise, PhotonNoise):
         yield "photons", task.noise.photons
         yield "electronic_noise", task.noise.electronic or None
+    yield "values", study.values
     for item in fields(Preparation):
         value = getattr(study.preparation, item.name)
         yield item.name, "{}:{}".format(*value) if item.name == "slices" and value else value
@@ -139,7 +161,7 @@ def _word(part: Part) -> str:
 
 
 def _prior_options(planned: Plan) -> Iterator[tuple[str, str | None]]:
-    usual = USUAL_PRIORS.get((planned.problem.kind, planned.method.need), ())
+    usual = usual_priors(planned.problem.kind, planned.method.need, planned.problem.modality)
     files = iter(_PRIORS)
     for number, (option, prior) in enumerate(zip(("prior", "auxiliary_prior"), planned.priors, strict=False)):
         name = prior.card.get("name")

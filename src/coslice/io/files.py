@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["atomic", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic", "atomic_folder", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
 
 
 @contextmanager
@@ -44,6 +46,44 @@ def atomic(path: str | Path) -> Iterator[Path]:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: str | Path, ours: str, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `folder`; on leaving, its files are in `folder`, on failure they vanish.
+
+    For files that are worth something only together, as the slices of a scan.
+
+    Args:
+        folder: a new one or an empty one; with `overwrite` one with nothing in it but earlier files.
+        ours: a pattern of names; earlier files of such names are replaced, all of them, with `overwrite`.
+        overwrite: whether there may be any.
+
+    Raises:
+        CosliceError: there are other files, or the operating system refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CosliceError(f"{folder} is a file, but a folder is needed for the output; choose another name.")
+    there = list(folder.iterdir()) if folder.is_dir() else []
+    if there and not (overwrite and all(one.is_file() and fnmatch(one.name, ours) for one in there)):
+        raise CosliceError(f"The folder {folder} is not empty; choose a new one.")
+    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        for one in temporary.iterdir():
+            with open(one, "r+b") as written:
+                os.fsync(written.fileno())
+        for one in there:
+            one.unlink()
+        if folder.is_dir():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise CosliceError(f"{folder} cannot be written: {_reason(error)}; choose another place.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

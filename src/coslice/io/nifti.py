@@ -9,6 +9,10 @@ writing restores that order. Between the two,
 
 with P a permutation of axes with flips, so a voxel never changes its place in the patient.
 
+A file has two affines: sform (three rows of numbers) and qform (a rotation, voxel sizes and an offset), each with a
+code for the space its millimetres refer to. The volume's own affine is sform, or qform where sform has no code. Some
+programs (those built on ITK) look at qform first, so both are kept, and both are written.
+
 A scan with a broken header is refused rather than repaired: a wrong voxel size is a wrong dose and a
 wrong diagnosis. The header is therefore looked at before a library can put defaults in place of zeros.
 """
@@ -19,8 +23,9 @@ import gzip
 import logging
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,9 +38,9 @@ from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.volume import Volume, flattens, shears
+from coslice.volume import ROUNDED, Volume, flattens, shears
 
-__all__ = ["canonical_volume", "read_nifti", "write_nifti"]
+__all__ = ["canonical_volume", "in_order", "read_nifti", "write_nifti"]
 
 _FORMATS = {348: (nibabel.Nifti1Header, nibabel.Nifti1Image), 540: (nibabel.Nifti2Header, nibabel.Nifti2Image)}
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -74,6 +79,7 @@ def read_nifti(path: str | Path) -> Volume:
             while stream.read(1 << 20):
                 pass
             affine = _affine(image, path)
+            qform, qform_code = _qform(image)
     except CosliceError:
         raise
     except PermissionError as error:
@@ -85,13 +91,20 @@ def read_nifti(path: str | Path) -> Volume:
     wrong = array.size - int(np.isfinite(array).sum())
     if wrong:
         raise CosliceError(f"{path} has {wrong} voxels that are NaN or infinite; replace them by numbers first.")
-    return canonical_volume(array.reshape(array.shape[:3]), affine, _space_code(image.header))
+    volume = canonical_volume(array.reshape(array.shape[:3]), affine, _space_code(image.header))
+    if qform is None:
+        return volume
+    # The same voxels, turned round in the same way.
+    turned = qform @ np.linalg.inv(affine) @ volume.affine
+    return replace(volume, qform=turned, qform_code=qform_code)
 
 
 def write_nifti(volume: Volume, path: str | Path) -> None:
     """Write `volume` to `path` (.nii or .nii.gz) as float32, in the axis order it was read in.
 
-    The file appears whole or not at all. sform holds the affine; qform too, unless the affine is sheared.
+    The file appears whole or not at all. sform and qform are those the volume was read with, codes included. A
+    volume without a qform gets that of its affine, axes that were rounded to three decimals put at right angles;
+    a sheared one (more than 0.2 degrees, as of a tilted gantry) gets none, since a qform cannot say it.
 
     Raises:
         CosliceError: another suffix, voxels that are not finite, a place that cannot be written to.
@@ -102,12 +115,14 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     wrong = int((~torch.isfinite(volume.data)).sum())
     if wrong:
         raise CosliceError(f"{path} was not written: {wrong} voxels are NaN or infinite.")
-    array = volume.data.detach().cpu().permute(2, 1, 0).numpy()
-    turn = orientations.ornt_transform(_RAS, orientations.axcodes2ornt(volume.orientation))
-    affine = volume.affine @ orientations.inv_ornt_aff(turn, array.shape)
-    image = nibabel.Nifti1Image(orientations.apply_orientation(array, turn), affine, dtype=np.float32)
+    array, place = in_order(volume, volume.orientation)
+    affine = volume.affine @ place
+    image = nibabel.Nifti1Image(array, affine, dtype=np.float32)
     image.set_sform(affine, code=volume.space_code)
-    image.set_qform(affine, code=0 if shears(affine) else volume.space_code)
+    if volume.qform is not None and volume.qform_code:
+        image.set_qform(volume.qform @ place, code=volume.qform_code)
+    else:
+        image.set_qform(affine, code=0 if shears(affine, ROUNDED) else volume.space_code)
     image.header.set_xyzt_units("mm")
     with atomic(path) as temporary:
         nibabel.save(image, temporary)
@@ -124,6 +139,16 @@ def canonical_volume(array: np.ndarray, affine: np.ndarray, space_code: int = 1)
         orientation=orientations.ornt2axcodes(turn),
         space_code=space_code,
     )
+
+
+def in_order(volume: Volume, orientation: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels (i, j, k) with axes in the directions of `orientation`, and the matrix from (i, j, k, 1) to (x, y, z, 1).
+
+    An affine of the volume times that matrix is the array's.
+    """
+    array = volume.data.detach().cpu().permute(2, 1, 0).numpy()
+    turn = orientations.ornt_transform(_RAS, orientations.axcodes2ornt(tuple(orientation)))
+    return orientations.apply_orientation(array, turn), orientations.inv_ornt_aff(turn, array.shape)
 
 
 @contextmanager
@@ -212,6 +237,18 @@ def _to_mm(header: Any) -> float:
         return 1.0
 
 
+def _qform(image: Any) -> tuple[np.ndarray | None, int]:
+    """The qform in mm and its code; None where it has no code, or its numbers are no rotation while sform's count."""
+    try:
+        qform, code = image.header.get_qform(coded=True)
+    except (HeaderDataError, ValueError, ArithmeticError):
+        return None, 0
+    if qform is None:
+        return None, 0
+    qform[:3] *= _to_mm(image.header)
+    return (qform, int(code)) if np.isfinite(qform).all() and not flattens(qform) else (None, 0)
+
+
 def _space_code(header: Any) -> int:
-    """What the coordinates refer to: sform's word for it, else qform's, else 2 ("aligned to something")."""
-    return int(header["sform_code"]) or int(header["qform_code"]) or 2
+    """What the affine's coordinates refer to: sform's word; 0 where only qform has one; 2 ("aligned") without both."""
+    return int(header["sform_code"]) or (0 if int(header["qform_code"]) else 2)

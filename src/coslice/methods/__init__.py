@@ -50,7 +50,16 @@ from coslice.methods.papers import (
     find_method,
     methods_for,
 )
-from coslice.methods.prior_parts import USUAL_PRIORS, Patches, Planes, PriorPart, Relay, Slices, Windows
+from coslice.methods.prior_parts import (
+    USUAL_PRIORS,
+    Patches,
+    Planes,
+    PriorPart,
+    Relay,
+    Slices,
+    Windows,
+    usual_priors,
+)
 from coslice.methods.solutions import (
     AdmmTVSolution,
     AnalyticSolution,
@@ -131,4 +140,5 @@ __all__ = [
     "methods_for",
     "parts_of",
     "setting_lines",
+    "usual_priors",
 ]

@@ -78,7 +78,7 @@ class DataStep(Part, ABC):
         """The function (denoised, sigma) -> estimate of the loop, volumes (z, y, x) in the unit window.
 
         Args:
-            problem: y, its operator A, and what is known of the noise.
+            problem: y, its operator A, and what is known of the noise; `misfit` has the weights of the rays in it.
             along: the axis along which the prior's slices are stacked.
         """
         return unchanged
@@ -140,7 +140,7 @@ class ConjugateGradients(Projecting):
 
     def build(self, problem: Problem, along: str) -> Fidelity:
         gamma = None if self.gamma is None else self.gamma / problem.unit**2
-        return ProximalCG(problem.operator, problem.measurement, self.iterations, gamma)
+        return ProximalCG(*problem.misfit, self.iterations, gamma)
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,7 @@ class WeightedGradients(Projecting):
         if self.trust is not None:
             gamma = DiffPIRWeight(self.trust, max(problem.noise, _FLOOR * problem.unit))
         estimator = Estimator(self.variance, along)
-        return WeightedCG(
-            problem.operator, problem.measurement, estimator, counts, self.floor, self.tie, self.reach, gamma
-        )
+        return WeightedCG(*problem.misfit, estimator, counts, self.floor, self.tie, self.reach, gamma)
 
     def _counts(self, steps: int) -> tuple[int, ...]:
         places = [2 * k / (steps - 1) - 1 if steps > 1 else 0.0 for k in range(steps)]
@@ -216,6 +214,7 @@ class NullSpace(Projecting):
     sirt_iterations: int = setting(100, "SIRT iterations of the pseudo-inverse of CT", least=1)
 
     def build(self, problem: Problem, along: str) -> Fidelity:
+        # The weights are in the pseudo-inverse: what rays of weight 0 hold does not pass it.
         inverse = problem.pseudo_inverse(self.sirt_iterations)
         return RangeNullSpace(problem.operator, problem.measurement, inverse)
 
@@ -232,7 +231,7 @@ class _WithTV(DataStep):
     penalty: float = setting(10.0, "Penalty rho of ADMM, likewise", above=0)
 
     def _total_variation(self, problem: Problem, along: str, iterations: int) -> ProximalTV:
-        operator, y = problem.operator, problem.measurement
+        operator, y = problem.misfit
         scale = mean_diagonal(operator, y.device)
         return ProximalTV(operator, y, self.weight * scale, self.penalty * scale, along, cg_iterations=iterations)
 
@@ -298,7 +297,7 @@ class TrustedPrediction(Projecting):
     def build(self, problem: Problem, along: str) -> Fidelity:
         assumed = max(problem.noise, _FLOOR * problem.unit)
         weight = DiffPIRWeight(self.weight, assumed)
-        return ProximalCG(problem.operator, problem.measurement, self.iterations, weight)
+        return ProximalCG(*problem.misfit, self.iterations, weight)
 
 
 @dataclass(frozen=True)
@@ -314,5 +313,5 @@ class Guidance(DataStep):
     step: float = setting(1.0, "Step against the gradient of the residual's length", least=0)
 
     def guided(self, problem: Problem, prior: SlicePrior | Changing) -> Denoiser | Changing:
-        operator, y, step = problem.operator, problem.measurement, self.step / problem.unit
+        (operator, y), step = problem.misfit, self.step / problem.unit
         return altered(prior, lambda one: Guided(one, one.pull_back, operator, y, step))

@@ -25,7 +25,7 @@ from coslice.problems import Problem
 from coslice.sampling import Changing
 from coslice.settings import Part, setting
 
-__all__ = ["USUAL_PRIORS", "Patches", "Planes", "PriorPart", "Relay", "Slices", "Windows"]
+__all__ = ["USUAL_PRIORS", "Patches", "Planes", "PriorPart", "Relay", "Slices", "Windows", "usual_priors"]
 
 USUAL_PRIORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("ct", "slices"): ("ct",),
@@ -36,6 +36,22 @@ USUAL_PRIORS: dict[tuple[str, str], tuple[str, ...]] = {
     ("zsr", "slices"): ("mr",),
 }
 """Names of the embedded priors, by the kind of the problem and what a method needs."""
+
+_OF_THICK_CT = {"slices": ("ct-coronal",)}
+"""The same for thick slices of CT. As that of MR, it sees planes that the thick axis lies in (docs/results.md)."""
+
+
+def usual_priors(kind: str, need: str, modality: str = "") -> tuple[str, ...]:
+    """Names of the embedded priors for a problem; none where none fits.
+
+    Args:
+        kind: of the problem.
+        need: what the method needs, see `USUAL_PRIORS`.
+        modality: "ct" or "mr", in any case; of thick slices whose modality is not known, that of MR is taken.
+    """
+    if kind == "zsr" and modality.lower() == "ct":
+        return _OF_THICK_CT.get(need, ())
+    return USUAL_PRIORS.get((kind, need), ())
 
 
 @dataclass(frozen=True)

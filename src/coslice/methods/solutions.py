@@ -73,13 +73,15 @@ class AnalyticSolution(Solution):
 class _Iterated(Solution):
     """A solution by iterations of one A and one A^T each."""
 
-    method: ClassVar[Callable[..., Tensor]]
-
     iterations: int = setting(100, "Iterations", least=1)
 
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
         callback = _counted(iterated, self.iterations)
-        return type(self).method(problem.operator, problem.measurement, self.iterations, callback=callback)
+        return self._solved(problem, callback)
+
+    @abstractmethod
+    def _solved(self, problem: Problem, callback: Callable[[int, Tensor], None]) -> Tensor:
+        """The reconstruction; `callback` is called after every iteration."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,12 @@ class SirtSolution(_Iterated):
         iterations: one A and one A^T each.
     """
 
-    kind, method = "sirt", staticmethod(sirt)
+    kind = "sirt"
+
+    def _solved(self, problem: Problem, callback: Callable[[int, Tensor], None]) -> Tensor:
+        # Its own weights of rays, those of the measurement times 1/(A 1), cannot go into A.
+        y, weights = problem.measurement, problem.weights
+        return sirt(problem.operator, y, self.iterations, callback=callback, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,12 @@ class CglsSolution(_Iterated):
         iterations: one A and one A^T each.
     """
 
-    kind, method = "cgls", staticmethod(cgls)
+    kind = "cgls"
 
     iterations: int = setting(20, "Iterations", least=1)
+
+    def _solved(self, problem: Problem, callback: Callable[[int, Tensor], None]) -> Tensor:
+        return cgls(*problem.misfit, self.iterations, callback=callback)
 
 
 @dataclass(frozen=True)
@@ -125,8 +135,7 @@ class AdmmTVSolution(Solution):
 
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
         return admm_tv(
-            problem.operator,
-            problem.measurement,
+            *problem.misfit,
             weight=self.weight,
             penalty=self.penalty,
             iterations=self.iterations,

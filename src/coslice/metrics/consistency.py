@@ -14,7 +14,11 @@ from torch import Tensor
 from coslice.axes import AXES, axis_number
 from coslice.errors import CosliceError
 
-__all__ = ["consistency", "slice_difference", "slice_differences"]
+__all__ = ["NEIGHBOURS", "consistency", "slice_difference", "slice_differences"]
+
+
+NEIGHBOURS = ("sdiff", "sdiff_truth", "sdiff_delta", "sdiff_gap")
+"""What `consistency` measures."""
 
 
 def slice_differences(volume: Tensor, along: str = "z") -> Tensor:

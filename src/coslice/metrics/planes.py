@@ -8,8 +8,8 @@ Volumes are in the unit window. A slice whose truth is constant (air beside the 
 and SSIM, data range 1, and LPIPS, on 2x - 1, are taken of each slice that is left and averaged. Nothing
 is clipped here: what the caller hands over is what is measured.
 
-What cannot be measured is None, never a made-up number: LPIPS of a plane with a side below 31 pixels, and
-everything of a plane all of whose slices are constant.
+What cannot be measured is None, never a made-up number: LPIPS of a plane whose images have a side below 31 pixels, SSIM
+below 7, and everything of a plane all of whose slices are constant.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from torch import Tensor
 from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
-from coslice.metrics.consistency import consistency
+from coslice.metrics.consistency import NEIGHBOURS, consistency
 from coslice.metrics.images import psnr, ssim
 from coslice.metrics.quantities import PER_PLANE
 
 __all__ = ["SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
 
 SMALLEST_SIDE = 7
-"""Voxels a volume must have along each axis, for SSIM's window."""
+"""Voxels that both sides of an image must have for SSIM's window."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Curves:
     Attributes:
         index: the slices measured, those whose truth is not constant.
         psnr: dB, one per slice of `index`.
-        ssim: one per slice of `index`.
+        ssim: one per slice of `index`; None where the images are too small.
         lpips: one per slice of `index`; None where it was not asked for or the images are too small.
     """
 
     index: tuple[int, ...]
     psnr: tuple[float, ...]
-    ssim: tuple[float, ...]
+    ssim: tuple[float, ...] | None
     lpips: tuple[float, ...] | None
 
 
@@ -64,20 +64,21 @@ def evaluate(
 
     Returns:
         `{"axial": {"psnr", "ssim", "lpips"}, "coronal": {...}, "sagittal": {...}, "sdiff", "sdiff_truth",
-        "sdiff_delta", "sdiff_gap"}`; PSNR in dB, SDiff in units of the window (eqs. 18 and 19).
+        "sdiff_delta", "sdiff_gap"}`; PSNR in dB, SDiff in units of the window (eqs. 18 and 19), None of one slice.
 
     Raises:
         CosliceError: as `per_slice`.
     """
     curves = per_slice(reconstruction, truth, lpips) if curves is None else curves
-    return {plane: averages(curves[plane]) for plane in PLANES} | consistency(reconstruction, truth)
+    whole = consistency(reconstruction, truth) if len(truth) > 1 else dict.fromkeys(NEIGHBOURS)
+    return {plane: averages(curves[plane]) for plane in PLANES} | whole
 
 
 def per_slice(reconstruction: Tensor, truth: Tensor, lpips: bool = True) -> dict[str, Curves]:
     """The curves `evaluate` averages, for "axial", "coronal" and "sagittal". Arguments as there.
 
     Raises:
-        CosliceError: not two volumes (z, y, x) of one shape; a side below 7 voxels; voxels that are not finite.
+        CosliceError: not two volumes (z, y, x) of one shape; voxels that are not finite.
     """
     _check(reconstruction, truth)
     curves = {}
@@ -106,7 +107,7 @@ def _curves(reconstruction: Tensor, truth: Tensor, lpips: bool) -> Curves:
     return Curves(
         index=tuple(kept.tolist()),
         psnr=tuple(psnr(image, truth).tolist()),
-        ssim=tuple(ssim(image, truth).tolist()),
+        ssim=tuple(ssim(image, truth).tolist()) if min(image.shape[1:]) >= SMALLEST_SIDE else None,
         lpips=perceived,
     )
 
@@ -116,11 +117,6 @@ def _check(reconstruction: Tensor, truth: Tensor) -> None:
         raise CosliceError(
             f"evaluate: a reconstruction of shape {tuple(reconstruction.shape)} and a truth of shape "
             f"{tuple(truth.shape)} were given, two volumes (z, y, x) of one shape are needed."
-        )
-    if min(truth.shape) < SMALLEST_SIDE:
-        raise CosliceError(
-            f"evaluate: volumes of {' x '.join(map(str, truth.shape))} voxels (z, y, x) were given, every side must "
-            f"have at least {SMALLEST_SIDE} for SSIM's window; measure more slices together."
         )
     for name, volume in (("reconstruction", reconstruction), ("truth", truth)):
         wrong = int((~torch.isfinite(volume)).sum())

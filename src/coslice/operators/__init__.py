@@ -2,6 +2,8 @@
 
 from coslice.operators.base import Operator
 from coslice.operators.projector import Projector
+from coslice.operators.stacks import SliceStack, Stacks
 from coslice.operators.thick_slices import ThickSlices
+from coslice.operators.weighted_rays import WeightedRays
 
-__all__ = ["Operator", "Projector", "ThickSlices"]
+__all__ = ["Operator", "Projector", "SliceStack", "Stacks", "ThickSlices", "WeightedRays"]

@@ -26,6 +26,7 @@ import numba
 import numpy as np
 
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from coslice.kernels import kernel
 from coslice.operators.frame import driving_axis, to_voxels
 
 __all__ = ["SeparablePlan", "adjoint", "forward", "plan", "separable"]
@@ -33,7 +34,7 @@ __all__ = ["SeparablePlan", "adjoint", "forward", "plan", "separable"]
 _PAD = 2  # one empty voxel for interpolation beyond either end, one for rounding
 _CHUNK = 16  # detector columns a thread takes at once: neighbours share voxels in cache
 _BLOCK = 4  # planes a thread takes at once: they share a read of the projections
-_SCALAR = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+_SCALAR = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _OPTIONS = {"parallel": True, **_SCALAR}
 
 
@@ -140,7 +141,7 @@ def adjoint(plan: SeparablePlan, projections: np.ndarray) -> np.ndarray:
     return out.reshape(plan.shape)
 
 
-@numba.njit(**_SCALAR)
+@kernel(**_SCALAR)
 def _columns(q, plane, across, count):
     """Offsets of the z columns either side of q in a plane, and their weights; 0 for one outside the grid."""
     i = math.floor(q)
@@ -151,14 +152,14 @@ def _columns(q, plane, across, count):
     return np.uint64(plane + c0), np.uint64(plane + c1), w0, w1
 
 
-@numba.njit(**_SCALAR)
+@kernel(**_SCALAR)
 def _seen(a, b, rows, nz):
     """First and last row that meets the grid, and the first and last voxel they interpolate, one more for rounding."""
     low, high = max(0, math.ceil((-1 - a) / b)), min(rows - 1, math.floor((nz - a) / b))
     return low, high, max(0, math.floor(a + b * low) - 1), min(nz - 1, math.floor(a + b * high) + 2)
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _cone_forward(volume, out, strip, node, path, span, heights, shape):
     ny, nx, nz = shape
     paths, rows = out.shape
@@ -195,7 +196,7 @@ def _cone_forward(volume, out, strip, node, path, span, heights, shape):
                 out[ray, j] = strip[task, sums + j] * np.float32(step)
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _cone_adjoint(weighted, out, strip, node, path, span, heights, shape, by_y):
     ny, nx, nz = shape
     rows = weighted.shape[1]
@@ -239,7 +240,7 @@ def _cone_adjoint(weighted, out, strip, node, path, span, heights, shape, by_y):
                     out[c1 + k] += w1 * g
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _weight_rows(y, weighted, path, heights):
     for ray in numba.prange(y.shape[0]):
         for j in range(y.shape[1]):
@@ -247,7 +248,7 @@ def _weight_rows(y, weighted, path, heights):
             weighted[ray, j] = y[ray, j] * np.float32(math.sqrt(path[ray, 4] ** 2 + v * v) * path[ray, 5])
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _flat_forward(volume, out, strip, path, span, heights, shape):
     ny, nx, nz = shape
     paths, rows = out.shape
@@ -272,7 +273,7 @@ def _flat_forward(volume, out, strip, path, span, heights, shape):
                 out[ray, j] = step * ((1 - f) * strip[task, k] + f * strip[task, k + 1])
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _flat_adjoint(weighted, out, path, span, shape, by_y):
     ny, nx, nz = shape
     planes = ny if by_y else nx
@@ -290,7 +291,7 @@ def _flat_adjoint(weighted, out, path, span, shape, by_y):
                     out[c1 + k] += w1 * weighted[ray, k]
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _spread_rows(y, weighted, path, heights):
     rows, nz = y.shape[1], weighted.shape[1]
     a, b = (heights[0] - heights[2]) / heights[3], heights[1] / heights[3]

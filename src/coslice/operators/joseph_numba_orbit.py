@@ -15,12 +15,13 @@ import numba
 import numpy as np
 
 from coslice.geometry import Geometry, Grid
+from coslice.kernels import kernel
 from coslice.operators import frame
 
 __all__ = ["OrbitPlan", "adjoint", "forward", "plan"]
 
 _BLOCKS = 32  # portions of planes shared among threads in the transpose
-_OPTIONS = {"fastmath": True, "cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _BIAS_X, _BIAS_Y, _ = (float(b) for b in frame.BIAS)
 
 
@@ -86,7 +87,7 @@ def adjoint(plan: OrbitPlan, projections: np.ndarray) -> np.ndarray:
     return out.reshape(plan.shape)
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _ray(start, direction, view, row, column):
     """Start and direction of a ray (x, y, z) in voxel units, and its driving axis."""
     sx = start[view, 0, 0] + row * start[view, 1, 0] + column * start[view, 2, 0]
@@ -100,7 +101,7 @@ def _ray(start, direction, view, row, column):
     return sx, sy, sz, dx, dy, dz, axis
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _line(ray, shape, spacing, divergent):
     """A ray as positions q = q0 + p qs on planes p of its driving axis a: strides, counts, first and last p, weight.
 
@@ -131,7 +132,7 @@ def _line(ray, shape, spacing, divergent):
     return b0, slope_b, nb, stride_b, c0, slope_c, nc, stride_c, stride, first, last, length / abs(d[0])
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _clip(q0, slope, count, first, last):
     """The part of [first, last] where q0 + p slope is within (-1, count), where interpolation is not 0."""
     if abs(slope) < 1e-12:
@@ -140,7 +141,7 @@ def _clip(q0, slope, count, first, last):
     return max(first, min(one, other)), min(last, max(one, other))
 
 
-@numba.njit(**_OPTIONS)
+@kernel(**_OPTIONS)
 def _node(q, count, stride):
     """Offsets and weights of the two nodes next to q; weight 0 beyond the grid."""
     i = math.floor(q)
@@ -150,7 +151,7 @@ def _node(q, count, stride):
     return min(max(i, 0), count - 1) * stride, min(max(i + 1, 0), count - 1) * stride, w0, w1
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@kernel(parallel=True, **_OPTIONS)
 def _forward(volume, out, start, direction, spacing, shape, divergent):
     views, columns, rows = out.shape
     for task in numba.prange(views * columns):
@@ -170,7 +171,7 @@ def _forward(volume, out, start, direction, spacing, shape, divergent):
             out[view, column, row] = total * step
 
 
-@numba.njit(parallel=True, **_OPTIONS)
+@kernel(parallel=True, **_OPTIONS)
 def _adjoint(projections, out, start, direction, spacing, shape, divergent, axis):
     ny, nx, nz = shape
     planes = nx if axis == 0 else (ny if axis == 1 else nz)

@@ -35,6 +35,7 @@ def run_record(
     return {
         "coslice": _version("coslice"),
         "study": study.settings,
+        "remarks": list(study.remarks),
         "recipes": {stem: _chosen(planned) for stem, planned in plans.items()},
         "methods": {stem: described(planned.method) for stem, planned in plans.items()},
         "priors": list(cards.values()),

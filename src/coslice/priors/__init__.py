@@ -4,16 +4,19 @@ from coslice.priors.guidance import Guided, PullBack, by_autograd
 from coslice.priors.places import embedded_priors, stored_priors, user_store
 from coslice.priors.slices import SlicePrior
 from coslice.priors.storage import import_prior, load_prior, read_card, save_prior
+from coslice.priors.suitability import check_window_of_prior, remarks_for_prior
 
 __all__ = [
     "Guided",
     "PullBack",
     "SlicePrior",
     "by_autograd",
+    "check_window_of_prior",
     "embedded_priors",
     "import_prior",
     "load_prior",
     "read_card",
+    "remarks_for_prior",
     "save_prior",
     "stored_priors",
     "user_store",

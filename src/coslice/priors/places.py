@@ -27,17 +27,29 @@ def embedded_priors() -> dict[str, Path]:
 
 
 def stored_priors() -> dict[str, Path]:
-    """The priors in the user's store, by name."""
-    return _priors_in(user_store())
+    """The priors in the user's store, by name; none of a user without a home, or of a store that cannot be read."""
+    try:
+        return _priors_in(user_store())
+    except (CosliceError, OSError):
+        return {}
 
 
 def user_store() -> Path:
-    """The folder of the user's own priors; it need not exist."""
+    """The folder of the user's own priors; it need not exist.
+
+    Raises:
+        CosliceError: the user has no home, and no folder is named.
+    """
     chosen = os.environ.get("COSLICE_PRIORS")
     if chosen:
         return Path(chosen)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "coslice" / "priors"
+    try:
+        return (Path(cache) if cache else Path.home() / ".cache") / "coslice" / "priors"
+    except RuntimeError as error:  # neither $HOME nor an entry for the user
+        raise CosliceError(
+            "priors: this user has no home folder to keep priors in; name one in $COSLICE_PRIORS, or give a file."
+        ) from error
 
 
 def find_prior(name: str) -> Path:

@@ -29,6 +29,9 @@ from coslice.window import Window, scan_window
 
 __all__ = ["SlicePrior"]
 
+_LEAST = 4
+"""Pixels of a side. Of less there is next to nothing to see: nearly all would be reflection."""
+
 
 @dataclass(frozen=True)
 class SlicePrior:
@@ -36,7 +39,8 @@ class SlicePrior:
 
     Attributes:
         denoiser: module x (b, c, h, w), sigma (b,) -> (b, c, h, w), in the unit window.
-        stride: number of pixels that sides must be a multiple of; other images are padded by reflection.
+        stride: number of pixels that sides must be a multiple of; other images are padded by reflection, as often as
+            it takes.
         sigma_range: smallest and largest noise level that the denoiser was trained for, in the unit window.
         plane: rows and columns of an image, two of "z", "y", "x".
         window: name of the intensities that are 0 and 1, see `coslice.window.scan_window`.
@@ -94,10 +98,10 @@ class SlicePrior:
             )
 
     def _check_sides(self, sides: tuple[int, ...]) -> None:
-        if min(sides) < self.stride:
+        if min(sides) < _LEAST:
             raise CosliceError(
                 f"prior {self.name}: slices of {sides[0]} x {sides[1]} pixels were given, but the network needs at "
-                f"least {self.stride} x {self.stride}; choose a larger size or a larger scan."
+                f"least {_LEAST} x {_LEAST}; choose a larger size, a larger scan, more slices or a larger factor."
             )
 
     def _check_sigmas(self, *sigmas: float) -> None:
@@ -256,6 +260,16 @@ class SlicePrior:
         """What the denoiser is called with: images padded to its stride, a noise level for each, and their label."""
         height, width = images.shape[-2:]
         down, right = -height % self.stride, -width % self.stride
-        padded = F.pad(images, (0, right, 0, down), mode="reflect")
+        padded = _reflected_beyond(images, down, right)
         levels = torch.as_tensor(sigma, dtype=torch.float32, device=images.device).expand(len(images))
         return (padded, levels) if label is None else (padded, levels, label)
+
+
+def _reflected_beyond(images: Tensor, down: int, right: int) -> Tensor:
+    """Images (b, c, h, w) with `down` rows and `right` columns more, thrown back at the last ones and at the first."""
+    while down > 0 or right > 0:
+        height, width = images.shape[-2:]
+        rows, columns = min(down, height - 1), min(right, width - 1)
+        images = F.pad(images, (0, columns, 0, rows), mode="reflect")
+        down, right = down - rows, right - columns
+    return images

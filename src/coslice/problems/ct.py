@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from coslice.classical import Sirt, cgls, fdk
+from coslice.classical import Sirt, cgls, fdk, filled
 from coslice.errors import CosliceError
 from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam, missing_wedge
 from coslice.operators import Projector
-from coslice.problems.problem import Problem, check_measurement
+from coslice.problems.problem import Problem, check_measurement, check_weights
 
 __all__ = ["CTProblem"]
 
@@ -25,26 +25,35 @@ class CTProblem(Problem):
     """Projections.
 
     The first reconstruction is filtered back-projection: FDK, of parallel beams FBP. A free orbit has none, and takes
-    conjugate gradients on the normal equations. The pseudo-inverse is SIRT.
+    conjugate gradients on the normal equations. The pseudo-inverse is SIRT. Filtered back-projection knows no weights;
+    rays of weight 0 are interpolated from their neighbours for it.
 
     Attributes:
         geometry: where the rays run, mm and rad.
         grid: where the voxels are, mm.
         measurement: y, (views, rows, columns) float32: line integrals of the unit window, in mm.
-        noise: standard deviation of the noise in y, mm.
+        noise: standard deviation of the noise in y, mm; with weights, of a ray whose weight is 1.
+        weights: of the rays, (views, rows, columns): relative inverse variances, mean 1, see `relative_weights`; 0 for
+            a ray that is not to be believed. None is 1 everywhere.
+        bounds: the least and the largest value of the unit window that the volume can have; of a real measurement, which
+            may be of metal, the second is infinite.
         task: key of a simulated task, see `coslice.problems.Task.key`; "" for any other measurement.
 
     Raises:
-        CosliceError: a measurement of another shape than the geometry has.
+        CosliceError: a measurement or weights of another shape than the geometry has, or a weight that is no number
+            from 0 up.
     """
 
     kind = "ct"
+    modality = "ct"
 
     geometry: Geometry
     grid: Grid
     measurement: Tensor
     noise: float = 0.0
     task: str = ""
+    weights: Tensor | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         check_measurement("CTProblem", self.measurement, self.noise)
@@ -54,17 +63,24 @@ class CTProblem(Problem):
                 f"CTProblem: projections of shape {given} were given, but the geometry measures {needed} (views, rows, "
                 "columns); check which of them is meant."
             )
+        check_weights("CTProblem", self.weights, self.measurement)
 
     def _operator(self) -> Projector:
         return Projector(self.geometry, self.grid)
 
     def initial(self) -> Tensor:
         if isinstance(self.geometry, Orbit):
-            return cgls(self.operator, self.measurement, _ITERATIONS)
-        return fdk(self.measurement, self.geometry, self.grid)
+            return cgls(*self.misfit, _ITERATIONS)
+        if self.weights is None:
+            return fdk(self.measurement, self.geometry, self.grid)
+        measurement = filled(self.measurement, self.weights > 0, self.geometry.angles)
+        return fdk(measurement, self.geometry, self.grid)
+
+    def clamped(self, volume: Tensor) -> Tensor:
+        return volume.clamp(*self.bounds)
 
     def pseudo_inverse(self, iterations: int) -> Callable[[Tensor], Tensor]:
-        return Sirt(self.operator, iterations)
+        return Sirt(self.operator, iterations, weights=self.weights)
 
     @property
     def initial_title(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]

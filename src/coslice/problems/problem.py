@@ -22,9 +22,9 @@ from typing_extensions import Self
 
 from coslice.classical import Sirt, cgls
 from coslice.errors import CosliceError
-from coslice.operators import Operator
+from coslice.operators import Operator, WeightedRays
 
-__all__ = ["LinearProblem", "Problem", "check_measurement"]
+__all__ = ["LinearProblem", "Problem", "check_measurement", "check_weights"]
 
 
 class Problem(ABC):
@@ -32,22 +32,39 @@ class Problem(ABC):
 
     Attributes:
         measurement: y, of the operator's codomain.
-        noise: standard deviation of the noise in y, in units of y; 0 where there is none or it is not known.
+        noise: standard deviation of the noise in y, in units of y; 0 where there is none or it is not known. With
+            weights, of an entry whose weight is 1.
+        weights: of the entries of y, 0 for one that is not to be believed, see `coslice.problems.relative_weights`;
+            None is 1 everywhere.
         kind: which of a method's published settings apply: "ct" or "zsr" (thick slices).
         initial_title: what tables call the first reconstruction.
         task: the key of a simulated task, for networks that know certain tasks only; "" where there is none.
+        modality: "ct", "mr", or "" where it is not known: priors of the other one are refused.
     """
 
     kind: ClassVar[str] = ""
     initial_title: str
     measurement: Tensor
     noise: float
+    weights: Tensor | None = None
     task: str = ""
+    modality: str = ""
 
     @cached_property
     def operator(self) -> Operator:
         """A, from volumes (z, y, x) in the unit window to measurements; made at its first use."""
         return self._operator()
+
+    @cached_property
+    def misfit(self) -> tuple[Operator, Tensor]:
+        """The operator and the measurement whose squared difference a data step makes small.
+
+        A and y themselves; with weights w, sqrt(w) A and sqrt(w) y.
+        """
+        if self.weights is None:
+            return self.operator, self.measurement
+        weighted = WeightedRays(self.operator, self.weights)
+        return weighted, weighted.whitened(self.measurement)
 
     @abstractmethod
     def _operator(self) -> Operator:
@@ -65,6 +82,10 @@ class Problem(ABC):
     @abstractmethod
     def spacing(self) -> tuple[float, float, float]:
         """(dz, dy, dx) of the voxels, mm."""
+
+    def clamped(self, volume: Tensor) -> Tensor:
+        """`volume` without values that the one behind the measurement cannot have: those outside the unit window."""
+        return volume.clamp(0, 1)
 
     @property
     def unit(self) -> float:
@@ -89,11 +110,15 @@ class Problem(ABC):
 
     def to(self, device: torch.device | str) -> Self:
         """The same problem with its measurement on `device`."""
-        return replace(self, measurement=self.measurement.to(device))  # pyright: ignore
+        moved = {"measurement": self.measurement.to(device)}
+        if self.weights is not None:
+            moved["weights"] = self.weights.to(device)
+        return replace(self, **moved)  # pyright: ignore
 
     def __getstate__(self) -> dict[str, Any]:
         # What can be made again does not travel.
-        return {name: value for name, value in self.__dict__.items() if name != "operator"}
+        known = {name: value for cls in reversed(type(self).__mro__) for name, value in vars(cls).items()}
+        return {k: v for k, v in self.__dict__.items() if not isinstance(known.get(k), cached_property)}
 
 
 def check_measurement(who: str, measurement: Any, noise: Any) -> None:
@@ -112,6 +137,38 @@ def check_measurement(who: str, measurement: Any, noise: Any) -> None:
         raise CosliceError(f"{who}: noise {noise!r} was given, but a number from 0 up is needed.")
 
 
+def check_weights(who: str, weights: Any, measurement: Tensor) -> None:
+    """Refuse weights that do not fit y, or that believe in none of it; None passes.
+
+    Raises:
+        CosliceError: another type, shape or device than y's, an entry that is no number from 0 up, zeros everywhere, or
+            a weight above 0 where y is no finite number.
+    """
+    if weights is None:
+        return
+    if not isinstance(weights, Tensor) or weights.dtype != measurement.dtype or weights.device != measurement.device:
+        raise CosliceError(
+            f"{who}: weights were given that are no tensor of {measurement.dtype} on {measurement.device}, as the "
+            "measurement is; torch.as_tensor(weights).to(measurement) makes one."
+        )
+    if weights.shape != measurement.shape:
+        raise CosliceError(
+            f"{who}: weights of shape {tuple(weights.shape)} were given, but the measurement has the shape "
+            f"{tuple(measurement.shape)}; each entry needs one."
+        )
+    if not bool(weights.isfinite().all()) or bool((weights < 0).any()) or not bool((weights > 0).any()):
+        raise CosliceError(
+            f"{who}: weights from {float(weights.min()):g} to {float(weights.max()):g} were given, but finite numbers "
+            "from 0 up are needed, one of them above 0."
+        )
+    wrong = int(((weights > 0) & ~measurement.isfinite()).sum())
+    if wrong:
+        raise CosliceError(
+            f"{who}: {wrong} entries of the measurement are no finite numbers but have a weight above 0; give them the "
+            "weight 0."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class LinearProblem(Problem):
     """A measurement by an operator of your own.
@@ -125,9 +182,11 @@ class LinearProblem(Problem):
         noise: standard deviation of its noise, in units of y.
         spacing: (dz, dy, dx) of the voxels, mm.
         iterations: of conjugate gradients, for the first reconstruction.
+        weights: of the entries of y, of its shape; None is 1 everywhere.
 
     Raises:
-        CosliceError: y has another shape than the operator's codomain, or the domain is not (z, y, x).
+        CosliceError: y or the weights have another shape than the operator's codomain, a weight is no number from 0 up,
+            or the domain is not (z, y, x).
     """
 
     initial_title = "CGLS"
@@ -137,6 +196,7 @@ class LinearProblem(Problem):
     noise: float = 0.0
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)  # pyright: ignore[reportIncompatibleMethodOverride]
     iterations: int = 20
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         operator: Any = self.own_operator
@@ -152,6 +212,7 @@ class LinearProblem(Problem):
             raise CosliceError(
                 f"LinearProblem: a measurement of shape {given} was given, but the operator measures {needed}."
             )
+        check_weights("LinearProblem", self.weights, self.measurement)
         if len(self.own_operator.domain) != 3:
             raise CosliceError(
                 f"LinearProblem: an operator of the domain {tuple(self.own_operator.domain)} was given, but volumes "
@@ -162,7 +223,7 @@ class LinearProblem(Problem):
         return self.own_operator
 
     def initial(self) -> Tensor:
-        return cgls(self.operator, self.measurement, self.iterations)
+        return cgls(*self.misfit, self.iterations)
 
     def pseudo_inverse(self, iterations: int) -> Callable[[Tensor], Tensor]:
-        return Sirt(self.operator, iterations)
+        return Sirt(self.operator, iterations, weights=self.weights)

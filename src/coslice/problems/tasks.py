@@ -2,7 +2,7 @@
 
     svct    SparseViewCT            few views, spread over all directions
     lact    LimitedAngleCT          a wedge of directions, one view per degree
-    zsr     SliceSuperResolution    thick slices along z, as an MR scan has
+    zsr     SliceSuperResolution    thick slices along an axis, as an MR scan has
 
 The beam of CT is a cone, as in the ISCS paper (Du et al., ICLR 2026, section 4.1), or parallel, as in DiffusionBlend
 (Song et al., NeurIPS 2024, section 4): a stack of 2D scans whose slices do not mix. A parallel view and its opposite
@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from coslice.axes import AXES, axis_number
 from coslice.detector import MeasurementNoise, PhotonNoise, line_integrals, measured, standard_deviation
 from coslice.errors import CosliceError
 from coslice.geometry import Grid, limited_angle, sparse_view
@@ -202,11 +203,13 @@ class LimitedAngleCT(_CT):
 
 @dataclass(frozen=True)
 class SliceSuperResolution(Task):
-    """Thick slices along z.
+    """Thick slices along an axis.
 
     Attributes:
-        factor: thin slices to a thick one; published: 5 (section 4.1).
+        factor: distance between thick slices, in thin ones; published: 5 (section 4.1).
         fwhm_mm: full width at half maximum of the slice profile, mm; None is a box.
+        axis: "z", "y" or "x", along which slices are thick.
+        slice_thickness_mm: width of the box, mm; None is as wide as slices are apart.
 
     Raises:
         CosliceError: noise of photons, which MR has not.
@@ -215,8 +218,10 @@ class SliceSuperResolution(Task):
     kind, title = "zsr", "Super-resolution along z"
     problem_kind, window = "zsr", "mr"
 
-    factor: int = setting(5, "Thin slices to a thick one", least=2)
+    factor: float = setting(5, "Thin slices to a thick one", least=1)
     fwhm_mm: float | None = setting(None, "Width of a Gaussian slice profile", "mm", above=0)
+    axis: str = setting("z", "Axis along which slices are thick", choices=tuple(AXES))
+    slice_thickness_mm: float | None = setting(None, "Width of a box profile; none leaves no gap", "mm", above=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -226,20 +231,29 @@ class SliceSuperResolution(Task):
             )
 
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> ThickSliceProblem:
-        fwhm = None if self.fwhm_mm is None else self.fwhm_mm / grid.spacing[0]
+        number = axis_number(self.axis)
+        fwhm, thickness = (
+            None if mm is None else mm / grid.spacing[number] for mm in (self.fwhm_mm, self.slice_thickness_mm)
+        )
         z, y, x = truth.shape
-        thick, deviation = ThickSlices((z, y, x), self.factor, fwhm).forward(truth), 0.0
+        operator = ThickSlices((z, y, x), self.factor, fwhm, self.axis, thickness)
+        thick, deviation = operator.forward(truth), 0.0
         if self.noise is not None:
             thick, deviation = measured(thick, self.noise, self.seed), standard_deviation(thick, self.noise)
-        return ThickSliceProblem(thick, self.factor, fwhm, z, grid.spacing, deviation, f"zsr-{self.factor}")
+        count, key = truth.shape[number], f"zsr-{self.factor:g}"
+        return ThickSliceProblem(thick, self.factor, fwhm, count, grid.spacing, deviation, key, self.axis, thickness)
 
     @property
     def chosen(self) -> dict[str, Any]:
-        return {"factor": self.factor, "fwhm_mm": self.fwhm_mm}
+        axis = {} if self.axis == "z" else {"axis": self.axis}
+        box = {} if self.slice_thickness_mm is None else {"slice_thickness_mm": self.slice_thickness_mm}
+        return {"factor": self.factor, "fwhm_mm": self.fwhm_mm, **axis, **box}
 
     def describe(self) -> str:
         profile = "box profile" if self.fwhm_mm is None else f"Gaussian profile of {self.fwhm_mm:g} mm"
-        return f"{self.factor} thin slices to a thick one, {profile}"
+        box = "" if self.slice_thickness_mm is None else f" of {self.slice_thickness_mm:g} mm"
+        axis = "" if self.axis == "z" else f" along {self.axis}"
+        return f"{self.factor:g} thin slices to a thick one{axis}, {profile}{box}"
 
 
 TASKS: dict[str, type[Task]] = {task.kind: task for task in (SparseViewCT, LimitedAngleCT, SliceSuperResolution)}

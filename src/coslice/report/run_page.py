@@ -69,7 +69,7 @@ def write_run_page(
         curves=titled(measured.curves),
         command="\n".join(commands) or None,
         layers=_layers(titled(intervals)),
-        notes=[interval.reason for interval in intervals.values() if interval.reason],
+        notes=[*study.remarks, *(interval.reason for interval in intervals.values() if interval.reason)],
     )
     return page
 

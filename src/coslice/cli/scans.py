@@ -1,0 +1,67 @@
+"""A scan from what a command names: a NIfTI file, a folder of DICOM, or one DICOM file of many frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from coslice.io.dicom import DicomScan, is_dicom, open_dicom, upright
+from coslice.io.nifti import read_nifti
+from coslice.values import Values
+from coslice.volume import Volume, shears
+
+__all__ = ["OpenedScan", "open_scan"]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedScan:
+    """A scan, and what its file says beside the voxels.
+
+    Attributes:
+        volume: the scan, in its own units.
+        dicom: where it comes from; None of NIfTI.
+        remarks: on how it was read, in full sentences.
+    """
+
+    volume: Volume
+    dicom: DicomScan | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def modality(self) -> str | None:
+        """ "CT" or "MR", where the file says it."""
+        return None if self.dicom is None else self.dicom.modality
+
+    @property
+    def along(self) -> str | None:
+        """The axis along which the file's slices are stacked, where it says it."""
+        return None if self.dicom is None else self.dicom.along
+
+    @property
+    def slice_thickness_mm(self) -> float | None:
+        """How thick the slices are, mm, where the file says it."""
+        return None if self.dicom is None else self.dicom.slice_thickness_mm
+
+    def read_as(self, values: Values) -> OpenedScan:
+        """The same with its numbers read as `values` says."""
+        volume, remark = values.apply(self.volume)
+        return replace(self, volume=volume, remarks=(*self.remarks, *((remark,) if remark else ())))
+
+
+def open_scan(path: Path, series: str | None = None) -> OpenedScan:
+    """The scan that `path` holds; one of a tilted gantry is put upright, which is said.
+
+    Args:
+        path: NIfTI, a folder of DICOM files, or a DICOM file of many frames.
+        series: which of several DICOM series, by number, UID or words of its description.
+
+    Raises:
+        CosliceError: nothing that can be read as one scan; several series and none chosen.
+    """
+    if not (path.is_dir() or is_dicom(path)):
+        return OpenedScan(read_nifti(path))
+    scan = open_dicom(path, series)
+    if not shears(scan.volume.affine):
+        return OpenedScan(scan.volume, scan, scan.notes)
+    volume, note = upright(scan.volume)
+    return OpenedScan(volume, scan, (*scan.notes, note))

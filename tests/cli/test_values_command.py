@@ -1,0 +1,118 @@
+"""Numbers that are not what they seem, at the command line: refused before any work, or put right and said."""
+
+import json
+
+import numpy as np
+import pytest
+
+from coslice.data import embedded_scan
+from coslice.io.dicom import read_dicom
+from coslice.io.nifti import read_nifti, write_nifti
+from dicom_series import write_series
+
+
+@pytest.fixture(scope="module")
+def chest():
+    """Eight slices of the chest that comes along, 32 x 32, HU."""
+    return embedded_scan().slices(20, 28).resized(32)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(volume, change=lambda data: data):
+        path = tmp_path / "scan.nii.gz"
+        write_nifti(volume.with_data(change(volume.data)), path)
+        return path
+
+    return save
+
+
+def quick(path, *options, out):
+    return ["reconstruct", path, "--method", "sirt", "--views", 4, "--set", "solution.iterations=2", *options] + [
+        "--out",
+        out,
+    ]
+
+
+def everywhere(said, out):
+    """What the terminal, the record and the page say."""
+    record = json.loads((out / "run.json").read_text())
+    page = (out / "report.html").read_text("utf-8")
+    assert record["remarks"] and all(remark in " ".join(said.split("\n")) for remark in record["remarks"])
+    assert all(remark.split("'")[0] in page for remark in record["remarks"])
+    return record
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        (lambda hu: ((hu + 1000) / 2600).clamp(0, 1), "0:1=-1000:1600"),
+        (lambda hu: (255 * (hu + 1000) / 2600).clamp(0, 255).round(), "0:255=-1000:1600"),
+        (lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0), "mu/cm:"),
+    ],
+)
+def test_other_numbers_are_refused_before_a_folder_is_made(refused, saved, chest, tmp_path, change, option):
+    sentence = refused(*quick(saved(chest, change), out=tmp_path / "out"))
+    assert "0 to" in sentence and "HU" in sentence and f"--values {option}" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_said_of_the_numbers_is_done_and_recorded(coslice, saved, chest, tmp_path):
+    out, said = tmp_path / "out", "mu/cm:0.2"
+    scan = saved(chest, lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0))
+    code, printed, error = coslice(*quick(scan, "--values", said, out=out))
+    assert code == 0, error
+    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, chest.data.clamp(min=-1000), atol=0.2)
+    record = everywhere(printed, out)
+    assert record["study"]["values"] == said and f"--values {said}" in (out / "report.html").read_text("utf-8")
+
+
+def test_hu_and_1024_are_hu_and_metal_is_counted_in_all_places(coslice, saved, chest, tmp_path):
+    hu = chest.data.clone()
+    hu[2:5, 14:16, 14:16] = 8000
+    hu[:, 0, :] = -3024
+    out = tmp_path / "out"
+    code, said, error = coslice(*quick(saved(chest, lambda _: hu + 1024), out=out))
+    assert code == 0, error
+    np.testing.assert_allclose(read_nifti(out / "truth.nii.gz").data, hu, atol=1e-3)
+    record = everywhere(said, out)
+    taken_off, above = record["remarks"]
+    assert "1024 was taken off" in taken_off and record["study"]["values"] == "hu+1024"
+    assert "12 voxels" in above and "8000 HU" in above and "3024" not in above
+
+
+def test_mr_is_refused_for_a_task_of_ct_and_a_ct_for_a_prior_of_mr(
+    refused, saved, head, chest, tiny_prior, tiny_coronal_prior, tmp_path
+):
+    out = tmp_path / "out"
+    assert "--task zsr" in refused("reconstruct", head, "--prior", tiny_prior, "--out", out)
+    sentence = refused(
+        "reconstruct", saved(chest), "--task", "zsr", "--factor", 2, "--prior", tiny_coronal_prior, "--out", out
+    )
+    assert "--prior ct" in sentence and not out.exists()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_an_empty_volume_does_not_look_good(coslice, refused, chest, tmp_path, suffix):
+    unit, empty = tmp_path / f"truth{suffix}", tmp_path / f"zeros{suffix}"
+    scaled = chest.with_data(((chest.data + 1000) / 2600).clamp(0, 1))
+    write_nifti(scaled, unit)
+    write_nifti(chest.with_data(0 * chest.data), empty)
+    sentence = refused("evaluate", empty, unit)
+    assert "--window 0:1" in sentence and "0.0" in sentence
+    code, said, error = coslice("evaluate", empty, unit, "--window", "0:1", "--json")
+    numbers = json.loads(said)
+    assert code == 0 and numbers["axial"]["psnr"] < 15 and "in every voxel" in error
+    assert numbers["window"] == {"low": 0.0, "high": 1.0, "unit": ""} and len(numbers["remarks"]) == 1
+    code, said, _ = coslice("evaluate", unit, unit, "--window", "0:1")
+    assert code == 0 and "Window: 0 to 1" in said
+
+
+def test_dicom_is_compared_as_nifti_is(coslice, chest, tmp_path):
+    stored = (chest.data.numpy() + 1024).round().astype(np.uint16)
+    write_series(tmp_path / "series", stored, RescaleSlope="1", RescaleIntercept="-1024")
+    write_nifti(read_dicom(tmp_path / "series"), tmp_path / "same.nii.gz")
+    for one, other in (("series", "same.nii.gz"), ("same.nii.gz", "series"), ("series", "series")):
+        code, said, error = coslice("evaluate", tmp_path / one, tmp_path / other, "--json")
+        assert code == 0 and not error, error
+        assert json.loads(said)["axial"]["psnr"] == 100

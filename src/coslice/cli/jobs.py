@@ -11,7 +11,7 @@ import torch
 
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.measurements import ProjectionFiles, projections_study
-from coslice.cli.scans import OpenedScan, open_scan
+from coslice.cli.opening import OpenedScan, open_scan
 from coslice.cli.selection import chosen_method
 from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan

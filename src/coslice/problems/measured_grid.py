@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 
 __all__ = ["GridChoice", "binning_for", "chosen_slices", "usual_grid"]
+
+_Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
 _MOST_VOXELS = 2**31
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
@@ -98,16 +101,16 @@ def binning_for(geometry: Geometry, voxel: float) -> tuple[int, int]:
     return rows, columns
 
 
-def _magnifications(geometry) -> tuple[float, float]:
+def _magnifications(geometry: _Circular) -> tuple[float, float]:
     across = 1.0 if isinstance(geometry, ParallelBeam) else geometry.magnification
     return across, across if isinstance(geometry, ConeBeam) else 1.0
 
 
-def _seen_by(geometry, choice: GridChoice) -> Grid:
+def _seen_by(geometry: _Circular, choice: GridChoice) -> Grid:
     across, upward = _magnifications(geometry)
     dv, du = geometry.pixel
     u, v = geometry.u(), geometry.v()
-    edges = (-(u[0] - du / 2), u[-1] + du / 2)
+    edges = (-(float(u[0]) - du / 2), float(u[-1]) + du / 2)
     farther = measured_arc(geometry.angles).closed and not isinstance(geometry, ParallelBeam)
     edge = (max if farther else min)(edges)
     if edge <= 0:
@@ -141,7 +144,8 @@ def _changed(asked: Grid, choice: GridChoice) -> Grid:
     across = choice.size or max(1, math.floor(size / voxel + 1e-6))
     # A plane, as of a file that asks for one, stays one.
     counts = [
-        min(across, max(1, round(extent / voxel))) if n > 1 else 1 for n, extent in zip(asked.shape[1:], asked.size[1:], strict=True)
+        min(across, max(1, round(extent / voxel))) if count > 1 else 1
+        for count, extent in zip(asked.shape[1:], asked.size[1:], strict=True)
     ]
     deep = max(1, math.floor(asked.size[0] / voxel + 1e-6)) if asked.shape[0] > 1 else 1
     return Grid((deep, counts[0], counts[1]), (voxel, voxel, voxel), asked.centre)

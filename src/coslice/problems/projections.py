@@ -19,12 +19,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import median_filter
 from torch import Tensor
 
 from coslice.acquisition.counts import MeasuredLines, line_integrals_from
 from coslice.acquisition.doubts import doubts
-from coslice.acquisition.reduction import Reduction, chosen_views
+from coslice.acquisition.reduction import Reduction, chosen_views, median_of_views
 from coslice.acquisition.rotation_axis import RotationAxis, found_axis, with_axis
 from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water
 from coslice.acquisition.trust import Trust, measured_trust
@@ -243,7 +242,7 @@ class _Counts:
 
     def _smoothed(self, data: np.ndarray) -> np.ndarray:
         side = self.stated.detector.median
-        return data if side == 1 else np.stack([median_filter(view, side, mode="nearest") for view in data])
+        return data if side == 1 else median_of_views(data, side)
 
     def trust(self, measured: MeasuredLines, reduction: Reduction) -> Trust:
         return measured_trust(measured, *self._fields(reduction), self.stated.photons)
@@ -316,13 +315,9 @@ def _coarse(taken: Taken) -> np.ndarray:
     block = max(1, across // _COARSE)
     few = max(1, geometry.views // (2 * _LOOKED_AT))
     choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
+    down, over = (max(1, n // block) for n in grid.shape[1:])
     coarse = Grid(
-        (grid.shape[0], *(max(1, n // block) for n in grid.shape[1:])),
-        (
-            grid.spacing[0],
-            *(mm * n / max(1, n // block) for mm, n in zip(grid.spacing[1:], grid.shape[1:], strict=True)),
-        ),
-        grid.centre,
+        (grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre
     )
     p, seen = torch.from_numpy(choice.of(taken.lines)), choice.geometry(geometry)
     return Sirt(Projector(seen, coarse), _COARSE_ITERATIONS)(p).numpy()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
-import torch
-from scipy.ndimage import map_coordinates
 
 from coslice.axes import AXES
 from coslice.errors import CosliceError
 from coslice.problems.study import Study
+from coslice.resampling import interpolated
 from coslice.volume import Volume
 
 __all__ = ["with_reference"]
@@ -35,8 +35,8 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
     """
     volume = study.volume
     place = np.linalg.inv(reference.affine) @ volume.affine  # index (x, y, z) of the study to that of the reference
-    corners = np.stack(np.meshgrid(*((0, n - 1) for n in volume.shape[::-1]), indexing="ij"), -1).reshape(-1, 3)
-    seen = corners @ place[:3, :3].T + place[:3, 3]
+    corners = np.array([*product(*((0, n - 1) for n in volume.shape[::-1]))], dtype=np.float64)
+    seen: np.ndarray = corners @ place[:3, :3].T + place[:3, 3]
     last = np.array(reference.shape[::-1]) - 1
     if (seen < -_BEYOND).any() or (seen > last + _BEYOND).any():
         raise CosliceError(f"reference: {name} does not cover the volume to reconstruct{_covered(volume, reference)}.")
@@ -46,22 +46,10 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
         nz, ny, nx = volume.shape
         data, how = reference.data[z : z + nz, y : y + ny, x : x + nx], ""
     else:
-        data, how = _interpolated(volume, reference, place), ", interpolated linearly to its voxels"
+        data, how = interpolated(reference.data, place, volume.shape), ", interpolated linearly to its voxels"
     unit = study.window.to_unit(data).to(study.problem.measurement.device)
     remark = f"The truth is not known: results are compared with {name}{how}."
     return replace(study, volume=volume.with_data(data), unit=unit, reference=name, remarks=(*study.remarks, remark))
-
-
-def _interpolated(volume: Volume, reference: Volume, place: np.ndarray) -> torch.Tensor:
-    """Linear interpolation, slice by slice: a volume of coordinates would be six times as large as the volume."""
-    nz, ny, nx = volume.shape
-    y, x = np.meshgrid(np.arange(ny), np.arange(nx), indexing="ij")
-    source, data = reference.data.numpy(), torch.empty(volume.shape)
-    for k in range(nz):
-        index = np.stack((x, y, np.full_like(x, k), np.ones_like(x)), 0).reshape(4, -1)
-        at = (place @ index)[2::-1]  # (z, y, x)
-        data[k] = torch.from_numpy(map_coordinates(source, at, order=1, mode="nearest").reshape(ny, nx))
-    return data
 
 
 def _covered(volume: Volume, reference: Volume) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from coslice.errors import CosliceError
@@ -75,8 +75,8 @@ def stated_settings(stated: Stated | DetectorChoice | GridChoice) -> dict[str, A
     given: dict[str, Any] = {}
     for item in fields(stated):
         value = getattr(stated, item.name)
-        if is_dataclass(value):
+        if isinstance(value, DetectorChoice | GridChoice):
             given |= stated_settings(value)
         elif value != item.default:
-            given[item.name] = list(value) if isinstance(value, tuple) else value
+            given[item.name] = [*value] if isinstance(value, tuple) else value
     return given

@@ -59,7 +59,7 @@ class Study:
     values: str | None = None
     remarks: tuple[str, ...] = ()
     reference: str = ""
-    stated: Mapping[str, Any] = field(default_factory=dict)
+    stated: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def measured(self) -> bool:

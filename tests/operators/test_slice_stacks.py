@@ -66,7 +66,7 @@ def test_stacks_that_lie_as_the_volume_does_are_thick_slices(axis, factor, gauss
     steps[2 - number] = factor
     width, middle = 1.2 if gaussian else 1.0, (np.array(shape[::-1]) - 1) / 2
     one: Any = stack(cast(Any, thick.codomain), steps, middle, axis=number, thickness=width, gaussian=gaussian)
-    op = Stacks(thick.domain, [one])
+    op = Stacks((shape[0], shape[1], shape[2]), [one])
     volume = draw(thick.domain)
     (ours,), theirs = op.scattered(op.forward(volume), fill=float("nan")), thick.forward(volume)
     seen = torch.from_numpy(op.seen[0])

@@ -29,6 +29,7 @@ from torch.nn import functional
 
 __all__ = [
     "box_weights",
+    "index_of",
     "interpolated",
     "mix_along",
     "mix_slices",
@@ -113,6 +114,11 @@ def interpolated(volume: Tensor, place: np.ndarray, shape: tuple[int, int, int])
         at = (place @ index)[2::-1]
         data[k] = torch.from_numpy(map_coordinates(source, at, order=1, mode="nearest").reshape(ny, nx))
     return data
+
+
+def index_of(indices: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Indices (n, 3) of one grid as those of another, by a 4 x 4 matrix `place`; float64."""
+    return indices @ place[:3, :3].T + place[:3, 3]
 
 
 def mix_slices(weights: np.ndarray, volume: Tensor) -> Tensor:

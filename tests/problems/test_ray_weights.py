@@ -10,7 +10,7 @@ from coslice.classical import filled
 from coslice.detector import GaussianNoise, LineIntegrals, PhotonNoise, variances
 from coslice.errors import CosliceError
 from coslice.geometry import sparse_view
-from coslice.methods import changed, find_method
+from coslice.methods import Direct, Method, changed, find_method
 from coslice.operators import Operator, WeightedRays
 from coslice.problems import CTProblem, LinearProblem, relative_weights
 from laws import assert_adjoint, assert_linear, assert_normal, draw, relative
@@ -55,7 +55,9 @@ def test_least_squares_are_the_weighted_ones_in_closed_form(name):
     a, w = operator.matrix.double().numpy(), weights.double().numpy()
     expected = np.linalg.solve(a.T @ (w[:, None] * a), a.T @ (w * y.double().numpy())).reshape(SHAPE)
     own = {"iterations": 60} | ({"weight": 0.0} if name == "admm-tv" else {})
-    solution = find_method(name, "").solution
+    method = find_method(name, "")
+    assert isinstance(method, Direct)
+    solution = method.solution
     found = replace(solution, **own).solve(problem, torch.zeros(SHAPE), (), lambda done, count: None)
     assert relative(found, torch.from_numpy(expected)) < 1e-2
     plain = np.linalg.solve(a.T @ a, a.T @ y.double().numpy()).reshape(SHAPE)
@@ -78,7 +80,9 @@ def test_proximal_data_steps_are_weighted_in_closed_form():
     operator, weights = dense(), chance((30,))
     y, before = 10 + draw((30,), 3), torch.rand(SHAPE)
     problem = LinearProblem(operator, y, noise=0.5, weights=weights)
-    step = changed(find_method("diffpir"), {"data": {"iterations": 40, "weight": 2.0}}).data.build(problem, "z")
+    method = changed(find_method("diffpir"), {"data": {"iterations": 40, "weight": 2.0}})
+    assert isinstance(method, Method)
+    step = method.data.build(problem, "z")
     a, w, gamma = operator.matrix.double().numpy(), weights.double().numpy(), 0.3**2 / (2.0 * 0.5**2)
     left = gamma * a.T @ (w[:, None] * a) + np.eye(12)
     right = gamma * a.T @ (w * y.double().numpy()) + before.double().numpy().ravel()

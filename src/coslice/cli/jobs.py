@@ -186,6 +186,7 @@ def reconstruct_slices(
     fwhm_mm: float | None,
     axis: str | None,
     gap_mm: float | None,
+    thickness_mm: float | None,
     preparation: Preparation,
     slices: str | None,
     values: str | None,
@@ -201,6 +202,7 @@ def reconstruct_slices(
         fwhm_mm: of a Gaussian slice profile; None is a box.
         axis: along which slices are thick; None finds it.
         gap_mm: between slices; None is what DICOM says, or none.
+        thickness_mm: of the slices, instead of the gap.
         preparation, slices, values, how, where: as of `reconstruct_scan`.
 
     Raises:
@@ -218,7 +220,7 @@ def reconstruct_slices(
     priors = how.loaded(method, kind, modality)
     window = _window(priors, modality)
     if len(opened) > 1:
-        refused = {"factor": factor, "gap": gap_mm, "axis": axis, "slices": slices}
+        refused = {"factor": factor, "gap": gap_mm, "slice-thickness": thickness_mm, "axis": axis, "slices": slices}
         for name, value in refused.items():
             if value is not None:
                 raise CosliceError(f"--{name} was given with several stacks, whose places say it; leave it out.")
@@ -229,12 +231,14 @@ def reconstruct_slices(
             fwhm_mm,
             how.place,
             axes=[one.along for one in opened],
-            thickness_mm=first.slice_thickness_mm,
+            thickness_mm=[None if fwhm_mm else one.slice_thickness_mm or None for one in opened],
             modality=first.modality,
         )
     else:
         if slices is not None:
             preparation = replace(preparation, slices=parse_slices(slices, first.volume.shape[0]))
+        if gap_mm is None and thickness_mm is None and fwhm_mm is None:
+            thickness_mm = first.slice_thickness_mm or None
         study = from_thick_slices(
             first.volume,
             window,
@@ -244,7 +248,7 @@ def reconstruct_slices(
             how.place,
             axis=axis if axis is not None else first.along,
             gap_mm=gap_mm,
-            thickness_mm=first.slice_thickness_mm if gap_mm is None else None,
+            thickness_mm=thickness_mm,
             modality=first.modality,
         )
     for one in opened:
@@ -344,7 +348,7 @@ def _write_dicom(
 def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> dict[str, Result]:
     """Run the plans, by file stem, measure the results, and fill the folder."""
     say(f"{study.volume!r}\n{study.title}")
-    for remark in study.remarks:
+    for remark in dict.fromkeys((*study.remarks, *(r for planned in plans.values() for r in planned.remarks))):
         say(remark)
     _say_reflected(study)
     results: dict[str, Result] = {}
@@ -381,6 +385,6 @@ def _say_reflected(study: Study) -> None:
     operator = study.problem.operator
     if isinstance(operator, ThickSlices) and operator.reflected:
         say(
-            f"{operator.domain[0]} slices are no multiple of {operator.factor}: of the last thick one, "
+            f"{operator.domain[operator.number]} slices are no multiple of {operator.factor}: of the last thick one, "
             f"{operator.reflected} are reflected, and not reconstructed."
         )

@@ -83,6 +83,9 @@ def reconstruct(
     gap: Annotated[
         float | None, option("zsr, measured: mm between slices; below 0 they overlap.  [found]", _SCAN)
     ] = None,
+    slice_thickness: Annotated[
+        float | None, option("zsr, measured: mm of a slice, instead of --gap.  [found]", _SCAN)
+    ] = None,
     geometry: Annotated[
         Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
     ] = None,
@@ -192,7 +195,7 @@ def reconstruct(
         "air": air or None,
         "window": window,
     }
-    of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap}
+    of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap, "slice-thickness": slice_thickness}
     files = ProjectionFiles(
         scan, geometry, beam, None if pixel is None else pair("pixel", pixel, float), flat, dark, dataset, order
     )
@@ -244,7 +247,18 @@ def reconstruct(
             )
         refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
         reconstruct_slices(
-            (scan, *(stack or ())), series, factor, fwhm, axis, gap, preparation, slices, values, how, where
+            (scan, *(stack or ())),
+            series,
+            factor,
+            fwhm,
+            axis,
+            gap,
+            slice_thickness,
+            preparation,
+            slices,
+            values,
+            how,
+            where,
         )
         return
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")

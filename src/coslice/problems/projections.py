@@ -279,8 +279,8 @@ class _ToUnit:
 def _tensor(array: np.ndarray, device: str) -> Tensor:
     """On the device; one view that stands for all is kept once."""
     if array.strides[0] == 0:
-        return torch.from_numpy(array[:1].copy()).to(device).expand(array.shape)
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        return torch.as_tensor(np.array(array[:1]), device=device).expand(array.shape)
+    return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
 
 def _everywhere(p: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -316,10 +316,8 @@ def _coarse(taken: Taken) -> np.ndarray:
     few = max(1, geometry.views // (2 * _LOOKED_AT))
     choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
     down, over = (max(1, n // block) for n in grid.shape[1:])
-    coarse = Grid(
-        (grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre
-    )
-    p, seen = torch.from_numpy(choice.of(taken.lines)), choice.geometry(geometry)
+    coarse = Grid((grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre)
+    p, seen = torch.as_tensor(np.ascontiguousarray(choice.of(taken.lines))), choice.geometry(geometry)
     return Sirt(Projector(seen, coarse), _COARSE_ITERATIONS)(p).numpy()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from coslice.axes import AXES
 from coslice.errors import CosliceError
 from coslice.problems.study import Study
-from coslice.resampling import interpolated
+from coslice.resampling import index_of, interpolated
 from coslice.volume import Volume
 
 __all__ = ["with_reference"]
@@ -36,7 +36,7 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
     volume = study.volume
     place = np.linalg.inv(reference.affine) @ volume.affine  # index (x, y, z) of the study to that of the reference
     corners = np.array([*product(*((0, n - 1) for n in volume.shape[::-1]))], dtype=np.float64)
-    seen: np.ndarray = corners @ place[:3, :3].T + place[:3, 3]
+    seen = index_of(corners, place)
     last = np.array(reference.shape[::-1]) - 1
     if (seen < -_BEYOND).any() or (seen > last + _BEYOND).any():
         raise CosliceError(f"reference: {name} does not cover the volume to reconstruct{_covered(volume, reference)}.")

@@ -9,7 +9,7 @@ import torch
 from coslice.classical import sirt
 from coslice.geometry import ConeBeam, Grid, ParallelBeam, sparse_view
 from coslice.operators import Projector
-from coslice.problems import CTProblem
+from coslice.problems import CTProblem, relative_weights
 from coslice.problems.residual import Residual, remarks_on_residual, residual, residuals
 from small_problems import ct, zsr
 
@@ -110,6 +110,18 @@ def test_noise_that_is_known_is_no_reason():
     problem = measured(PARALLEL, 12.0)
     assert judged(problem) == ()
     assert residual(problem, body()).total > 0.15
+
+
+def test_noise_that_is_known_ray_by_ray_is_no_reason():
+    problem = measured(PARALLEL)
+    deviation = torch.where(torch.arange(PARALLEL.detector[1]) % 4 == 0, 30.0, 1.0).expand(PARALLEL.shape)
+    y = problem.measurement + deviation * torch.randn(PARALLEL.shape, generator=torch.Generator().manual_seed(0))
+    weights, noise = relative_weights(deviation.square())
+    noisy = replace(problem, measurement=y, weights=weights, noise=noise)
+    left = residual(noisy, body())
+    assert left.total > 0.3
+    assert remarks_on_residual(noisy, left, left) == ()
+    assert remarks_on_residual(replace(noisy, noise=0.0), left, left) != ()
 
 
 @pytest.mark.parametrize("make", [ct, zsr])

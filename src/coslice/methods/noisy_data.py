@@ -30,10 +30,8 @@ def suited_to_noise(method: AnyMethod, problem: Problem) -> AnyMethod:
     """
     if problem.kind != "ct" or problem.weights is None or not problem.noise or not isinstance(method, Method):
         return method
-    data = method.data
-    stops_early = (isinstance(data, ConjugateGradients) and data.gamma is None) or (
-        isinstance(data, WeightedGradients) and data.trust is None
-    )
-    if not stops_early:
-        return method
-    return replace(method, data=replace(_TRUST, rounds=data.rounds))
+    match method.data:
+        case ConjugateGradients(gamma=None, rounds=rounds) | WeightedGradients(trust=None, rounds=rounds):
+            return replace(method, data=replace(_TRUST, rounds=rounds))
+        case _:
+            return method

@@ -17,7 +17,7 @@ import numpy as np
 
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
 
-__all__ = ["Coverage", "coverage", "remarks_on_coverage", "unseen_share"]
+__all__ = ["FieldOfView", "coverage", "remarks_on_coverage", "unseen_share"]
 
 _SAMPLES = 24
 _WORTH_SAYING = 0.01
@@ -25,7 +25,7 @@ _ROUNDING = 1e-6  # pixels
 
 
 @dataclass(frozen=True)
-class Coverage:
+class FieldOfView:
     """Shares of the voxels, from 0 to 1.
 
     Attributes:
@@ -42,7 +42,7 @@ def unseen_share(geometry: Geometry, grid: Grid) -> float:
     return coverage(geometry, grid).unseen
 
 
-def coverage(geometry: Geometry, grid: Grid) -> Coverage:
+def coverage(geometry: Geometry, grid: Grid) -> FieldOfView:
     """How much of a grid the scanner sees."""
     z, y, x = (
         grid.axis(name)[np.unique(np.linspace(0, n - 1, min(n, _SAMPLES)).round().astype(int))]
@@ -58,7 +58,7 @@ def coverage(geometry: Geometry, grid: Grid) -> Coverage:
     inside = np.sum(offset**2, axis=1) <= 1
     partly = np.asarray(by_direction.any(0) & ~by_direction.all(0))
     truncated = float(partly[inside].mean()) if inside.any() else 0.0
-    return Coverage(float(1 - seen.any(0).mean()), truncated)
+    return FieldOfView(float(1 - seen.any(0).mean()), truncated)
 
 
 def remarks_on_coverage(geometry: Geometry, grid: Grid) -> tuple[str, ...]:

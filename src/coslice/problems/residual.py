@@ -113,9 +113,14 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
 
 def _noise_alone(problem: Problem) -> float:
     """The residual of the truth, where the noise is known."""
-    y = problem.misfit[1]
-    square = inner(y, y)
-    return problem.noise * math.sqrt(y.numel() / square) if square else 0.0
+    y, weights = problem.measurement, problem.weights
+    square, count = inner(y, y), float(y.numel())
+    if weights is not None:
+        believed = torch.where(weights > 0, y, 0.0)
+        square = inner(believed, believed)
+        # A ray of weight w has the variance noise^2 / w.
+        count = float((1 / weights[weights > 0].double()).sum())
+    return problem.noise * math.sqrt(count / square) if square else 0.0
 
 
 def _outliers(per_view: Sequence[float]) -> list[int]:
@@ -154,7 +159,8 @@ def _on_views(bad: Sequence[int], residual: Residual, kind: str) -> tuple[str, .
 
 def _on_scale(geometry: Geometry, grid: Grid, y: Tensor) -> tuple[str, ...]:
     """Whether the volume fits the window at all, which a good residual does not say."""
-    top = float(torch.quantile(cgls(Projector(geometry, grid), y, _ITERATIONS).flatten().abs(), 0.99))
+    # So few iterations know the large parts only and not the noise.
+    top = float(torch.quantile(cgls(Projector(geometry, grid), y, 3).flatten().abs(), 0.99))
     if 0.05 < top < 2:
         return ()
     return (

@@ -20,6 +20,7 @@ from coslice.errors import CosliceError
 from coslice.io.dicom import write_dicom
 from coslice.io.files import output_folder
 from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
+from coslice.methods.noisy_data import suited_to_noise
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
@@ -87,6 +88,10 @@ class How:
         """The method for a kind of problem."""
         name = default_method(kind, self.priors) if self.method is None else self.method
         return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
+
+    def changes(self, part: str) -> bool:
+        """Whether the user set something of a part of the method."""
+        return any(setting.split("=")[0].split(".")[0].strip() == part for setting in self.settings)
 
     def loaded(self, method: AnyMethod, kind: str, modality: str = "") -> tuple[SlicePrior, ...]:
         """The priors of the method."""
@@ -278,7 +283,11 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     study = projections_study(files, stated, window, all_views, how.place)
     if how.reference is not None and not all_views:
         study = with_reference(study, open_scan(Path(how.reference)).volume, Path(how.reference).name)
-    _reconstruct(_suited(study, priors), method, priors, how, where)
+    suited = method if how.changes("data") else suited_to_noise(method, study.problem)
+    if suited is not method:
+        said = "The noise of every ray is known, so the data step weighs it against the prediction (data.kind=trust)."
+        study = replace(study, remarks=(*study.remarks, said))
+    _reconstruct(_suited(study, priors), suited, priors, how, where)
 
 
 def _window(priors: Sequence[SlicePrior], usual: str) -> Callable[[Volume], Window]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coslice.io.dicom import DicomScan, is_dicom, open_dicom, upright
 from coslice.io.nifti import read_nifti
-from coslice.values import Values
+from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
 
 __all__ = ["OpenedScan", "open_scan"]
@@ -42,10 +42,13 @@ class OpenedScan:
         """How thick the slices are, mm, where the file says it."""
         return None if self.dicom is None else self.dicom.slice_thickness_mm
 
-    def read_as(self, values: Values) -> OpenedScan:
-        """The same with its numbers read as `values` says."""
-        volume, remark = values.apply(self.volume)
-        return replace(self, volume=volume, remarks=(*self.remarks, *((remark,) if remark else ())))
+    def settled(self, values: Values | None) -> OpenedScan:
+        """The same in HU where it is a CT; by what `values` says of its numbers, else by looking at them."""
+        kind = (self.modality or "").lower()
+        if kind not in ("ct", "mr"):
+            kind = "ct" if reading_of(self.volume).ct else "mr"
+        found = settle(self.volume, kind, values)
+        return replace(self, volume=found.scan, remarks=(*self.remarks, *found.remarks))
 
 
 def open_scan(path: Path, series: str | None = None) -> OpenedScan:

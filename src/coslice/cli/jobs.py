@@ -11,7 +11,7 @@ import torch
 
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.measurements import ProjectionFiles, projections_study
-from coslice.cli.opening import OpenedScan, open_scan
+from coslice.cli.opening import OpenedScan, open_scan, slices_said
 from coslice.cli.wishes import How, Where
 from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
@@ -105,9 +105,7 @@ def reconstruct_scan(
         raise CosliceError(
             f"--reference {how.reference} was given, but a simulated measurement has its truth; leave it out."
         )
-    opened = open_scan(scan, series)
-    if slices is not None:
-        preparation = replace(preparation, slices=parse_slices(slices, opened.volume.shape[0]))
+    opened, preparation = _cut(open_scan(scan, series), slices, preparation)
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
     study = replace(study, remarks=(*remarks, *study.remarks))
@@ -167,8 +165,8 @@ def reconstruct_slices(
             modality=first.modality,
         )
     else:
-        if slices is not None:
-            preparation = replace(preparation, slices=parse_slices(slices, first.volume.shape[0]))
+        first, preparation = _cut(first, slices, preparation)
+        opened = [first]
         if gap_mm is None and thickness_mm is None and fwhm_mm is None:
             thickness_mm = first.slice_thickness_mm or None
         study = from_thick_slices(
@@ -218,6 +216,16 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
         said = "The noise of every ray is known, so the data step weighs it against the prediction (data.kind=trust)."
         study = replace(study, remarks=(*study.remarks, said))
     _reconstruct(_suited(study, priors), suited, priors, how, where)
+
+
+def _cut(opened: OpenedScan, slices: str | None, preparation: Preparation) -> tuple[OpenedScan, Preparation]:
+    """The preparation with the slices to keep; the scan says where they are."""
+    if slices is None:
+        return opened, preparation
+    kept = parse_slices(slices, opened.volume.shape[0])
+    opened.volume.slices(*kept)  # refuses what is not there
+    said = (*opened.remarks, slices_said(opened.volume, kept))
+    return replace(opened, remarks=said), replace(preparation, slices=kept)
 
 
 def _read_so(study: Study, opened: OpenedScan) -> Study:

@@ -68,9 +68,7 @@ def reconstruct(
     ] = None,
     window: Annotated[
         str | None,
-        option(
-            "LOW:HIGH that the prior sees as 0 and 1; of a scan, with --values any; of projections, in 1/mm.", _SCAN
-        ),
+        option("LOW:HIGH that the prior sees as 0 and 1: of a scan with --values any, of projections in 1/mm.", _SCAN),
     ] = None,
     series: Annotated[str | None, option("DICOM: number, UID or words of the series.", _SCAN)] = None,
     slices: Annotated[str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)] = None,

@@ -1,6 +1,7 @@
 """Real measurements by the command: from their files to results that open where they belong."""
 
 import json
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -106,7 +107,7 @@ def test_several_stacks_are_one_measurement(coslice, tmp_path):
     told = ("--stack", tmp_path / "b.nii.gz", "--task", "zsr", "--from-measurement", "--method", "cgls")
     code, said, error = coslice("reconstruct", tmp_path / "a.nii.gz", *told, "--out", tmp_path / "out")
     assert code == 0, error
-    volume = nibabel.load(tmp_path / "out" / "reconstruction.nii.gz")
+    volume: Any = nibabel.load(tmp_path / "out" / "reconstruction.nii.gz")
     assert np.linalg.norm(volume.affine[:3, :3], axis=0) == pytest.approx((1, 1, 1)) and "otion" in said
     i, j, k, _ = np.round(np.linalg.inv(volume.affine) @ (8, 9, 8, 1)).astype(int)
     assert volume.dataobj[i, j, k] == pytest.approx(500, abs=60)

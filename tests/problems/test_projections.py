@@ -14,7 +14,7 @@ from coslice.geometry import ConeBeam, FanBeam, Grid, ParallelBeam, sparse_view
 from coslice.io.geometry_files import ScannerFile, read_geometry, write_geometry
 from coslice.io.recordings import Recording, read_recording
 from coslice.operators import Projector
-from coslice.problems import DetectorChoice, GridChoice, Stated, from_projections
+from coslice.problems import CTProblem, DetectorChoice, GridChoice, Stated, from_projections
 from coslice.problems.measured_grid import binning_for, chosen_slices, usual_grid
 from coslice.problems.projections import take
 from coslice.window import CT_WINDOW
@@ -36,6 +36,13 @@ def body() -> torch.Tensor:
     return torch.from_numpy(np.where((x + 8) ** 2 + (y - 10) ** 2 < 30, 0.2 * WATER, mu)).float()
 
 
+def measured(recording: Recording, scanner: ScannerFile, stated: Stated, reference: bool = False):
+    """The study, and its problem."""
+    study = from_projections(recording, scanner, stated, reference=reference)
+    assert isinstance(study.problem, CTProblem)
+    return study, study.problem
+
+
 def recorded(geometry, grid=GRID, mu=None, **more) -> Recording:
     lines = Projector(geometry, grid).forward(body() if mu is None else mu)
     return Recording(lines.numpy(), logged=True, name="scan", **more)
@@ -46,12 +53,12 @@ def recorded(geometry, grid=GRID, mu=None, **more) -> Recording:
 def test_y_is_the_projection_of_the_unit_window(geometry, window):
     """y = A u where p = A mu and u = (HU - low)/(high - low): the affine map and A exchange, also below air."""
     stated = Stated(water=WATER, window=window, grid=GridChoice(spacing=2.0))
-    study = from_projections(recorded(geometry), ScannerFile(geometry, GRID), stated)
+    study, problem = measured(recorded(geometry), ScannerFile(geometry, GRID), stated)
     hu = 1000 * (body() / WATER - 1)
     unit = (hu - window[0]) / (window[1] - window[0])
-    expected = Projector(geometry, study.problem.grid).forward(unit)
-    assert study.window.unit == "HU" and study.problem.grid.shape == SHAPE
-    torch.testing.assert_close(study.problem.measurement, expected, rtol=1e-4, atol=2e-3)
+    expected = Projector(geometry, problem.grid).forward(unit)
+    assert study.window.unit == "HU" and problem.grid.shape == SHAPE
+    torch.testing.assert_close(problem.measurement, expected, rtol=1e-4, atol=2e-3)
 
 
 def test_the_lowest_value_is_that_of_air_and_metal_has_no_highest():
@@ -73,10 +80,11 @@ def test_a_detector_that_is_stored_upside_down_or_mirrored_measures_the_same(fli
     # the range of columns is of what is stored
     columns = (3, 45) if not flip_columns else (48 - 45, 48 - 3)
     stated = Stated(water=WATER, detector=DetectorChoice(columns=columns))
-    expected = from_projections(plain, ScannerFile(CONE), Stated(water=WATER, detector=DetectorChoice(columns=(3, 45))))
-    found = from_projections(turned, scanner, stated)
-    assert found.problem.geometry == expected.problem.geometry
-    torch.testing.assert_close(found.problem.measurement, expected.problem.measurement)
+    plainly = Stated(water=WATER, detector=DetectorChoice(columns=(3, 45)))
+    _, expected = measured(plain, ScannerFile(CONE), plainly)
+    _, found = measured(turned, scanner, stated)
+    assert found.geometry == expected.geometry
+    torch.testing.assert_close(found.measurement, expected.measurement)
 
 
 @pytest.mark.parametrize("geometry", [PARALLEL, CONE], ids=lambda g: type(g).__name__)
@@ -88,6 +96,7 @@ def test_the_axis_is_found_and_the_grid_follows_it(geometry, shift):
     assert found.axis is not None
     assert found.axis.column == pytest.approx((geometry.detector[1] - 1) / 2 + shift, abs=0.25)
     given = take(recorded(truly), ScannerFile(geometry), Stated(axis=(geometry.detector[1] - 1) / 2 + shift))
+    assert isinstance(given.geometry, type(truly))
     assert given.geometry.offset == pytest.approx(truly.offset)
     expected = usual_grid(truly, GridChoice())
     assert given.grid == expected
@@ -127,13 +136,13 @@ def test_an_object_that_is_the_same_all_around_needs_one_view():
     mu = torch.from_numpy(np.where(x**2 + y**2 < (20 + z) ** 2, WATER, 0.0)).float()
     one = recorded(replace(CONE, angles=(0.3,)), mu=mu)
     stated = Stated(axisymmetric=True, grid=GridChoice(spacing=2.0), water=WATER)
-    study = from_projections(one, ScannerFile(CONE, GRID), stated)
-    assert study.problem.measurement.stride(0) == 0 and study.problem.geometry == CONE
-    copies = study.problem.measurement.contiguous()
+    _, problem = measured(one, ScannerFile(CONE, GRID), stated)
+    assert problem.measurement.stride(0) == 0 and problem.geometry == CONE
+    copies = problem.measurement.contiguous()
     whole = fdk(copies, CONE, GRID)
-    torch.testing.assert_close(study.problem.initial(), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(problem.initial(), whole, rtol=1e-4, atol=1e-5)
     plane = replace(stated, grid=GridChoice(spacing=2.0, plane=True))
-    found = from_projections(one, ScannerFile(CONE, GRID), plane).problem
+    _, found = measured(one, ScannerFile(CONE, GRID), plane)
     assert found.grid.shape == (4, 1, 32)
     middle = whole[:, 15:17].mean(1)  # y = 0 lies between two rows
     torch.testing.assert_close(found.initial()[:, 0], middle, rtol=0.05, atol=0.05 * float(middle.max()))
@@ -142,10 +151,11 @@ def test_an_object_that_is_the_same_all_around_needs_one_view():
 
 
 def test_a_reference_of_all_views_is_their_filtered_back_projection():
-    study = from_projections(recorded(PARALLEL), ScannerFile(PARALLEL), Stated(water=WATER, views=8), reference=True)
-    few = from_projections(recorded(PARALLEL), ScannerFile(PARALLEL), Stated(water=WATER, views=8))
-    assert study.problem.geometry == few.problem.geometry and study.problem.geometry.views == 8
-    torch.testing.assert_close(study.problem.measurement, few.problem.measurement)
+    stated = Stated(water=WATER, views=8)
+    study, problem = measured(recorded(PARALLEL), ScannerFile(PARALLEL), stated, reference=True)
+    few, alike = measured(recorded(PARALLEL), ScannerFile(PARALLEL), stated)
+    assert problem.geometry == alike.geometry and problem.geometry.views == 8
+    torch.testing.assert_close(problem.measurement, alike.measurement)
     whole = from_projections(recorded(PARALLEL), ScannerFile(PARALLEL), Stated(water=WATER)).problem
     assert study.unit is not None and study.reference == "FBP of all 24 views"
     torch.testing.assert_close(study.unit, whole.initial().clamp(min=0))

@@ -1,0 +1,255 @@
+"""A scanner in words: its beam, its arc, its detector, what it sees, and the voxels it would be reconstructed on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coslice.acquisition.rotation_axis import axis_column
+from coslice.classical.filters import measured_arc
+from coslice.cli.descriptions.description import Description, by, number
+from coslice.errors import CosliceError
+from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.io.geometry_files import ScannerFile
+from coslice.problems.measured_grid import GridChoice, voxels_and_blocks
+
+__all__ = ["Voxels", "scanner_description", "scanner_entries", "scanner_facts", "usual_voxels"]
+
+_ASIDE = 0.05  # of half the detector's width: less is no half fan
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """What a measurement would be reconstructed on.
+
+    Attributes:
+        grid: the voxels; None where they cannot be told.
+        binning: (rows, columns) of pixels that become one.
+        problem: why there is no grid, one sentence.
+    """
+
+    grid: Grid | None
+    binning: tuple[int, int] = (1, 1)
+    problem: str = ""
+
+
+def usual_voxels(
+    geometry: Geometry,
+    choice: GridChoice = GridChoice(),
+    asked: Grid | None = None,
+    binning: tuple[int, int] | None = None,
+) -> Voxels:
+    """`coslice.problems.measured_grid.voxels_and_blocks`, or the reason why there are none."""
+    try:
+        return Voxels(*voxels_and_blocks(geometry, choice, asked, binning))
+    except CosliceError as error:
+        return Voxels(None, problem=str(error))
+
+
+def scanner_description(path: Path, scanner: ScannerFile, choice: GridChoice) -> Description:
+    """A geometry file alone."""
+    geometry = scanner.geometry
+    voxels = usual_voxels(geometry, choice, scanner.grid)
+
+    def picture() -> bytes:
+        from coslice.report.inspection import scanner_picture
+
+        return scanner_picture(geometry, voxels.grid)
+
+    return Description(
+        f"{path.name}: a scanner's geometry ({scanner.format})",
+        (
+            *scanner_entries(geometry, voxels),
+            *stored_entries(scanner),
+            *(("Remarks", note) for note in scanner.notes),
+        ),
+        {"kind": "geometry", "format": scanner.format, **scanner_facts(geometry, voxels)},
+        (("grave", voxels.problem),) if voxels.problem else (),
+        (("To reconstruct with it", f"coslice reconstruct PROJECTIONS --geometry {path.name} --out out/"),),
+        picture,
+    )
+
+
+def stored_entries(scanner: ScannerFile) -> tuple[tuple[str, str], ...]:
+    """What the file says of how the projections are stored."""
+    turned = [
+        word
+        for word, flipped in (("rows downwards", scanner.flip_rows), ("columns from right to left", scanner.flip_columns))
+        if flipped
+    ]
+    said = [f"The projections are stored with {' and '.join(turned)}, seen from the source."] if turned else []
+    if scanner.white is not None:
+        said.append(f"The open beam counts {scanner.white:g}.")
+    if scanner.grid is not None:
+        said.append("The file itself says which voxels are meant.")
+    return tuple(("File", sentence) for sentence in said)
+
+
+def scanner_entries(geometry: Geometry, voxels: Voxels) -> tuple[tuple[str, str], ...]:
+    """Its beam, arc, detector, field of view and voxels, in sentences by label."""
+    entries = [("Scanner", _beam(geometry))]
+    if not isinstance(geometry, Orbit):
+        entries += [("Angles", _arc(geometry)), ("Detector", _detector(geometry))]
+    if voxels.grid is not None:
+        entries += [("Field of view", _seen(geometry, voxels.grid)), ("Voxels", _voxels(voxels))]
+        entries.append(("Memory", _memory(geometry, voxels)))
+    return tuple(entries)
+
+
+def scanner_facts(geometry: Geometry, voxels: Voxels) -> dict[str, Any]:
+    """The same for programs; lengths in mm, angles in degrees."""
+    facts: dict[str, Any] = {
+        "beam": _KINDS[type(geometry).__name__],
+        "views": geometry.views,
+        "detector": list(geometry.detector),
+    }
+    if not isinstance(geometry, Orbit):
+        arc = measured_arc(geometry.angles)
+        facts |= {
+            "pixel_mm": list(geometry.pixel),
+            "offset_mm": list(geometry.offset),
+            "rotation_axis_column": axis_column(geometry),
+            "first_angle_deg": math.degrees(geometry.angles[0]),
+            "step_deg": math.degrees(_step(geometry)),
+            "arc_deg": math.degrees(arc.length),
+        }
+        if not isinstance(geometry, ParallelBeam):
+            facts |= {
+                "source_axis_mm": geometry.source_axis,
+                "source_detector_mm": geometry.source_detector,
+                "magnification": geometry.magnification,
+                "fan_angle_deg": math.degrees(_fan(geometry)),
+            }
+    if voxels.grid is not None:
+        grid = voxels.grid
+        facts["grid"] = {
+            "shape": list(grid.shape),
+            "spacing_mm": list(grid.spacing),
+            "centre_mm": list(grid.centre),
+            "bytes": 4 * math.prod(grid.shape),
+        }
+        facts["binning"] = list(voxels.binning)
+    return facts
+
+
+_KINDS = {"ConeBeam": "cone", "FanBeam": "fan", "ParallelBeam": "parallel", "Orbit": "orbit"}
+
+
+def _beam(geometry: Geometry) -> str:
+    views = f"{geometry.views} view{'' if geometry.views == 1 else 's'}"
+    if isinstance(geometry, Orbit):
+        if not geometry.divergent:
+            return f"Parallel rays on a free orbit of {views}: every view says for itself where it stands."
+        away = np.linalg.norm(np.array(geometry.source), axis=1)
+        return (
+            f"A point source on a free orbit of {views}, each of which says for itself where source and detector stand; "
+            f"the source is {away.min():.4g} to {away.max():.4g} mm from the origin."
+        )
+    if isinstance(geometry, ParallelBeam):
+        return f"Parallel beam, {views}."
+    kind = "Cone" if isinstance(geometry, ConeBeam) else "Fan"
+    return (
+        f"{kind} beam, {views}. The source is {number(geometry.source_axis)} mm from the axis of rotation and "
+        f"{number(geometry.source_detector)} mm from the detector, which magnifies {geometry.magnification:.4g} times."
+    )
+
+
+def _step(geometry: Any) -> float:
+    """The usual angle from one view to the next in the order of the file, rad; below 0 clockwise."""
+    steps = np.diff(geometry.angles)
+    turned = (steps + math.pi) % (2 * math.pi) - math.pi
+    return float(np.median(turned)) if len(turned) else 0.0
+
+
+def _fan(geometry: Any) -> float:
+    """The angle that the detector spans in the plane, rad."""
+    u, du = geometry.u(), geometry.pixel[1]
+    ends = np.arctan((np.array((u[0] - du / 2, u[-1] + du / 2))) / geometry.source_detector)
+    return float(ends[1] - ends[0])
+
+
+def _arc(geometry: Any) -> str:
+    if geometry.views == 1:
+        return f"One view, at {math.degrees(geometry.angles[0]):.4g} degrees."
+    arc, step = measured_arc(geometry.angles), _step(geometry)
+    steps = np.diff(np.unique(np.round(np.degrees(geometry.angles), 6)))
+    # what rounding in a file leaves is even
+    even = len(steps) > 0 and float(np.ptp(steps)) < 0.02 * float(np.median(steps))
+    length, start = math.degrees(arc.length), math.degrees(geometry.angles[0])
+    sense = "counterclockwise" if step > 0 else "clockwise"
+    words = (
+        f"From {start:.4g} degrees on, {sense} as seen from +z, "
+        f"{'in steps of' if even else 'in uneven steps of about'} {math.degrees(abs(step)):.4g} degrees: "
+    )
+    if arc.closed:
+        return words + "a full turn."
+    needed = 180.0 if isinstance(geometry, ParallelBeam) else 180 + math.degrees(2 * _half_fan(geometry))
+    if isinstance(geometry, ParallelBeam) and length >= 179:
+        return words + f"{length:.4g} degrees, of which half a turn is needed."
+    if length >= needed - 1:
+        return words + f"a short scan of {length:.4g} degrees, of which {needed:.4g} are needed."
+    if length >= 179:
+        return (
+            words + f"{length:.4g} degrees, where half a turn and the fan's angle are {needed:.4g}: towards the edge, "
+            "some directions are missing."
+        )
+    return words + f"{length:.4g} degrees, a limited angle: {needed:.4g} would be needed."
+
+
+def _half_fan(geometry: Any) -> float:
+    """The angle from the central ray to the farther edge of the detector, rad."""
+    widest = float(np.abs(geometry.u()).max()) + geometry.pixel[1] / 2
+    return math.atan(widest / geometry.source_detector)
+
+
+def _detector(geometry: Any) -> str:
+    rows, columns = geometry.detector
+    height, width = rows * geometry.pixel[0], columns * geometry.pixel[1]
+    words = (
+        f"{rows} x {columns} pixels (rows x columns) of {by(geometry.pixel)} mm, {height:.4g} mm high and {width:.4g} mm "
+        f"wide. The axis of rotation falls on column {axis_column(geometry):.2f} of 0..{columns - 1}"
+    )
+    v, u = geometry.offset
+    if abs(u) > _ASIDE * width / 2:
+        half = "" if isinstance(geometry, ParallelBeam) else " (half fan)"
+        full = measured_arc(geometry.angles).closed
+        gain = ", which over a full turn widens the field of view" if full and not isinstance(geometry, ParallelBeam) else ""
+        words += f": the detector is moved aside by {number(abs(u))} mm{half}{gain}"
+    elif u:
+        words += f", an offset of {number(u)} mm"
+    return words + (f"; it is moved by {number(v)} mm along the axis." if v else ".")
+
+
+def _seen(geometry: Geometry, grid: Grid) -> str:
+    z, y, x = grid.size
+    low, high = grid.centre[0] - z / 2, grid.centre[0] + z / 2
+    what = "The voxels span" if isinstance(geometry, Orbit) else "A circle of"
+    return f"{what} {number(max(y, x))} mm across, {number(z)} mm high (z {low:.4g} to {high:.4g} mm)."
+
+
+def _voxels(voxels: Voxels) -> str:
+    grid = voxels.grid
+    assert grid is not None
+    words = f"{by(grid.shape)} (z, y, x) of {by(grid.spacing)} mm would be reconstructed"
+    if voxels.binning != (1, 1):
+        words += f", from blocks of {by(voxels.binning)} pixels (rows x columns)"
+    return words + "; --size and --spacing say otherwise."
+
+
+def _memory(geometry: Geometry, voxels: Voxels) -> str:
+    assert voxels.grid is not None
+    rows, columns = (n // block for n, block in zip(geometry.detector, voxels.binning, strict=True))
+    volume, lines = 4 * math.prod(voxels.grid.shape), 4 * geometry.views * rows * columns
+    return (
+        f"One volume takes {_bytes(volume)}, all line integrals {_bytes(lines)}; a method holds several of each at a "
+        "time."
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / _GIB:.2g} GiB" if count >= 0.1 * _GIB else f"{count / 2**20:.2g} MiB"

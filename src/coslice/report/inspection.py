@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from coslice.axes import PLANES, axis_number
 from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam
@@ -49,8 +50,9 @@ def scanner_picture(geometry: Geometry, grid: Grid | None) -> bytes:
 def projections_picture(
     view: np.ndarray,
     sinogram: np.ndarray,
-    columns: tuple[float, float],
-    row: int,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    views: int,
     axes: Sequence[tuple[str, float]] = (),
     geometry: Geometry | None = None,
     grid: Grid | None = None,
@@ -61,8 +63,8 @@ def projections_picture(
     Args:
         view: the first projection, (rows, columns), rows along +v.
         sinogram: one row of all views, (views, columns).
-        columns: number of the first column and of the last, of the detector, that `view` spans from edge to edge.
-        row: which row of the detector the sinogram is of.
+        rows, columns: number of the first and of the last of the detector that `view` spans from edge to edge.
+        views: how many of them `sinogram` stands for.
         axes: (word, column) of rotation axes to draw.
         geometry, grid: of the scanner; None where they are not known.
         title: what the numbers are.
@@ -71,16 +73,16 @@ def projections_picture(
         panels = 2 if geometry is None else 3
         figure = Figure(figsize=(4.6 * panels, 4.4), layout="constrained")
         left, right = columns[0] - 0.5, columns[1] + 0.5
+        middle = rows[0] + (rows[1] - rows[0] + 1) // 2
         for place, (what, image, along, flipped) in enumerate(
             (
                 (f"first view, {title}", view, "row, upwards", True),
-                (f"sinogram of row {row}", sinogram, "view", False),
+                (f"sinogram of row {middle}", sinogram, "view", False),
             )
         ):
             panel = figure.add_subplot(1, panels, place + 1, title=what)
             low, high = _range(image)
-            tall = image.shape[0]
-            extent = (left, right, -0.5, tall - 0.5) if flipped else (left, right, tall - 0.5, -0.5)
+            extent = (left, right, rows[0] - 0.5, rows[1] + 0.5) if flipped else (left, right, views - 0.5, -0.5)
             shown = panel.imshow(
                 _thinned(image), "gray", vmin=low, vmax=high, extent=extent, aspect="auto", origin=_origin(flipped)
             )
@@ -89,6 +91,7 @@ def projections_picture(
             if axes and not flipped:
                 panel.legend(fontsize=8, loc="upper right")
             panel.set(xlabel="column", ylabel=along, xlim=(left, right))
+            panel.yaxis.set_major_locator(MaxNLocator(integer=True))
             figure.colorbar(shown, ax=panel, shrink=0.8)
         if geometry is not None:
             _from_above(figure.add_subplot(1, panels, 3, title="from above"), geometry, grid)
@@ -207,12 +210,10 @@ def _from_above(axes: Axes, geometry: Geometry, grid: Grid | None) -> None:
         if not isinstance(geometry, Orbit):
             axes.add_patch(Circle((0, 0), max(width, depth) / 2, color="C2", alpha=0.15, label="field of view"))
     axes.plot(0, 0, "+", color="0.2", markersize=8)
-    axes.set(xlabel="x, mm", ylabel="y, mm", aspect="equal")
-    axes.set_anchor("C")
+    axes.set(xlabel="x, mm", ylabel="y, mm")
+    axes.set_aspect("equal", adjustable="datalim")
     set_style(axes)
-    axes.legend(fontsize=7, loc="upper right", framealpha=0.85)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.25 * (high - low))  # for the legend
+    axes.legend(fontsize=7, ncols=5, loc="lower center", bbox_to_anchor=(0.5, -0.3), frameon=False, handlelength=1.2)
 
 
 def _direction(angle: float) -> np.ndarray:

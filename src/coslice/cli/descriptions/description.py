@@ -86,4 +86,6 @@ def by(numbers: Sequence[float], digits: int = 4) -> str:
 
 def number(value: float, digits: int = 4) -> str:
     """A number in a sentence, in so many digits; whole numbers as they are."""
-    return str(value) if isinstance(value, int) else f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    return (
+        str(value) if isinstance(value, int) else f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    )

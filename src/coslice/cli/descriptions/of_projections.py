@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from coslice.acquisition.counts import MeasuredLines, line_integrals_from
+from coslice.acquisition.counts import MeasuredLines
 from coslice.acquisition.doubts import doubts
 from coslice.acquisition.recorded_values import sample_of
 from coslice.acquisition.reduction import Reduction
 from coslice.acquisition.rotation_axis import axis_column, with_axis
-from coslice.acquisition.scale import found_water
-from coslice.acquisition.trust import Trust, measured_trust
 from coslice.cli.descriptions.description import Description, by, number
+from coslice.cli.descriptions.looked_at import Sample, blocks_to_look_at, likely_water, sample_as_it_is
+from coslice.cli.descriptions.of_arrays import arrays_description
 from coslice.cli.descriptions.of_scanners import (
     Voxels,
     scanner_entries,
@@ -33,20 +33,11 @@ from coslice.cli.measurements import ProjectionFiles, opened
 from coslice.errors import CosliceError
 from coslice.geometry import Geometry, Orbit
 from coslice.io.geometry_files import ScannerFile
-from coslice.io.recordings import Recording, dataset_names, read_recording
+from coslice.io.recordings import Recording, read_recording
 from coslice.problems import Stated
-from coslice.problems.measured_grid import chosen_slices
-from coslice.problems.projections import Taken, first_reconstruction, take
+from coslice.problems.projections import Taken, take
 
 __all__ = ["projections_description"]
-
-_AS_THEY_ARE = 12_000_000  # values that are looked at one by one
-_IN_BLOCKS = 12_000_000  # likewise in blocks of pixels
-_READ = 300_000_000  # that are read for those
-_LEAST_VIEWS, _LEAST_COLUMNS = 48, 192
-_MIDDLE = 8  # rows, and slices, of the reconstruction that water is looked for in
-_WATER = (0.0145, 0.038)
-"""Attenuation of water from 150 to 30 keV, 1/mm (Hubbell and Seltzer, NIST tables of X-ray mass attenuation)."""
 
 
 def projections_description(files: ProjectionFiles, stated: Stated, one_view: bool = False) -> Description:
@@ -65,7 +56,7 @@ def projections_description(files: ProjectionFiles, stated: Stated, one_view: bo
             files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, order=files.order
         )
     except CosliceError as error:
-        listed = _listing(files, error)
+        listed = arrays_description(files, error)
         if listed is None:
             raise
         return listed
@@ -88,40 +79,6 @@ def projections_description(files: ProjectionFiles, stated: Stated, one_view: bo
     return said.with_scanner(scanner, replace(stated, axisymmetric=one_view and scanner.geometry.views > 1))
 
 
-def _listing(files: ProjectionFiles, error: CosliceError) -> Description | None:
-    """The arrays of a file of many, where none was named and none could be chosen."""
-    if files.dataset is not None or files.recording.is_dir():
-        return None
-    try:
-        arrays = dataset_names(files.recording)
-    except CosliceError:
-        return None
-    if len(arrays) < 2:
-        return None
-    name = files.recording.name
-    images = [one for one in arrays if sum(side > 1 for side in one.shape) > 1]
-    typed = "\n".join(shlex.join(["coslice", "inspect", name, "--dataset", one.name]) for one in images[:8])
-    return Description(
-        f"{name}: a file of {len(arrays)} arrays",
-        tuple(("Array", f"{one}.") for one in arrays),
-        {
-            "kind": "arrays",
-            "arrays": [{"name": one.name, "shape": list(one.shape), "type": one.dtype} for one in arrays],
-        },
-        (("warning", str(error)),),
-        (("To look at one of them", typed),) if typed else (),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Sample:
-    """Some views as they are."""
-
-    views: tuple[int, ...]
-    measured: MeasuredLines
-    trust: Trust
-
-
 class _Said:
     """What is said of a recording."""
 
@@ -136,7 +93,7 @@ class _Said:
         sample = self._sample(self.stated.white)
         entries = [*self._entries(sample), *(("Remarks", note) for note in recording.notes)]
         entries.append(("Geometry", self._missing()))
-        name = self.files.recording.name
+        name = str(self.files.recording)
         told = [("The shortest geometry file, geometry.json", _shortest(recording))]
         command = f"coslice inspect {shlex.quote(name)} --geometry geometry.json{self._options()}"
         told.append(("Then", command))
@@ -148,17 +105,18 @@ class _Said:
         def picture() -> bytes:
             from coslice.report.inspection import projections_picture
 
-            row = recording.data.shape[1] // 2
+            views, rows, columns = recording.data.shape
+            row = rows // 2
             if sample is None:
                 view, title = np.asarray(recording.data[0], np.float32), "as stored"
                 sinogram = np.asarray(recording.data[:, row], np.float32)
             else:
                 view, title = sample.measured.lines[0], "line integrals"
                 sinogram = sample.measured.lines[:, row]
-            return projections_picture(view, sinogram, (0, recording.data.shape[2] - 1), row, title=title)
+            return projections_picture(view, sinogram, (0, rows - 1), (0, columns - 1), views, title=title)
 
         return Description(
-            f"{name}: measured projections, whose geometry is not known",
+            f"{self.files.recording.name}: measured projections, whose geometry is not known",
             tuple(entries),
             self.facts,
             tuple(self.doubts),
@@ -171,6 +129,11 @@ class _Said:
         white = stated.white if stated.white is not None or self.recording.flat is not None else scanner.white
         entries = self._entries(self._sample(white))
         geometry = scanner.geometry
+        fewer = usual_voxels(geometry, stated.grid, scanner.grid, stated.binning)
+        if fewer.size is not None:
+            stated = replace(stated, grid=replace(stated.grid, size=fewer.size))
+            self.stated = stated
+            self.doubts.append(("warning", f"{fewer.problem} What follows is for --size {fewer.size}."))
         taken = self._taken(scanner, stated)
         typed: list[str] = []
         axes: list[tuple[str, float]] = []
@@ -196,9 +159,9 @@ class _Said:
             voxels = usual_voxels(kept, stated.grid, scanner.grid, stated.binning)
         except CosliceError as error:
             kept, voxels = geometry, Voxels(None, problem=str(error))
-        if voxels.problem:
+        if voxels.problem and ("grave", voxels.problem) not in self.doubts:
             self.doubts.append(("grave", voxels.problem))
-        entries += [*scanner_entries(kept, voxels), *stored_entries(scanner)]
+        entries += [*scanner_entries(kept, voxels, scanner.flip_columns), *stored_entries(scanner)]
         if taken is not None:
             self.doubts += [(one.severity, one.sentence) for one in doubts(taken.lines, taken.geometry, taken.grid)]
             entries += self._water(taken)
@@ -206,31 +169,36 @@ class _Said:
         order = ("grave", "warning", "note")
         self.doubts.sort(key=lambda doubt: order.index(doubt[0]))
         options = self._options(typed, axisymmetric=stated.axisymmetric)
-        command = f"coslice reconstruct {shlex.quote(self.files.recording.name)}{options} --out out/"
+        command = f"coslice reconstruct {shlex.quote(str(self.files.recording))}{options} --out out/"
         return Description(
             f"{self.files.recording.name}: measured projections ({scanner.format})",
             tuple(entries),
             self.facts | {"scanner": {"format": scanner.format, **scanner_facts(kept, voxels)}},
             tuple(self.doubts),
             (("To reconstruct it", command),),
-            lambda: self._picture(taken, geometry, voxels, axes),
+            lambda: self._picture(taken, scanner, geometry, voxels, axes),
         )
 
-    def _entries(self, sample: _Sample | None) -> list[tuple[str, str]]:
+    def _entries(self, sample: Sample | None) -> list[tuple[str, str]]:
         recording = self.recording
         views, rows, columns = recording.data.shape
         kind = recording.data.dtype.name
         some = sample_of(recording.data)
         finite = some[np.isfinite(some)]
         range_ = f", {number(float(finite.min()), 6)} to {number(float(finite.max()), 6)}" if finite.size else ""
-        entries = [("Recording", f"{views} view{'s' if views > 1 else ''} of {rows} x {columns} pixels (rows x columns), {kind}{range_}.")]
+        entries = [
+            (
+                "Recording",
+                f"{views} view{'s' if views > 1 else ''} of {rows} x {columns} pixels (rows x columns), {kind}{range_}.",
+            )
+        ]
         fields = [
             f"{1 if field.ndim == 2 else len(field)} {word} field{'s' if field.ndim > 2 and len(field) > 1 else ''}"
             for word, field in (("flat", recording.flat), ("dark", recording.dark))
             if field is not None
         ]
         entries.append(("Fields", f"With {' and '.join(fields)}." if fields else "No flat and no dark field."))
-        if recording.angles is not None and self.files.geometry is None:
+        if recording.angles is not None and self.files.geometry is None and self.files.beam is None:
             ends = (math.degrees(recording.angles[0]), math.degrees(recording.angles[-1]))
             entries.append(("Angles", f"The file has them: {ends[0]:.4g} to {ends[1]:.4g} degrees."))
         self.facts |= {
@@ -266,24 +234,10 @@ class _Said:
             return ", as the file says."
         return "."
 
-    def _sample(self, white: float | None) -> _Sample | None:
+    def _sample(self, white: float | None) -> Sample | None:
         """Some views, all of a small recording; None where their values cannot be made line integrals."""
-        data = self.recording.data
-        count = min(len(data), max(2, _AS_THEY_ARE // (data.shape[1] * data.shape[2])))
-        views = tuple(np.unique(np.linspace(0, len(data) - 1, count).round().astype(int)).tolist())
-        some = data if count == len(data) else data[list(views)]
-        flat, dark = self.recording.flat, self.recording.dark
         try:
-            measured = line_integrals_from(
-                some,
-                flat,
-                dark,
-                white=None if flat is not None and self.stated.white is None else white,
-                values=self.stated.values,
-                logged=self.recording.logged,
-                repair=self.stated.repair,
-            )
-            return _Sample(views, measured, measured_trust(measured, flat, dark, self.stated.photons))
+            return sample_as_it_is(self.recording, self.stated, white)
         except CosliceError as error:
             self.doubts.append(("grave", str(error)))
             return None
@@ -293,7 +247,7 @@ class _Said:
         if any(severity == "grave" for severity, _ in self.doubts):
             return None
         _, rows, columns = scanner.geometry.detector[0], *scanner.geometry.detector
-        views, binning = _blocks(len(self.recording.data), rows, columns)
+        views, binning = blocks_to_look_at(len(self.recording.data), rows, columns)
         few = replace(stated, binning=binning or stated.binning)
         if not stated.axisymmetric and views < scanner.geometry.views:
             few = replace(few, views=views)
@@ -308,9 +262,7 @@ class _Said:
         self.doubts.append(("grave", reason))
         return None
 
-    def _axis(
-        self, taken: Taken, scanner: ScannerFile, stated: Stated, given: float
-    ) -> tuple[float | None, str]:
+    def _axis(self, taken: Taken, scanner: ScannerFile, stated: Stated, given: float) -> tuple[float | None, str]:
         """The column along +u where the axis clearly is elsewhere, else None; and what is said of it."""
         axis = taken.axis
         assert axis is not None
@@ -330,7 +282,10 @@ class _Said:
         how = "opposite views match" if axis.sure else "from the centre of mass of the views"
         found = f"found at column {stored:.1f} of 0..{last} ({how}, to about {axis.uncertainty:.2g} columns)"
         if abs(apart) <= max(0.5, 3 * axis.uncertainty):
-            return None, f"The axis of rotation is where the geometry has it, column {_stored(given, scanner):.1f}: {found}."
+            return (
+                None,
+                f"The axis of rotation is where the geometry has it, column {_stored(given, scanner):.1f}: {found}.",
+            )
         source = "as given" if isinstance(stated.axis, float | int) else "in the geometry"
         sentence = (
             f"The axis of rotation was {found}, {abs(apart):.1f} columns from where it is {source} "
@@ -342,23 +297,15 @@ class _Said:
 
     def _water(self, taken: Taken) -> list[tuple[str, str]]:
         """What may be water in a first reconstruction, where its attenuation is like that of water."""
-        if taken.geometry.views < 8 or isinstance(taken.geometry, Orbit):
-            return []
-        try:
-            water = found_water(first_reconstruction(_middle(taken)))
-        except CosliceError:
-            return []
-        mu = water.scale.water
-        if not _WATER[0] <= mu <= _WATER[1] or water.certainty < 0.6:
+        mu = likely_water(taken)
+        if mu is None:
             return []
         self.facts["water_per_mm"] = mu
-        return [
-            (
-                "Water",
-                f"The commonest matter attenuates {mu:.3g} 1/mm, as water does of X-rays from 30 to 150 keV: if it is "
-                f"water or soft tissue, --water find, or --water {mu:.3g}, gives HU.",
-            )
-        ]
+        sentence = (
+            f"The commonest matter attenuates {mu:.3g} 1/mm, as water does of X-rays from 30 to 150 keV: if it is water "
+            f"or soft tissue, --water find, or --water {mu:.3g}, gives HU."
+        )
+        return [("Water", sentence)]
 
     def _missing(self) -> str:
         recording = self.recording
@@ -400,22 +347,29 @@ class _Said:
         return f" {shlex.join(words)}" if words else ""
 
     def _picture(
-        self, taken: Taken | None, geometry: Geometry, voxels: Voxels, axes: list[tuple[str, float]]
+        self,
+        taken: Taken | None,
+        scanner: ScannerFile,
+        geometry: Geometry,
+        voxels: Voxels,
+        axes: list[tuple[str, float]],
     ) -> bytes:
         from coslice.report.inspection import projections_picture, scanner_picture
 
         if taken is None:
             return scanner_picture(geometry, voxels.grid)
-        rows = taken.lines.shape[1]
-        first = _range(self.stated.columns, geometry.detector[1], False) or (0, geometry.detector[1])
+        stated, (rows, columns) = self.stated, geometry.detector
+        first = [
+            _range(kept, count, flipped) or (0, count)
+            for kept, count, flipped in (
+                (stated.rows, rows, scanner.flip_rows),
+                (stated.columns, columns, scanner.flip_columns),
+            )
+        ]
+        spans = [(low, high - 1) for low, high in first]
+        middle = taken.lines.shape[1] // 2
         return projections_picture(
-            taken.lines[0],
-            taken.lines[:, rows // 2],
-            (first[0], first[1] - 1),
-            rows // 2,
-            axes,
-            geometry,
-            voxels.grid,
+            taken.lines[0], taken.lines[:, middle], spans[0], spans[1], geometry.views, axes, geometry, voxels.grid
         )
 
 
@@ -438,34 +392,6 @@ def _interval(kept: tuple[int | None, int | None]) -> str:
     return ":".join("" if end is None else str(end) for end in kept)
 
 
-def _blocks(views: int, rows: int, columns: int) -> tuple[int, tuple[int, int] | None]:
-    """How many views to look at, and the (rows, columns) of a block; None for pixels as they are."""
-    views = min(views, max(_LEAST_VIEWS, _READ // (rows * columns)))
-    block = 1
-    while views * math.ceil(rows / block) * (columns // block) > _IN_BLOCKS and columns // (block + 1) >= _LEAST_COLUMNS:
-        block += 1
-    views = min(views, max(_LEAST_VIEWS, _IN_BLOCKS // (math.ceil(rows / block) * (columns // block))))
-    return views, None if block == 1 else (min(block, rows), block)
-
-
-def _middle(taken: Taken) -> Taken:
-    """A few rows in the middle of the detector and the slices there."""
-    geometry, grid = taken.geometry, taken.grid
-    assert not isinstance(geometry, Orbit)
-    nearest = int(np.abs(geometry.v()).argmin())
-    first = max(0, min(nearest - _MIDDLE // 2, geometry.detector[0] - _MIDDLE))
-    few = Reduction(rows=(first, min(geometry.detector[0], first + _MIDDLE)))
-    height = grid.axis("z")
-    middle = int(np.abs(height - float(np.mean(few.geometry(geometry).v()))).argmin())
-    low = max(0, min(middle - _MIDDLE // 2, grid.shape[0] - _MIDDLE))
-    return replace(
-        taken,
-        lines=np.asarray(taken.lines)[:, slice(*(few.rows or (0, None)))],
-        geometry=few.geometry(geometry),
-        grid=chosen_slices(grid, (low, min(grid.shape[0], low + _MIDDLE))),
-    )
-
-
 def _shortest(recording: Recording) -> str:
     """The JSON that is missing, with what is known filled in and "?" for what is not."""
     values: dict[str, Any] = {"type": "cone"}
@@ -475,5 +401,3 @@ def _shortest(recording: Recording) -> str:
         values["pixel_mm"] = ["?", "?"]
     values |= {"source_axis_mm": "?", "source_detector_mm": "?", "rotation": "counterclockwise"}
     return json.dumps(values)
-
-

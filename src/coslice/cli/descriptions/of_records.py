@@ -78,7 +78,7 @@ def _run_words(record: dict[str, Any], study: dict[str, Any], methods: dict[str,
     window = study["window"]
     names = [str(one.get("title", stem)) for stem, one in methods.items()]
     priors = [str(card.get("name", "one without a name")) for card in record.get("priors", ())]
-    seconds = sum(float(one) for one in record.get("seconds", {}).values())
+    seconds = _total(record.get("seconds", {}))
     task = {
         "svct": "sparse-view CT",
         "lact": "limited-angle CT",
@@ -96,6 +96,11 @@ def _run_words(record: dict[str, Any], study: dict[str, Any], methods: dict[str,
         + ", ".join(dict.fromkeys(str(one.get("seed")) for one in record.get("recipes", {}).values()))
         + "."
     )
+
+
+def _total(seconds: Any) -> float:
+    """Of all methods and all that they do."""
+    return sum(map(_total, seconds.values())) if isinstance(seconds, dict) else float(seconds)
 
 
 def _range(ends: Any) -> str:

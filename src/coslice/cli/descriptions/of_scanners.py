@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.geometry_files import ScannerFile
 from coslice.problems.measured_grid import GridChoice, voxels_and_blocks
 
-__all__ = ["Voxels", "scanner_description", "scanner_entries", "scanner_facts", "usual_voxels"]
+__all__ = ["Voxels", "scanner_description", "scanner_entries", "scanner_facts", "stored_entries", "usual_voxels"]
 
 _ASIDE = 0.05  # of half the detector's width: less is no half fan
 _GIB = 2**30
+_FEWER = (512, 256)  # voxels across, where the usual ones are too many
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Voxels:
     Attributes:
         grid: the voxels; None where they cannot be told.
         binning: (rows, columns) of pixels that become one.
-        problem: why there is no grid, one sentence.
+        problem: why there is no grid, or why there are fewer voxels than usual, one sentence.
+        size: voxels across, where only fewer than usual are possible.
     """
 
     grid: Grid | None
     binning: tuple[int, int] = (1, 1)
     problem: str = ""
+    size: int | None = None
 
 
 def usual_voxels(
@@ -44,11 +48,18 @@ def usual_voxels(
     asked: Grid | None = None,
     binning: tuple[int, int] | None = None,
 ) -> Voxels:
-    """`coslice.problems.measured_grid.voxels_and_blocks`, or the reason why there are none."""
+    """`coslice.problems.measured_grid.voxels_and_blocks`; fewer voxels where those are too many for any memory."""
     try:
         return Voxels(*voxels_and_blocks(geometry, choice, asked, binning))
     except CosliceError as error:
-        return Voxels(None, problem=str(error))
+        problem = str(error)
+    if choice.size is None and choice.spacing is None:
+        for size in _FEWER:
+            try:
+                return Voxels(*voxels_and_blocks(geometry, GridChoice(size), asked, binning), problem, size)
+            except CosliceError:
+                continue
+    return Voxels(None, problem=problem)
 
 
 def scanner_description(path: Path, scanner: ScannerFile, choice: GridChoice) -> Description:
@@ -64,13 +75,18 @@ def scanner_description(path: Path, scanner: ScannerFile, choice: GridChoice) ->
     return Description(
         f"{path.name}: a scanner's geometry ({scanner.format})",
         (
-            *scanner_entries(geometry, voxels),
+            *scanner_entries(geometry, voxels, scanner.flip_columns),
             *stored_entries(scanner),
             *(("Remarks", note) for note in scanner.notes),
         ),
         {"kind": "geometry", "format": scanner.format, **scanner_facts(geometry, voxels)},
         (("grave", voxels.problem),) if voxels.problem else (),
-        (("To reconstruct with it", f"coslice reconstruct PROJECTIONS --geometry {path.name} --out out/"),),
+        (
+            (
+                "To reconstruct with it",
+                f"coslice reconstruct PROJECTIONS --geometry {shlex.quote(str(path))} --out out/",
+            ),
+        ),
         picture,
     )
 
@@ -79,7 +95,10 @@ def stored_entries(scanner: ScannerFile) -> tuple[tuple[str, str], ...]:
     """What the file says of how the projections are stored."""
     turned = [
         word
-        for word, flipped in (("rows downwards", scanner.flip_rows), ("columns from right to left", scanner.flip_columns))
+        for word, flipped in (
+            ("rows downwards", scanner.flip_rows),
+            ("columns from right to left", scanner.flip_columns),
+        )
         if flipped
     ]
     said = [f"The projections are stored with {' and '.join(turned)}, seen from the source."] if turned else []
@@ -90,11 +109,17 @@ def stored_entries(scanner: ScannerFile) -> tuple[tuple[str, str], ...]:
     return tuple(("File", sentence) for sentence in said)
 
 
-def scanner_entries(geometry: Geometry, voxels: Voxels) -> tuple[tuple[str, str], ...]:
-    """Its beam, arc, detector, field of view and voxels, in sentences by label."""
+def scanner_entries(geometry: Geometry, voxels: Voxels, mirrored: bool = False) -> tuple[tuple[str, str], ...]:
+    """Its beam, arc, detector, field of view and voxels, in sentences by label.
+
+    Args:
+        geometry: of the detector's pixels as recorded.
+        voxels: that it is reconstructed on.
+        mirrored: whether the stored columns run against +u, which columns are counted by.
+    """
     entries = [("Scanner", _beam(geometry))]
     if not isinstance(geometry, Orbit):
-        entries += [("Angles", _arc(geometry)), ("Detector", _detector(geometry))]
+        entries += [("Angles", _arc(geometry)), ("Detector", _detector(geometry, mirrored))]
     if voxels.grid is not None:
         entries += [("Field of view", _seen(geometry, voxels.grid)), ("Voxels", _voxels(voxels))]
         entries.append(("Memory", _memory(geometry, voxels)))
@@ -190,7 +215,7 @@ def _arc(geometry: Any) -> str:
         return words + "a full turn."
     needed = 180.0 if isinstance(geometry, ParallelBeam) else 180 + math.degrees(2 * _half_fan(geometry))
     if isinstance(geometry, ParallelBeam) and length >= 179:
-        return words + f"{length:.4g} degrees, of which half a turn is needed."
+        return words + f"{length:.4g} degrees, and half a turn is all that is needed."
     if length >= needed - 1:
         return words + f"a short scan of {length:.4g} degrees, of which {needed:.4g} are needed."
     if length >= 179:
@@ -207,18 +232,23 @@ def _half_fan(geometry: Any) -> float:
     return math.atan(widest / geometry.source_detector)
 
 
-def _detector(geometry: Any) -> str:
+def _detector(geometry: Any, mirrored: bool) -> str:
     rows, columns = geometry.detector
     height, width = rows * geometry.pixel[0], columns * geometry.pixel[1]
+    axis = columns - 1 - axis_column(geometry) if mirrored else axis_column(geometry)
     words = (
         f"{rows} x {columns} pixels (rows x columns) of {by(geometry.pixel)} mm, {height:.4g} mm high and {width:.4g} mm "
-        f"wide. The axis of rotation falls on column {axis_column(geometry):.2f} of 0..{columns - 1}"
+        f"wide. The axis of rotation falls on column {axis:.2f} of 0..{columns - 1}"
     )
     v, u = geometry.offset
     if abs(u) > _ASIDE * width / 2:
         half = "" if isinstance(geometry, ParallelBeam) else " (half fan)"
         full = measured_arc(geometry.angles).closed
-        gain = ", which over a full turn widens the field of view" if full and not isinstance(geometry, ParallelBeam) else ""
+        gain = (
+            ", which over a full turn widens the field of view"
+            if full and not isinstance(geometry, ParallelBeam)
+            else ""
+        )
         words += f": the detector is moved aside by {number(abs(u))} mm{half}{gain}"
     elif u:
         words += f", an offset of {number(u)} mm"

@@ -46,7 +46,7 @@ def scan_description(path: Path, series: str | None = None, values: str | None =
     notes: tuple[str, ...] = ()
     if path.is_dir() or is_dicom(path):
         listed, notes = find_series(path)
-    said = [("Series", _series_words(one)) for one in listed]
+    said = [("Series", _series_words(one, path if len(listed) > 1 else None)) for one in listed]
     facts: dict[str, Any] = {"kind": "DICOM" if listed else "scan"}
     if listed:
         facts["series"] = [_series_facts(one) for one in listed]
@@ -55,14 +55,18 @@ def scan_description(path: Path, series: str | None = None, values: str | None =
     except CosliceError as error:
         if not listed or series is not None:
             raise
+        some = sum(one.stack is not None for one in listed)
+        choice = (
+            f"{some} of them make a volume: one is chosen with --series, by number, UID or words of its description."
+        )
         return Description(
-            f"{path.name}: DICOM, {_count(len(listed), 'series', 'series')}",
+            f"{path.name}: DICOM, {len(listed)} series",
             (*said, *(("Remarks", note) for note in notes)),
             facts,
-            (("grave" if len(listed) == 1 else "warning", str(error)),),
+            (("warning", choice) if some > 1 else ("grave", str(error)),),
             _choice(path, listed),
         )
-    kind = "a NIfTI scan" if opened.dicom is None else f"DICOM, {_count(len(listed), 'series', 'series')}"
+    kind = "a NIfTI scan" if opened.dicom is None else f"DICOM, {len(listed)} series"
     if opened.dicom is not None and len(listed) > 1:
         said.append(("Read", opened.dicom.series.listing))
     found = _Scan(path, opened, values)
@@ -82,20 +86,21 @@ class _Scan:
     def __init__(self, path: Path, opened: OpenedScan, values: str | None) -> None:
         self.path, self.opened, self.stated = path, opened, values
         self.doubts: list[tuple[str, str]] = []
+        self.if_ct = ""
         volume = opened.volume
-        self.entries: list[tuple[str, str]] = [("Voxels", _voxels(volume)), ("Place", self._place(volume))]
         self.facts: dict[str, Any] = {
             "shape": list(volume.shape),
             "spacing_mm": list(volume.spacing),
             "orientation": "".join(volume.orientation),
         }
+        self.entries: list[tuple[str, str]] = [("Voxels", _voxels(volume)), ("Place", self._place(volume))]
         self.volume, self.modality = self._values(volume)
         self.window = self._window()
         self.thick = self._thick()
         self._prior()
 
     def advice(self, series: str | None) -> tuple[tuple[str, str], ...]:
-        words = ["coslice", "reconstruct", self.path.name]
+        words = ["coslice", "reconstruct", str(self.path)]
         words += [] if series is None else ["--series", series]
         words += [] if self.stated is None else ["--values", self.stated]
         if self.thick is not None:
@@ -106,7 +111,11 @@ class _Scan:
         else:
             purpose = "To reconstruct it from simulated thick slices and compare"
             words += ["--task", "zsr"]
-        return ((purpose, shlex.join([*words, "--out", "out/"])),)
+        told = ((purpose, shlex.join([*words, "--out", "out/"])),)
+        if self.if_ct:
+            command = ["coslice", "inspect", str(self.path), "--values", self.if_ct]
+            told += (("If it is a CT", shlex.join(command)),)
+        return told
 
     def picture(self) -> bytes:
         from coslice.report.inspection import scan_picture
@@ -118,7 +127,9 @@ class _Scan:
         last = volume.shape[0] - 1
         middle = [(n - 1) / 2 for n in volume.shape[::-1]]
         low, high = (float((volume.affine @ (*middle[:2], k, 1))[2]) for k in (0, last))
-        words = f"z runs from {low:.2f} mm (feet) to {high:.2f} mm (head), from the first slice's centre to the last's. "
+        words = (
+            f"z runs from {low:.2f} mm (feet) to {high:.2f} mm (head), from the first slice's centre to the last's. "
+        )
         if self.opened.dicom is None:
             order = "".join(volume.orientation)
             fastest = {"S": "feet", "I": "head"}[next(letter for letter in order if letter in "SI")]
@@ -170,7 +181,10 @@ class _Scan:
         spread = ", ".join(f"{number(float(v), 4)}" for v in np.percentile(volume.data.numpy(), (1, 50, 99)))
         who = {"ct": "a CT", "mr": "an MR scan", "": "a CT or an MR scan, which nothing says"}[modality]
         self.entries.append(
-            ("Values", f"{range_} (1, 50 and 99 % of the voxels are below {spread}): {who}; they look like {found.verdict}.")
+            (
+                "Values",
+                f"{range_} (1, 50 and 99 % of the voxels are below {spread}): {who}; they look like {found.verdict}.",
+            )
         )
         self.facts["modality"] = modality or None
         try:
@@ -182,8 +196,9 @@ class _Scan:
         if not modality and found.verdict.startswith(("a mask", "a label map")):
             self.doubts.append(("grave", f"It looks like {found.verdict}, which is no image to reconstruct."))
         elif not modality and found.statement not in ("hu", "A:B=C:D"):
-            said = f"If it is a CT, say what its numbers are: --values {found.statement}, where that is so."
-            self.entries.append(("Values", said))
+            said = "Nothing says whether it is a CT or an MR scan; if it is a CT, say what its numbers are: --values "
+            self.doubts.append(("warning", f"{said}{found.statement}, where that is so."))
+            self.if_ct = found.statement
         return settled.scan, modality
 
     def _window(self) -> Window:
@@ -217,8 +232,11 @@ class _Scan:
             study = from_thick_slices(part, self.window, thickness_mm=given, modality=self.modality, axis=axis)
             problem: Any = study.problem
             factor = float(problem.factor)
-        except CosliceError as error:
-            self.entries.append(("Slices", str(error)))
+        except CosliceError:
+            words = (
+                f"No one axis has thick slices (voxels of {by(volume.spacing)} mm, z, y, x): --task zsr gains nothing."
+            )
+            self.entries.append(("Slices", words))
             return None
         fine = study.volume.spacing[axis_number(axis)]
         words = (
@@ -246,11 +264,19 @@ class _Scan:
         grid = Grid((z, y, x), (spacing[0], spacing[1], spacing[2]))
         empty = Volume.on(grid, torch.zeros(1).expand(grid.shape))
         names = [prior.card.get("name", "") for prior in priors]
-        task = "make its slices thin" if kind == "zsr" else "reconstruct it from few views"
+        task = "reconstruct it from few views" if kind == "ct" else "make its slices thin"
+        task = "make simulated thick slices of it thin" if kind == "zsr" and self.thick is None else task
         self.entries.append(("Prior", f"{' and '.join(names)}, by method {method.name}, would {task}."))
         self.facts |= {"priors": names, "method": method.name}
-        remarks = (remark for prior in priors for remark in remarks_for_prior(empty, prior))
-        self.doubts += [("warning", remark) for remark in dict.fromkeys(remarks)]
+        remarks: dict[str, list[str]] = {}
+        for name, prior in zip(names, priors, strict=True):
+            for remark in remarks_for_prior(empty, prior):
+                remarks.setdefault(remark.removeprefix(f"Prior {name} was "), []).append(name)
+        for remark, of in remarks.items():
+            who = f"Prior {of[0]} was" if len(of) == 1 else f"Priors {' and '.join(of)} were"
+            self.doubts.append(("warning", f"{who} {remark}"))
+        order = ("grave", "warning", "note")
+        self.doubts.sort(key=lambda doubt: order.index(doubt[0]))
 
 
 _SIDES = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
@@ -265,19 +291,16 @@ def _plane(axis: str) -> str:
     return next(plane.name for plane in PLANES.values() if plane.along == axis)
 
 
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
-
-
 def _choice(path: Path, listed: list[Series]) -> tuple[tuple[str, str], ...]:
     choosable = [one for one in listed if one.stack is not None]
     if len(choosable) < 2:
         return ()
-    typed = "\n".join(shlex.join(["coslice", "inspect", path.name, "--series", one.label]) for one in choosable[:8])
+    typed = "\n".join(shlex.join(["coslice", "inspect", str(path), "--series", one.label]) for one in choosable[:8])
     return (("To look at one of them", typed),)
 
 
-def _series_words(one: Series) -> str:
+def _series_words(one: Series, folder: Path | None = None) -> str:
+    """What is known of a series; where it is within `folder`, of several."""
     if not one.uid:
         return f"A file that cannot be read: {one.problem}"
     words = [one.listing]
@@ -289,6 +312,9 @@ def _series_words(one: Series) -> str:
             words.append(f"tilted by {stack.tilt:.1f} degrees")
     if packed := _compression(one):
         words.append(packed)
+    place = one.paths[0].parent
+    if folder is not None and place != folder and place.is_relative_to(folder):
+        words.append(f"in {place.relative_to(folder)}")
     return ", ".join(words) + "." + (f" {one.problem}" if one.problem else "")
 
 

@@ -22,7 +22,7 @@ from coslice.report.style import LINE_WIDTH, STYLE, content, literal, set_style
 from coslice.volume import Volume
 from coslice.window import Window
 
-__all__ = ["projections_picture", "recognised_peaks", "scan_picture", "scanner_picture"]
+__all__ = ["from_above", "projections_picture", "recognised_peaks", "scan_picture", "scanner_picture"]
 
 _MOST_PIXELS = 800  # of a side of a picture
 _SOURCES = 72  # that are drawn
@@ -172,28 +172,25 @@ def _histogram(axes: Axes, data: np.ndarray, window: Window) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def from_above(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Sources (views, 2), the ends of the first view's detector (2, 2), and the rays to them, x and y in mm.
+
+    Where rays are parallel, "sources" are points that they come by.
+    """
+    if isinstance(geometry, Orbit):
+        return _of_orbit(geometry)
+    reach = float(np.abs(geometry.u()).max())
+    parallel = isinstance(geometry, ParallelBeam)
+    away, behind = (1.6 * reach,) * 2 if parallel else (geometry.source_axis, geometry.axis_detector)
+    sources = away * np.stack((np.cos(geometry.angles), np.sin(geometry.angles)), 1)
+    detector = _line(-behind, geometry.angles[0], geometry.u())
+    back = 2 * away * _direction(geometry.angles[0])
+    return sources, detector, [(point + back if parallel else sources[0], point) for point in detector]
+
+
 def _from_above(axes: Axes, geometry: Geometry, grid: Grid | None) -> None:
     """Where the sources go, the detector of the first view, what all views see and the voxels."""
-    if isinstance(geometry, ParallelBeam):
-        reach = float(np.abs(geometry.u()).max())
-        away = 1.6 * reach
-        angles = np.asarray(geometry.angles)
-        sources = away * np.stack((np.cos(angles), np.sin(angles)), 1)
-        detector = _line(-away, geometry.angles[0], geometry.u())
-        rays = [(point + 2 * away * _direction(geometry.angles[0]), point) for point in detector]
-    else:
-        orbit = geometry.to_orbit()
-        sources = np.array(orbit.source)[:, :2]
-        half = (geometry.detector[1] - 1) / 2
-        centre, step = np.array(orbit.centre[0])[:2], np.array(orbit.column_step[0])[:2]
-        detector = np.stack((centre - half * step, centre + half * step))
-        if not orbit.divergent:
-            along = sources[0] / max(float(np.hypot(*sources[0])), 1e-9)
-            sources = -sources * max(1.0, float(np.abs(detector).max()))
-            length = 2 * float(np.abs(detector).max())
-            rays = [(point - length * along, point) for point in detector]
-        else:
-            rays = [(sources[0], point) for point in detector]
+    sources, detector, rays = from_above(geometry)
     few = np.unique(np.linspace(0, len(sources) - 1, _SOURCES).round().astype(int))
     axes.plot(*sources[few].T, ".", color=_GREY, markersize=4, label="sources" if geometry.divergent else "beams")
     axes.plot(*sources[0], "o", color="C3", markersize=7, label="first view")
@@ -214,6 +211,19 @@ def _from_above(axes: Axes, geometry: Geometry, grid: Grid | None) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     set_style(axes)
     axes.legend(fontsize=7, ncols=5, loc="lower center", bbox_to_anchor=(0.5, -0.3), frameon=False, handlelength=1.2)
+
+
+def _of_orbit(orbit: Orbit) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Sources, the ends of the first view's detector, and the rays to them."""
+    half = (orbit.detector[1] - 1) / 2
+    centre, step = np.array(orbit.centre[0])[:2], np.array(orbit.column_step[0])[:2]
+    detector = np.stack((centre - half * step, centre + half * step))
+    sources = np.array(orbit.source)[:, :2]
+    if orbit.divergent:
+        return sources, detector, [(sources[0], point) for point in detector]
+    reach = max(1.0, float(np.abs(detector).max()))
+    along = sources / np.maximum(np.linalg.norm(sources, axis=1, keepdims=True), 1e-9)
+    return -reach * along, detector, [(point - 2 * reach * along[0], point) for point in detector]
 
 
 def _direction(angle: float) -> np.ndarray:

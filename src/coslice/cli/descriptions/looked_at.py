@@ -82,7 +82,7 @@ def blocks_to_look_at(views: int, rows: int, columns: int) -> tuple[int, tuple[i
 
 
 def likely_water(taken: Taken) -> float | None:
-    """The attenuation of what may be water in the middle of a first reconstruction, 1/mm; None where nothing is like it."""
+    """The attenuation of what may be water in a first reconstruction, 1/mm; None where nothing is like it."""
     if taken.geometry.views < 8 or isinstance(taken.geometry, Orbit):
         return None
     try:

@@ -6,7 +6,6 @@ blocks of pixels for what depends on the geometry. The rotation axis is looked f
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from dataclasses import replace
@@ -26,6 +25,7 @@ from coslice.cli.descriptions.of_scanners import (
     Voxels,
     scanner_entries,
     scanner_facts,
+    shortest_geometry,
     stored_entries,
     usual_voxels,
 )
@@ -94,7 +94,7 @@ class _Said:
         entries = [*self._entries(sample), *(("Remarks", note) for note in recording.notes)]
         entries.append(("Geometry", self._missing()))
         name = str(self.files.recording)
-        told = [("The shortest geometry file, geometry.json", _shortest(recording))]
+        told = [("The shortest geometry file, geometry.json", shortest_geometry(recording))]
         command = f"coslice inspect {shlex.quote(name)} --geometry geometry.json{self._options()}"
         told.append(("Then", command))
         if recording.angles is not None:
@@ -175,7 +175,7 @@ class _Said:
             tuple(entries),
             self.facts | {"scanner": {"format": scanner.format, **scanner_facts(kept, voxels)}},
             tuple(self.doubts),
-            (("To reconstruct it", command),),
+            ((_purpose(self.doubts), command),),
             lambda: self._picture(taken, scanner, geometry, voxels, axes),
         )
 
@@ -186,12 +186,8 @@ class _Said:
         some = sample_of(recording.data)
         finite = some[np.isfinite(some)]
         range_ = f", {number(float(finite.min()), 6)} to {number(float(finite.max()), 6)}" if finite.size else ""
-        entries = [
-            (
-                "Recording",
-                f"{views} view{'s' if views > 1 else ''} of {rows} x {columns} pixels (rows x columns), {kind}{range_}.",
-            )
-        ]
+        many = "views" if views > 1 else "view"
+        entries = [("Recording", f"{views} {many} of {rows} x {columns} pixels (rows x columns), {kind}{range_}.")]
         fields = [
             f"{1 if field.ndim == 2 else len(field)} {word} field{'s' if field.ndim > 2 and len(field) > 1 else ''}"
             for word, field in (("flat", recording.flat), ("dark", recording.dark))
@@ -253,6 +249,7 @@ class _Said:
             few = replace(few, views=views)
             notes = f"{views} of the views" + (f" in blocks of {by(binning)} pixels" if binning else "")
             self.facts["sample"] = notes
+        reason = ""
         turning = not isinstance(scanner.geometry, Orbit) and scanner.geometry.views >= 3 and columns >= 8
         for axis in ("find", stated.axis if stated.axis != "find" else None) if turning else (None,):
             try:
@@ -302,7 +299,7 @@ class _Said:
             return []
         self.facts["water_per_mm"] = mu
         sentence = (
-            f"The commonest matter attenuates {mu:.3g} 1/mm, as water does of X-rays from 30 to 150 keV: if it is water "
+            f"The commonest matter attenuates {mu:.3g} 1/mm, as water does of X-rays of 30 to 150 keV: if it is water "
             f"or soft tissue, --water find, or --water {mu:.3g}, gives HU."
         )
         return [("Water", sentence)]
@@ -373,6 +370,12 @@ class _Said:
         )
 
 
+def _purpose(doubts: list[tuple[str, str]]) -> str:
+    """What the command is for, where it will not do yet."""
+    open_ = [sentence for severity, sentence in doubts if severity == "grave" and "--rotation-axis" not in sentence]
+    return "To reconstruct it, once what is marked !! is settled" if open_ else "To reconstruct it"
+
+
 _KINDS = {"counts": "Counts", "transmission": "Transmission", "lines": "Line integrals"}
 
 
@@ -390,14 +393,3 @@ def _range(kept: tuple[int | None, int | None] | None, count: int, flipped: bool
 
 def _interval(kept: tuple[int | None, int | None]) -> str:
     return ":".join("" if end is None else str(end) for end in kept)
-
-
-def _shortest(recording: Recording) -> str:
-    """The JSON that is missing, with what is known filled in and "?" for what is not."""
-    values: dict[str, Any] = {"type": "cone"}
-    if recording.angles is None:
-        values["angles_deg"] = {"start": 0, "arc": 360}
-    if recording.pixel is None:
-        values["pixel_mm"] = ["?", "?"]
-    values |= {"source_axis_mm": "?", "source_detector_mm": "?", "rotation": "counterclockwise"}
-    return json.dumps(values)

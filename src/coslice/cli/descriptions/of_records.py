@@ -87,9 +87,10 @@ def _run_words(record: dict[str, Any], study: dict[str, Any], methods: dict[str,
         "stacks": "several stacks",
     }.get(str(study.get("task")), str(study.get("task")))
     measured = " (a real measurement)" if study.get("measured") else ""
+    grid = f"{by(study['shape'])} voxels (z, y, x) of {by(study['spacing_mm'])} mm"
+    seen = f"{number(float(window['low']))} to {number(float(window['high']))} {window.get('unit', '')}".rstrip()
     return (
-        f"{task[0].upper()}{task[1:]}{measured}: {by(study['shape'])} voxels (z, y, x) of {by(study['spacing_mm'])} mm, "
-        f"in a window of {number(float(window['low']))} to {number(float(window['high']))} {window.get('unit', '')}".rstrip()
+        f"{task[0].upper()}{task[1:]}{measured}: {grid}, in a window of {seen}"
         + f". Reconstructed by {', '.join(names) or 'no method'}"
         + (f" with {' and '.join(priors)}" if priors else "")
         + f" in {number(seconds, 3)} s on {record.get('device', 'cpu')}, seed "

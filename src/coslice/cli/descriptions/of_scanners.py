@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from dataclasses import dataclass
@@ -16,9 +17,18 @@ from coslice.cli.descriptions.description import Description, by, number
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.geometry_files import ScannerFile
+from coslice.io.recordings import Recording
 from coslice.problems.measured_grid import GridChoice, voxels_and_blocks
 
-__all__ = ["Voxels", "scanner_description", "scanner_entries", "scanner_facts", "stored_entries", "usual_voxels"]
+__all__ = [
+    "Voxels",
+    "scanner_description",
+    "scanner_entries",
+    "scanner_facts",
+    "shortest_geometry",
+    "stored_entries",
+    "usual_voxels",
+]
 
 _ASIDE = 0.05  # of half the detector's width: less is no half fan
 _GIB = 2**30
@@ -44,7 +54,7 @@ class Voxels:
 
 def usual_voxels(
     geometry: Geometry,
-    choice: GridChoice = GridChoice(),
+    choice: GridChoice,
     asked: Grid | None = None,
     binning: tuple[int, int] | None = None,
 ) -> Voxels:
@@ -172,7 +182,7 @@ def _beam(geometry: Geometry) -> str:
             return f"Parallel rays on a free orbit of {views}: every view says for itself where it stands."
         away = np.linalg.norm(np.array(geometry.source), axis=1)
         return (
-            f"A point source on a free orbit of {views}, each of which says for itself where source and detector stand; "
+            f"A point source on a free orbit of {views}, each of which says where its source and detector stand; "
             f"the source is {away.min():.4g} to {away.max():.4g} mm from the origin."
         )
     if isinstance(geometry, ParallelBeam):
@@ -186,9 +196,9 @@ def _beam(geometry: Geometry) -> str:
 
 def _step(geometry: Any) -> float:
     """The usual angle from one view to the next in the order of the file, rad; below 0 clockwise."""
-    steps = np.diff(geometry.angles)
-    turned = (steps + math.pi) % (2 * math.pi) - math.pi
-    return float(np.median(turned)) if len(turned) else 0.0
+    steps = np.diff(np.array(geometry.angles, dtype=np.float64))
+    turned = sorted(float(step) for step in (steps + math.pi) % (2 * math.pi) - math.pi)
+    return turned[len(turned) // 2] if turned else 0.0
 
 
 def _fan(geometry: Any) -> float:
@@ -237,7 +247,7 @@ def _detector(geometry: Any, mirrored: bool) -> str:
     height, width = rows * geometry.pixel[0], columns * geometry.pixel[1]
     axis = columns - 1 - axis_column(geometry) if mirrored else axis_column(geometry)
     words = (
-        f"{rows} x {columns} pixels (rows x columns) of {by(geometry.pixel)} mm, {height:.4g} mm high and {width:.4g} mm "
+        f"{rows} x {columns} pixels (rows x columns) of {by(geometry.pixel)} mm, {height:.4g} mm high, {width:.4g} mm "
         f"wide. The axis of rotation falls on column {axis:.2f} of 0..{columns - 1}"
     )
     v, u = geometry.offset
@@ -283,3 +293,14 @@ def _memory(geometry: Geometry, voxels: Voxels) -> str:
 
 def _bytes(count: int) -> str:
     return f"{count / _GIB:.2g} GiB" if count >= 0.1 * _GIB else f"{count / 2**20:.2g} MiB"
+
+
+def shortest_geometry(recording: Recording) -> str:
+    """The JSON that is missing, with what is known filled in and "?" for what is not."""
+    values: dict[str, Any] = {"type": "cone"}
+    if recording.angles is None:
+        values["angles_deg"] = {"start": 0, "arc": 360}
+    if recording.pixel is None:
+        values["pixel_mm"] = ["?", "?"]
+    values |= {"source_axis_mm": "?", "source_detector_mm": "?", "rotation": "counterclockwise"}
+    return json.dumps(values)

@@ -24,7 +24,7 @@ _AS_THEY_ARE = 12_000_000  # values that are looked at one by one
 _IN_BLOCKS = 12_000_000  # likewise in blocks of pixels
 _READ = 300_000_000  # that are read for those
 _LEAST_VIEWS, _LEAST_COLUMNS = 48, 192
-_MIDDLE = 8  # rows, and slices, of the reconstruction that water is looked for in
+_MIDDLE = 4  # rows, and slices, of the reconstruction that water is looked for in
 _SURE = 0.6
 _WATER = (0.0145, 0.038)
 """Attenuation of water from 150 to 30 keV, 1/mm (Hubbell and Seltzer, NIST tables of X-ray mass attenuation)."""

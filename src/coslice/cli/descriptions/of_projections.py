@@ -163,7 +163,11 @@ class _Said:
             self.doubts.append(("grave", voxels.problem))
         entries += [*scanner_entries(kept, voxels, scanner.flip_columns), *stored_entries(scanner)]
         if taken is not None:
-            self.doubts += [(one.severity, one.sentence) for one in doubts(taken.lines, taken.geometry, taken.grid)]
+            axis = taken.axis
+            if axis is not None and not isinstance(taken.geometry, Orbit):
+                axis = replace(axis, column=axis_column(taken.geometry))  # in pixels of this sample, which has it there
+            told = doubts(taken.lines, taken.geometry, taken.grid, axis)
+            self.doubts += [(one.severity, one.sentence) for one in told]
             entries += self._water(taken)
         entries += [("Remarks", note) for note in (*self.recording.notes, *scanner.notes)]
         order = ("grave", "warning", "note")

@@ -212,9 +212,9 @@ def _arc(geometry: Any) -> str:
     if geometry.views == 1:
         return f"One view, at {math.degrees(geometry.angles[0]):.4g} degrees."
     arc, step = measured_arc(geometry.angles), _step(geometry)
-    steps = np.diff(np.unique(np.round(np.degrees(geometry.angles), 6)))
+    steps = sorted(set(np.diff(np.unique(np.round(np.degrees(geometry.angles), 6))).tolist()))
     # what rounding in a file leaves is even
-    even = len(steps) > 0 and float(np.ptp(steps)) < 0.02 * float(np.median(steps))
+    even = len(steps) > 0 and steps[-1] - steps[0] < 0.02 * steps[len(steps) // 2]
     length, start = math.degrees(arc.length), math.degrees(geometry.angles[0])
     sense = "counterclockwise" if step > 0 else "clockwise"
     words = (

@@ -16,9 +16,9 @@ from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.io.dicom import Series, find_series, is_dicom
 from coslice.io.dicom.headers import has_preamble, quiet
-from coslice.methods import default_method, find_method
-from coslice.plans import load_priors
-from coslice.priors import remarks_for_prior
+from coslice.methods import default_method, find_method, usual_priors
+from coslice.priors import read_card
+from coslice.priors.suitability import remarks_for_card
 from coslice.problems import from_thick_slices, modality_of, thick_axis
 from coslice.values import covering, parse_values, reading_of, remarks_for_scan, settle
 from coslice.volume import Volume, shears
@@ -254,7 +254,7 @@ class _Scan:
     def _prior(self) -> None:
         kind = "ct" if self.thick is None and self.modality == "ct" else "zsr"
         method = find_method(default_method(kind), kind)
-        priors = load_priors(method, kind, (None, None), "cpu", self.modality)
+        names = usual_priors(kind, method.need, self.modality)
         shape, spacing = list(self.volume.shape), list(self.volume.spacing)
         if self.thick is not None:
             place = axis_number(self.thick[0])
@@ -263,14 +263,14 @@ class _Scan:
         z, y, x = shape
         grid = Grid((z, y, x), (spacing[0], spacing[1], spacing[2]))
         empty = Volume.on(grid, torch.zeros(1).expand(grid.shape))
-        names = [prior.card.get("name", "") for prior in priors]
         task = "reconstruct it from few views" if kind == "ct" else "make its slices thin"
         task = "make simulated thick slices of it thin" if kind == "zsr" and self.thick is None else task
         self.entries.append(("Prior", f"{' and '.join(names)}, by method {method.name}, would {task}."))
-        self.facts |= {"priors": names, "method": method.name}
+        self.facts |= {"priors": list(names), "method": method.name}
         remarks: dict[str, list[str]] = {}
-        for name, prior in zip(names, priors, strict=True):
-            for remark in remarks_for_prior(empty, prior):
+        for name in names:
+            card = read_card(name)
+            for remark in remarks_for_card(empty, name, card, card["plane"]):
                 remarks.setdefault(remark.removeprefix(f"Prior {name} was "), []).append(name)
         for remark, of in remarks.items():
             who = f"Prior {of[0]} was" if len(of) == 1 else f"Priors {' and '.join(of)} were"

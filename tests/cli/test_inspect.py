@@ -82,6 +82,8 @@ def test_a_measured_tooth_has_its_axis_off_centre_and_is_told_what_to_type(inspe
     assert "axis of rotation was found" not in sentences(again) and float(typed(again, "--rotation-axis")) == float(
         column
     )
+    asked = inspected(TOOTH, "--beam", "parallel", "--rotation-axis", "find")
+    assert "axis of rotation was found" not in sentences(asked) and asked["scanner"] == found["scanner"]
     # the widest circle about the axis that the nearer edge sees
     last = found["shape"][2] - 0.5
     half = min(float(column) + 0.5, last - float(column))

@@ -279,7 +279,7 @@ class _Said:
         }
         if not math.isfinite(axis.uncertainty):
             return None, axis.notes[0]
-        apart = column - given
+        apart = column - given  # which is no doubt where it was asked for
         how = "opposite views match" if axis.sure else "from the centre of mass of the views"
         found = f"found at column {stored:.1f} of 0..{last} ({how}, to about {axis.uncertainty:.2g} columns)"
         if abs(apart) <= max(0.5, 3 * axis.uncertainty):
@@ -293,7 +293,8 @@ class _Said:
             f"({_stored(given, scanner):.1f}): off-centre, everything comes out doubled or blurred. Type "
             f"--rotation-axis {stored:.1f}, or --rotation-axis find."
         )
-        self.doubts.append(("grave" if abs(apart) > 2 else "warning", sentence))
+        if stated.axis != "find":
+            self.doubts.append(("grave" if abs(apart) > 2 else "warning", sentence))
         return column, f"Taken at column {stored:.1f} in what follows, where it was found."
 
     def _water(self, taken: Taken) -> list[tuple[str, str]]:

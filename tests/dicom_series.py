@@ -1,8 +1,10 @@
 """DICOM series on disk, for the tests that read them."""
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SHAPE = (5, 6, 7)  # slices, rows, columns
 STRAIGHT = np.array([[-0.75, 0, 0, 40.0], [0, -1.25, 0, 30.0], [0, 0, 2.5, -100.0], [0, 0, 0, 1]])
@@ -67,3 +69,51 @@ def write_series(folder, stored, affine=STRAIGHT, series=None, names=None, **cha
             setattr(dataset, name, value)
         dataset.save_as(folder / f"{(names or range(len(stored)))[k]:04d}.dcm", enforce_file_format=True)
     return folder
+
+
+def moved(millimetres: float, affine: np.ndarray = STRAIGHT) -> np.ndarray:
+    """`affine` some way along its slices."""
+    step = affine[:, 2] / np.linalg.norm(affine[:3, 2])
+    result = affine.copy()
+    result[:, 3] += step * millimetres
+    return result
+
+
+def change(path, **changes):
+    """Change or (None) remove elements of a file."""
+    dataset = pydicom.dcmread(path)
+    for name, value in changes.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+def write_enhanced(path, stored, affines, order, series=None, frame=None):
+    """One file of many frames: frame n is slice `order[n]` of the stack with `affines[n]`, rescaled as `write_series`.
+
+    `frame(n)` are elements of FrameContentSequence.
+    """
+    dataset = header(series or generate_uid(), EnhancedCTImageStorage)
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = len(order), *stored.shape[1:]
+    groups = []
+    for n, (k, affine) in enumerate(zip(order, affines, strict=True)):
+        position, directions, _ = place(affine, k)
+        group, inner = Dataset(), [Dataset() for _ in range(4)]
+        inner[0].ImagePositionPatient = [f"{p:.9f}" for p in position]
+        inner[1].ImageOrientationPatient = [f"{d:.9f}" for d in directions]
+        inner[2].RescaleSlope, inner[2].RescaleIntercept = 1 + k / 2, -1024 + k
+        for name, value in (frame(n) if frame else {}).items():
+            setattr(inner[3], name, value)
+        group.PlanePositionSequence, group.PlaneOrientationSequence = Sequence(inner[:1]), Sequence(inner[1:2])
+        group.PixelValueTransformationSequence, group.FrameContentSequence = Sequence(inner[2:3]), Sequence(inner[3:])
+        groups.append(group)
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    shared, measures = Dataset(), Dataset()
+    measures.PixelSpacing = place(affines[0], order[-1])[2]
+    shared.PixelMeasuresSequence = Sequence([measures])
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    dataset.PixelData = np.ascontiguousarray(stored).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path

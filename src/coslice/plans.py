@@ -61,6 +61,18 @@ class Plan:
         return () if isinstance(self.method, Direct) else self.method.renoising.sigmas(self.method.schedule)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Full sentences on what of these priors will not help with this problem."""
+        axis = getattr(self.problem, "axis", "")
+        blind = [prior for prior in self.priors if axis and axis not in prior.plane]
+        if not blind or len(blind) < len(self.priors):
+            return ()
+        return (
+            f"Prior {blind[0].name} sees planes {blind[0].plane}, in which the axis {axis} of the thick slices does "
+            f"not lie: it sees each thin slice alone. A prior of a plane with {axis} sees how they follow each other.",
+        )
+
+    @property
     def label(self) -> str:
         """What tables call it; a formula by what it is for this problem, FBP or FDK."""
         formula = isinstance(self.method, Direct) and isinstance(self.method.solution, AnalyticSolution)

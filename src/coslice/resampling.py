@@ -23,11 +23,14 @@ import math
 
 import numpy as np
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 from torch.nn import functional
 
 __all__ = [
     "box_weights",
+    "index_of",
+    "interpolated",
     "mix_along",
     "mix_slices",
     "new_count",
@@ -93,6 +96,29 @@ def resize(stack: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(stack.shape[1:]) == tuple(size):
         return stack
     return functional.interpolate(stack[None], tuple(size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def interpolated(volume: Tensor, place: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    """Another grid's voxels, linearly between the eight about each; beyond the outer ones, the nearest.
+
+    Args:
+        volume: (z, y, x), on the CPU.
+        place: 4 x 4, takes an index (x, y, z, 1) of the other grid to one of `volume`.
+        shape: (z, y, x) of the other grid.
+    """
+    nz, ny, nx = shape
+    y, x = np.meshgrid(np.arange(ny), np.arange(nx), indexing="ij")
+    source, data = volume.numpy(), torch.empty(shape)
+    for k in range(nz):  # coordinates of a whole volume would be six times as large as it is
+        index = np.stack((x, y, np.full_like(x, k), np.ones_like(x))).reshape(4, -1)
+        at = (place @ index)[2::-1]
+        data[k] = torch.from_numpy(map_coordinates(source, at, order=1, mode="nearest").reshape(ny, nx))
+    return data
+
+
+def index_of(indices: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Indices (n, 3) of one grid as those of another, by a 4 x 4 matrix `place`; float64."""
+    return indices @ place[:3, :3].T + place[:3, 3]
 
 
 def mix_slices(weights: np.ndarray, volume: Tensor) -> Tensor:

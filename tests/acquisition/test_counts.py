@@ -25,6 +25,7 @@ def test_counts_with_fields_give_the_line_integrals(dtype):
     measured = line_integrals_from(counts, BEAM + DARK, DARK)
     assert measured.values == "counts" and measured.lines.dtype == np.float32 and not measured.mended.any()
     np.testing.assert_allclose(measured.lines, P, atol=3e-4)
+    assert measured.open_beam is not None
     np.testing.assert_allclose(measured.open_beam, BEAM, rtol=1e-6)
 
 

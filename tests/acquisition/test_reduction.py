@@ -83,7 +83,10 @@ def test_what_was_left_out_is_said():
     ("make", "words"),
     [
         (lambda: Reduction(binning=(0, 1)), "whole numbers from 1"),
-        (lambda: Reduction(binning=(1, 1.5)), "whole numbers from 1"),
+        (
+            lambda: Reduction(binning=(1, 1.5)),  # pyright: ignore[reportArgumentType]
+            "whole numbers from 1",
+        ),
         (lambda: Reduction(rows=(4, 4)), "rows: 4 to 4"),
         (lambda: Reduction(columns=(-1, 4)), "columns: -1 to 4"),
         (lambda: Reduction(views=()), "empty choice"),
@@ -129,7 +132,7 @@ def test_where_it_works_out_every_nth_view_is_kept(angles, count, expected):
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_otherwise_the_nearest_to_an_even_spread(angles, shuffled):
     angles = np.random.default_rng(1).permutation(angles) if shuffled else angles
-    choice = chosen_views(angles, 21)
+    choice = chosen_views(list(angles), 21)
     assert len(set(choice.views)) == 21 and list(choice.views) == sorted(choice.views)
     gaps = np.diff(np.sort(angles[list(choice.views)]))
     even, widest = np.ptp(angles) / 21, np.diff(np.sort(angles)).max()

@@ -79,6 +79,7 @@ def test_weights_are_inverse_variances_of_mean_one(exact):
     middle = np.median(weights[good])
     assert weights[good].min() >= 0.99 * low * middle and weights[good].max() <= 1.01 * high * middle
     assert weights[4, 3, 60] == pytest.approx(MENDED_WEIGHT * middle, rel=0.02)
+    assert measured.open_beam is not None
     # without electronic noise 1/var = n/g less the flat fields' part, which is small where few counts are
     ratio = weights[good] * np.exp(measured.lines[good]) / measured.open_beam[np.nonzero(good)[1:]]
     behind = exact[good] > 1

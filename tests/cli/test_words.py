@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,10 +76,20 @@ def understood(command: str | None, monkeypatch) -> dict[str, Any]:
     assert command is not None
     coslice_word, *words = shlex.split(command)
     assert coslice_word == "coslice" and words[0] == "reconstruct"
-    asked = {}
-    monkeypatch.setattr(coslice.cli.jobs, "reconstruct_scan", lambda scan, out, **others: asked.update(others, out=out))
+    asked: dict[str, Any] = {}
+
+    def heard(function):
+        """In its place: what it was called with, by name."""
+        names = inspect.signature(function)
+        return lambda *given: asked.update(names.bind(*given).arguments, job=function.__name__)
+
+    for job in ("reconstruct_scan", "reconstruct_slices", "reconstruct_projections"):
+        monkeypatch.setattr(coslice.cli.jobs, job, heard(getattr(coslice.cli.jobs, job)))
     app(words, standalone_mode=False)
-    return asked
+    monkeypatch.undo()
+    kind = asked["task"].problem_kind if "task" in asked else "ct" if "files" in asked else "zsr"
+    how = asked["how"]
+    return asked | {"method": how.chosen(kind), "seed": how.seed, "priors": how.priors}
 
 
 def studied(task, preparation=Preparation()):
@@ -101,7 +112,7 @@ def test_the_command_of_a_page_is_understood_as_what_was_run(task, name, tree, s
     got = understood(reconstruct_command(study, planned(study, method, seed=seed)), monkeypatch)
     assert (got["method"], got["seed"], got["task"]) == (method, seed, task)
     assert replace(got["preparation"], slices=parse_slices(got["slices"], 99)) == preparation
-    assert not got["measured"] and got["priors"] == (None, None)
+    assert got["job"] == "reconstruct_scan" and got["priors"] == (None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +162,7 @@ def test_the_command_of_a_real_scan_splits_its_slices_as_they_were(factor, monke
     command = reconstruct_command(study, planned(study, find_method("dds", "zsr")))
     got = understood(command, monkeypatch)
     assert isinstance(study.problem, ThickSliceProblem)
-    assert got["measured"] and got["factor"] == study.problem.factor == (factor or 3)
+    assert got["job"] == "reconstruct_slices" and got["factor"] == study.problem.factor == (factor or 3)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def test_psnr_and_ssim_are_scikit_images_slice_by_slice(plane):
     truths = np.moveaxis(truth.double().numpy(), axis, 0)
     images = np.moveaxis(reconstruction.double().numpy(), axis, 0)
     assert curves.index == tuple(i for i, image in enumerate(truths) if np.ptp(image) > 0)
+    assert curves.ssim is not None
     for i, ours_psnr, ours_ssim in zip(curves.index, curves.psnr, curves.ssim, strict=True):
         assert ours_psnr == pytest.approx(peak_signal_noise_ratio(truths[i], images[i], data_range=1), abs=1e-6)
         assert ours_ssim == pytest.approx(structural_similarity(truths[i], images[i], data_range=1), abs=1e-6)

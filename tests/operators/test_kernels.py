@@ -7,12 +7,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numba
 import pytest
 
 from coslice import kernels
 
+CONFIG: Any = vars(numba)["config"]
 KERNEL = textwrap.dedent(
     """
     from coslice.kernels import kernel
@@ -27,7 +29,7 @@ KERNEL = textwrap.dedent(
 @pytest.fixture
 def twice(tmp_path, monkeypatch):
     """Make the kernel of a new module, in a folder that numba finds it cannot write to: twice() -> kernel."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", "")
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "doubling.py").write_text(KERNEL)
     (tmp_path / "code" / "__pycache__").write_text("a file, where a folder is needed")
@@ -58,7 +60,7 @@ def test_without_another_place_kernels_are_kept_among_the_users_own_temporary_fi
     assert twice()(21) == 42
     (folder,) = (tmp_path / "temporary").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700 and kept(folder)
-    assert not numba.config.CACHE_DIR  # other people's kernels go where they went
+    assert not CONFIG.CACHE_DIR  # other people's kernels go where they went
 
 
 @needs_owners
@@ -92,7 +94,7 @@ def test_a_user_without_a_home_gets_no_folder_of_that_name(twice, tmp_path, monk
 
 
 def test_a_place_that_the_user_names_goes_before_all(twice, tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "named"))
+    monkeypatch.setattr(CONFIG, "CACHE_DIR", str(tmp_path / "named"))
     assert twice()(21) == 42 and kept(tmp_path / "named")
 
 

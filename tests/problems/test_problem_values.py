@@ -33,6 +33,7 @@ def made(kind, **settings) -> Any:
         ("svct", {"beam": "parallel"}),
         ("lact", {"angle": 40.0, "views": 9}),
         ("zsr", {"factor": 5}),
+        ("zsr", {"factor": 3.5, "axis": "x", "slice_thickness_mm": 9.0}),
     ],
 )
 def test_a_problem_travels(kind, settings):

@@ -165,7 +165,7 @@ def test_simulated_thick_slices_are_known_from_measured_ones():
         ("zsr", {"beam": "parallel"}, "task zsr: beam parallel was given, but it belongs to svct and lact"),
         ("svct", {"angle": 90.0, "beam": "parallel"}, "task svct: angle 90 was given, but it belongs to lact"),
         ("svct", {"detector": 3}, "task svct: detector 3 was given, but no task has it"),
-        ("zsr", {"factor": 1}, "factor 1 was given, at least 2"),
+        ("zsr", {"factor": 1}, "factor 1 was given, above 1"),
         ("zsr", {"fwhm_mm": 0.0}, "fwhm_mm 0 mm was given, above 0"),
         ("zsr", {"fwhm_mm": math.nan}, "fwhm_mm nan mm was given"),
         ("zsr", {"fwhm_mm": math.inf}, "fwhm_mm inf mm was given"),

@@ -97,9 +97,33 @@ def test_overlay_and_differences_undo_each_other():
     assert differences(merged, given) == [] and merged["data"]["window"] == "ct"
 
 
+@pytest.mark.parametrize(
+    ("init", "told"),
+    [
+        ("/home/jane/runs/ct/prior.safetensors", "ct"),
+        ("runs/mine.safetensors", "mine.safetensors"),
+        (r"C:\\Users\\jane\\chest\\prior.safetensors", "chest"),
+        ("./prior.safetensors", "prior.safetensors"),
+        ("../prior.safetensors", "prior.safetensors"),
+        ("/a (1)/b.safetensors", "b.safetensors"),
+        ("hf:owner/repository/file@main", "hf:owner/repository/file@main"),
+        ("ct", "ct"),
+        (None, None),
+    ],
+)
+def test_what_travels_names_no_folder_and_no_scan(init, told):
+    data = {"validation": ["4711", "0815"], "subjects": "/home/jane/patients.csv"}
+    settings = TrainingSettings.from_dict({"init": init, "data": data})
+    tree = settings.to_travel()
+    assert tree["init"] == told
+    assert tree["data"]["validation"] == ["held-out-1", "held-out-2"] and tree["data"]["subjects"] == "patients.csv"
+    TrainingSettings.from_dict(tree)
+    assert settings.to_dict()["init"] == init and settings.to_dict()["data"]["validation"] == data["validation"]
+
+
 KEYS = """
 images batch micro precision seed init data_mean data_std
-data.plane data.window data.size data.validation data.strict data.licence data.credit
+data.plane data.window data.size data.validation data.subjects data.strict data.licence data.credit
 network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
@@ -127,6 +151,7 @@ data:
   window: ct
   size: null
   validation: 0.1
+  subjects: null
   strict: false
   licence: ''
   credit: ''

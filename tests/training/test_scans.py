@@ -78,11 +78,11 @@ def test_bad_scans_among_good_ones_are_named_or_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda f: None, "No readable scan was found in .*nothing-here"),
-        (lambda f: (f / "notes.txt").write_text("x"), "No readable scan"),
+        (lambda f: None, "No usable scan was found in .*nothing-here"),
+        (lambda f: (f / "notes.txt").write_text("x"), "No usable scan"),
         (
             lambda f: cut_short(save(f / "a.nii.gz")),
-            r"No readable scan .* \(the first of 1 skipped: .*a.nii.gz is damaged",
+            r"No usable scan .* \(the first of 1 skipped: .*a.nii.gz is damaged",
         ),
         (lambda f: f.rmdir(), "does not exist"),
         (
@@ -114,7 +114,7 @@ def test_known_scans_are_not_read_again_unless_they_changed(tmp_path, monkeypatc
         patch.setattr("coslice.io.nifti.read_nifti", lambda path: pytest.fail(f"{path} was read"))
         assert find_scans([tmp_path], known=known) == found
     path.write_bytes(gzip.compress(b"damaged"))
-    with pytest.raises(CosliceError, match="No readable scan"):
+    with pytest.raises(CosliceError, match="No usable scan"):
         find_scans([tmp_path], known=known)
 
 

@@ -1,18 +1,23 @@
 """Whole training runs: killed and resumed, on two processes, stopped, refused."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from coslice.errors import CosliceError
+from coslice.priors import read_card
 from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.run_inputs import initial_denoiser
 from coslice.training.learning.training_run import Pace, train
@@ -51,6 +56,8 @@ def test_a_run_leaves_everything_promised(finished):
     assert losses[-1] < losses[0] and len(losses) == 80 // 8
     assert [path.name for path in sorted((finished / "samples").iterdir())] == ["000000048.png", "000000080.png"]
     page = (finished / "prior.md").read_text()
+    card = read_card(str(finished / "prior.safetensors"))
+    assert card["validated_on"] == {"scans": 1, "subjects": 1} and not re.search(r"scan\d", json.dumps(card))
     assert "80 images in 20 steps" in page and "30 slices of 3 scans (CT)" in page and "1 scan held out" in page
 
 
@@ -145,14 +152,31 @@ def test_a_run_goes_on_with_what_it_was_given_and_refuses_other_settings(pack, f
     assert "| licence of the data | CC0 |" in (out / "prior.md").read_text()
 
 
-def test_other_scans_than_before_are_refused(scans, tmp_path):
-    folder, out = tmp_path / "scans", tmp_path / "run"
+def test_a_run_says_and_keeps_what_it_skipped_and_goes_on_with_its_own_scans_only(scans, tmp_path):
+    folder, out, notes = tmp_path / "scans", tmp_path / "run", Notes()
     shutil.copytree(scans, folder)
-    go(out, folder, minutes=1e-6)
-    assert go(out, minutes=1e-6).images == 8  # its slices are in the run's own folder
+    mask = nibabel.Nifti1Image(np.indices((32, 32, 4)).sum(0).astype(np.uint8) % 2, np.eye(4))
+    nibabel.save(mask, folder / "mask.nii")
+    (folder / "empty.nii").touch()
+    go(out, folder, minutes=1e-6, listener=notes)
+    table = next(note for note in notes.notes if note.startswith("Skipped 2"))
+    assert "1  masks (two values)  mask.nii" in table and "1  empty files " in table
+    assert any(note.startswith("Held out: scan") for note in notes.notes)
+    counts = {"masks (two values)": 1, "empty files": 1}
+    record = json.loads((out / "scans.json").read_text())
+    assert {one["kind"]: one["count"] for one in record["skipped"]} == counts
+    assert any("mask.nii is a mask" in reason for one in record["skipped"] for reason in one["reasons"])
+    card = read_card(str(out / "prior.safetensors"))
+    assert card["skipped"] == counts and "mask.nii" not in json.dumps(card)
+    # A pack of before subjects were labels: who is held out stays so, also with the scans at hand.
+    text = (out / "slices" / "pack.json").read_text()
+    (out / "slices" / "pack.json").write_text(text.replace('"subject": ""', '"subject": "0123456789ab"', 1))
+    assert go(out, folder, minutes=1e-6).images == 8
+    assert "0123456789ab" in (out / "slices" / "pack.json").read_text()
     (folder / "scan1.nii.gz").unlink()
     with pytest.raises(CosliceError, match="was begun on other scans"):
         go(out, folder)
+    assert go(out, minutes=1e-6).images == 12  # its slices are in the run's own folder
 
 
 def test_fine_tuning_starts_from_a_priors_weights_and_shape(pack, finished, tmp_path):
@@ -162,8 +186,11 @@ def test_fine_tuning_starts_from_a_priors_weights_and_shape(pack, finished, tmp_
     assert all(torch.equal(started[name], stored[name].float()) for name in stored)
     settings = {key: value for key, value in SMALL.items() if key != "network"}
     out = tmp_path / "tuned"
-    tiny = {**settings, "init": str(prior), "optimiser": {"learning_rate": 1e-7}}
+    tiny = {**settings, "init": str(prior), "optimiser": {"learning_rate": 1e-7}, "data": {"validation": ["scan1"]}}
     go(out, pack, settings=tiny, minutes=1e-6)
+    card = read_card(str(out / "prior.safetensors"))
+    assert card["recipe"]["init"] == "whole" and card["recipe"]["data"]["validation"] == ["held-out-1"]
+    assert not any(told in json.dumps(card) + (out / "prior.md").read_text() for told in (str(tmp_path), "scan1"))
     moved = state(out)["network"]
     assert all(torch.allclose(moved[name], stored[name].float(), atol=1e-6) for name in stored)
     assert yaml.safe_load((out / "run.yaml").read_text())["network"]["channels"] == 16
@@ -182,7 +209,7 @@ def test_places_and_folders_that_are_refused(pack, scans, tmp_path):
     out = tmp_path / "out"
     for places, settings, message in (
         ([], {}, "no DATA was given"),
-        ([empty], {}, "No readable scan"),
+        ([empty], {}, "No usable scan"),
         ([tmp_path / "nowhere"], {}, "does not exist"),
         ([pack], {"data": {"plane": "zx"}}, "plane zx and window ct were asked for"),
         ([pack], {"views": [{"side": 30, "scale": [1, 1], "share": 1}]}, "view of 30 pixels"),

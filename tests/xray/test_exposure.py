@@ -258,6 +258,7 @@ def test_an_orbit_is_misaligned_as_the_circle_that_it_is():
     body = [Ellipsoid((0.0, 3.0, 2.0), (9.0, 4.0, 6.0))]
     circle, orbit = (simulate_counts(body, g, scanner, 5, noise=False) for g in (CONE, CONE.to_orbit()))
     assert np.allclose(circle.counts, orbit.counts, rtol=1e-5)
+    assert isinstance(circle.true_geometry, ConeBeam)
     shift = np.array(circle.true_geometry.angles) - np.array(CONE.angles)
     assert 0.2 < np.degrees(np.abs(shift)).mean() < 6
     assert circle.true_geometry.offset == (0.0, 1.5)

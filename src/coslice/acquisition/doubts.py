@@ -121,7 +121,7 @@ class _Edges:
 
     Attributes:
         top: the 99 % point of all values.
-        floor: what noise does to the median of an edge.
+        floor: what noise does to the mean of an edge, in a row.
         left, right, lower, upper: median at the edge, one of each view.
         base: of the two sides the lower one, median over the views.
         steady: whether both edges show something, and the same in all views.
@@ -137,7 +137,7 @@ class _Edges:
         self.some, self.columns = some, columns
         self.low, self.top = (float(value) for value in np.percentile(some, (1, 99)))
         self.largest = max(abs(self.low), abs(self.top))
-        self.floor = 4 * noise_along_rows(some) / math.sqrt(wide * len(rows))
+        self.floor = 1.5 * noise_along_rows(some) / math.sqrt(wide)
         # the row that shows most, lest a shoulder at one height go unseen; of means, which noise moves less
         sides = [side.mean(2) for side in (some[..., :wide], some[..., -wide:])]
         self.left, self.right = (np.percentile(side, 90, axis=1) for side in sides)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from coslice.errors import CosliceError
 from coslice.geometry import Geometry, Orbit
 
-__all__ = ["Reduction", "ViewChoice", "chosen_views"]
+__all__ = ["Reduction", "ViewChoice", "chosen_views", "median_of_views"]
 
 _Geometry = TypeVar("_Geometry", bound=Geometry)
 
@@ -143,6 +144,14 @@ class Reduction:
 def _within(name: str, end: int, size: int) -> None:
     if end > size:
         raise CosliceError(f"{name}: number {end - 1} was asked for, but the recording has 0 to {size - 1}.")
+
+
+def median_of_views(data: np.ndarray, side: int) -> np.ndarray:
+    """Every pixel the median of the square of `side` pixels about it, in each view by itself; of data's type."""
+    smooth = np.empty(data.shape, data.dtype)
+    for view, image in enumerate(data):
+        smooth[view] = median_filter(image, side, mode="nearest")
+    return smooth
 
 
 @dataclass(frozen=True)

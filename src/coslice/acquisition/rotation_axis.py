@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import minimize_scalar
+from scipy.optimize import fminbound
 
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Orbit, ParallelBeam
@@ -236,8 +236,7 @@ def _least_near(score: Callable[[float], float], column: float, reach: float) ->
     tried = column + np.linspace(-reach, reach, max(5, math.ceil(4 * reach) + 1))
     best = tried[int(np.argmin([score(c) for c in tried]))]
     step = tried[1] - tried[0]
-    bounds = (best - step, best + step)
-    return float(minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": 0.005})["x"])
+    return float(fminbound(score, best - step, best + step, xtol=0.005))  # pyright: ignore[reportArgumentType]
 
 
 def _balanced(

@@ -22,8 +22,8 @@ from coslice.operators import Projector
 __all__ = ["RotationSense", "rotation_sense"]
 
 _SIDE = 40
-_VIEWS = 40
-_ITERATIONS = 8
+_VIEWS = 24
+_ITERATIONS = 10
 _CLEAR = 1.2
 """How many times less the better sense must leave."""
 

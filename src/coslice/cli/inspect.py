@@ -65,7 +65,7 @@ def inspect(
     from coslice.cli.descriptions.recognised import described
     from coslice.cli.measurements import ProjectionFiles
     from coslice.cli.parsing import interval, number_or_find, pair
-    from coslice.problems import GridChoice, Stated
+    from coslice.problems import DetectorChoice, GridChoice, Stated
 
     for path in (out, to_json):
         _refuse_existing(path, overwrite)
@@ -75,9 +75,11 @@ def inspect(
     stated = Stated(
         values=values,
         white=white,
-        rows=interval("rows", rows),
-        columns=interval("columns", columns),
-        binning=None if binning is None else pair("binning", binning, int),
+        detector=DetectorChoice(
+            interval("rows", rows),
+            interval("columns", columns),
+            None if binning is None else pair("binning", binning, int),
+        ),
         axis=number_or_find("rotation-axis", rotation_axis),
         grid=GridChoice(size, spacing),
         axisymmetric=axisymmetric,

@@ -85,6 +85,7 @@ def opened(files: ProjectionFiles, one_view: bool = False) -> tuple[Recording, S
             shape if shape is None else (shape[0], shape[1], shape[2]),
             None if one_view else recording.angles,
             pixel=pixel,
+            origin=recording.origin,
         )
         return _in_the_scanners_order(files, recording, scanner, one_view), scanner
     return recording, _parallel(files, recording, pixel)
@@ -138,8 +139,8 @@ def _parallel(files: ProjectionFiles, recording: Recording, pixel: tuple[float, 
     if pixel is None:
         pixel = (1.0, 1.0)
         notes = (
-            f"{name} does not say how large its pixels are: they are taken as 1 mm, so lengths are in pixels and values "
-            "in 1 per pixel; --pixel says it.",
+            f"{name} does not say how large its pixels are: they are taken as 1 mm, so lengths are in pixels and "
+            "values in 1 per pixel; --pixel says it.",
         )
     _, rows, columns = recording.data.shape
     return ScannerFile(ParallelBeam(recording.angles, (rows, columns), pixel), format="parallel beam", notes=notes)

@@ -66,6 +66,10 @@ def reconstruct(
             _SCAN,
         ),
     ] = None,
+    window: Annotated[
+        str | None,
+        option("LOW:HIGH that the prior sees as 0 and 1: of a scan with --values any, of projections in 1/mm.", _SCAN),
+    ] = None,
     series: Annotated[str | None, option("DICOM: number, UID or words of the series.", _SCAN)] = None,
     slices: Annotated[str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,
@@ -82,6 +86,9 @@ def reconstruct(
     ] = None,
     gap: Annotated[
         float | None, option("zsr, measured: mm between slices; below 0 they overlap.  [found]", _SCAN)
+    ] = None,
+    slice_thickness: Annotated[
+        float | None, option("zsr, measured: mm of a slice, instead of --gap.  [found]", _SCAN)
     ] = None,
     geometry: Annotated[
         Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
@@ -100,6 +107,7 @@ def reconstruct(
     rows: Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", _PROJECTIONS)] = None,
     columns: Annotated[str | None, option("Likewise.  [all]", _PROJECTIONS)] = None,
     binning: Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", _PROJECTIONS)] = None,
+    median: Annotated[int, option("Side of a median filter on every view, pixels.  [1]", _PROJECTIONS)] = 1,
     axisymmetric: Annotated[
         bool,
         typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=_PROJECTIONS),
@@ -112,9 +120,6 @@ def reconstruct(
         str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", _PROJECTIONS)
     ] = None,
     air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", _PROJECTIONS)] = 0.0,
-    window: Annotated[
-        str | None, option("LOW:HIGH that the prior sees as 0 and 1, in 1/mm, or HU with --water.", _PROJECTIONS)
-    ] = None,
     method: Annotated[
         str | None,
         option(
@@ -159,19 +164,20 @@ def reconstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
-    from coslice.cli.jobs import How, Where, reconstruct_projections, reconstruct_scan, reconstruct_slices
+    from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
     from coslice.cli.parsing import compared, interval, number_or_find, pair, refuse
+    from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
     from coslice.preparation import Preparation
-    from coslice.problems import GridChoice, Stated, make_task
+    from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
     if seed < 0:
         raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
-        compared(compare), reference,
+        compared(compare), reference, None if window is None else pair("window", window, float, ":"),
     )  # fmt: skip
     where = Where(out, overwrite, dicom, keep_patient)
     of_projections = {
@@ -189,9 +195,8 @@ def reconstruct(
         "no-repair": None if repair else True,
         "water": water,
         "air": air or None,
-        "window": window,
     }
-    of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap}
+    of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap, "slice-thickness": slice_thickness}
     files = ProjectionFiles(
         scan, geometry, beam, None if pixel is None else pair("pixel", pixel, float), flat, dark, dataset, order
     )
@@ -214,13 +219,16 @@ def reconstruct(
             white=white,
             photons=photons,
             views=views,
-            rows=interval("rows", rows),
-            columns=interval("columns", columns),
-            binning=None if binning is None else pair("binning", binning, int),
+            detector=DetectorChoice(
+                interval("rows", rows),
+                interval("columns", columns),
+                None if binning is None else pair("binning", binning, int),
+                median,
+            ),
             axis=number_or_find("rotation-axis", rotation_axis),
             water=number_or_find("water", water),
             air=air,
-            window=None if window is None else pair("window", window, float, ":"),
+            window=how.window,
             grid=GridChoice(size, spacing),
             slices=interval("slices", slices),
             axisymmetric=axisymmetric,
@@ -240,7 +248,18 @@ def reconstruct(
             )
         refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
         reconstruct_slices(
-            (scan, *(stack or ())), series, factor, fwhm, axis, gap, preparation, slices, values, how, where
+            (scan, *(stack or ())),
+            series,
+            factor,
+            fwhm,
+            axis,
+            gap,
+            slice_thickness,
+            preparation,
+            slices,
+            values,
+            how,
+            where,
         )
         return
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")

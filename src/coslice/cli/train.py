@@ -32,7 +32,14 @@ def train(
     images: Annotated[int | None, typer.Option(help="Length of the run in images; default 300000.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step; default 16.")] = None,
     val: Annotated[
-        str | None, typer.Option(help="Share of the scans to hold out, or names, NAME,NAME; default 0.1.")
+        str | None, typer.Option(help="Share of the subjects to hold out, or scans, NAME,NAME; default 0.1.")
+    ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose the scans are: a CSV or TSV file with lines SCAN,SUBJECT, or a pattern with one group, as "
+            r"'(P\d+)', searched in the path; told by names, folders and DICOM by default."
+        ),
     ] = None,
     init: Annotated[str | None, typer.Option(help="Start from a prior's weights: a name or a file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same prior; default 0.")] = None,
@@ -44,7 +51,9 @@ def train(
             help="Any other setting by its name in run.yaml, as optimiser.learning_rate=1e-3; may be repeated.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse unreadable files instead of skipping them.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse scans that cannot be used instead of skipping them.")
+    ] = False,
     licence: Annotated[str | None, typer.Option(help="Licence of the scans, for the card.")] = None,
     credit: Annotated[str | None, typer.Option(help="Whom to credit for the scans, for the card.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many; the same command goes on.")] = None,
@@ -73,6 +82,7 @@ def train(
         "data.window": window,
         "data.size": size,
         "data.validation": None if val is None else _validation(val),
+        "data.subjects": subjects,
         "data.strict": strict or None,
         "data.licence": licence,
         "data.credit": credit,

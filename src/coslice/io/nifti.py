@@ -142,7 +142,7 @@ def canonical_volume(array: np.ndarray, affine: np.ndarray, space_code: int = 1)
 
 
 def in_order(volume: Volume, orientation: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels (i, j, k) with axes in the directions of `orientation`, and the matrix from (i, j, k, 1) to (x, y, z, 1).
+    """The voxels (i, j, k), axes in the directions of `orientation`, and the matrix from (i, j, k, 1) to (x, y, z, 1).
 
     An affine of the volume times that matrix is the array's.
     """

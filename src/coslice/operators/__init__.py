@@ -2,7 +2,7 @@
 
 from coslice.operators.base import Operator
 from coslice.operators.projector import Projector
-from coslice.operators.stacks import SliceStack, Stacks
+from coslice.operators.slice_stacks import SliceStack, Stacks
 from coslice.operators.thick_slices import ThickSlices
 from coslice.operators.weighted_rays import WeightedRays
 

@@ -9,11 +9,12 @@ from coslice.problems.joint_stacks import StackProblem, from_stacks
 from coslice.problems.measured_grid import GridChoice
 from coslice.problems.modality import modality_of
 from coslice.problems.problem import LinearProblem, Problem
-from coslice.problems.projections import Stated, from_projections
+from coslice.problems.projections import from_projections
 from coslice.problems.ray_weights import relative_weights
 from coslice.problems.references import with_reference
-from coslice.problems.residual import Residual, remarks_on_residual, residual
+from coslice.problems.residual import Residual, remarks_on_residual, residuals
 from coslice.problems.scanners import BEAMS, published_cone_beam, published_parallel_beam
+from coslice.problems.stated import DetectorChoice, Stated
 from coslice.problems.study import Study, simulate
 from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.problems.tasks import (
@@ -31,6 +32,7 @@ __all__ = [
     "BEAMS",
     "TASKS",
     "CTProblem",
+    "DetectorChoice",
     "GridChoice",
     "LimitedAngleCT",
     "LinearProblem",
@@ -52,7 +54,7 @@ __all__ = [
     "published_parallel_beam",
     "relative_weights",
     "remarks_on_residual",
-    "residual",
+    "residuals",
     "simulate",
     "task_of_key",
     "thick_axis",

@@ -35,8 +35,8 @@ class CTProblem(Problem):
         noise: standard deviation of the noise in y, mm; with weights, of a ray whose weight is 1.
         weights: of the rays, (views, rows, columns): relative inverse variances, mean 1, see `relative_weights`; 0 for
             a ray that is not to be believed. None is 1 everywhere.
-        bounds: the least and the largest value of the unit window that the volume can have; of a real measurement, which
-            may be of metal, the second is infinite.
+        bounds: the least and the largest value of the unit window that the volume can have; of a real measurement,
+            which may be of metal, the second is infinite.
         task: key of a simulated task, see `coslice.problems.Task.key`; "" for any other measurement.
 
     Raises:

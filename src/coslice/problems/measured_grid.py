@@ -5,22 +5,26 @@ What all views see is a cylinder about the axis of rotation. In the plane its ra
     R = u_edge / m  of parallel rays,        R = S sin(atan(u_edge / D))  of a fan or a cone,
 
 u_edge the nearer edge of the detector, or, of a full turn, the farther one, since opposite views see the other half.
-A voxel is as wide as a pixel at the axis, du / m, m = D / S the magnification; slices are as far apart as rows are there.
+A voxel is as wide as a pixel at the axis, du / m, m = D / S the magnification; slices are as far apart as rows are
+there.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from coslice.acquisition.reduction import Reduction
 from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 
 __all__ = ["GridChoice", "binning_for", "chosen_slices", "usual_grid", "voxels_and_blocks"]
+
+_Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
 _MOST_VOXELS = 2**31
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
@@ -33,8 +37,8 @@ class GridChoice:
     Attributes:
         size: voxels across, SIZE x SIZE over the field of view.
         spacing: of the voxels, mm; with a size too, the field of view is their product.
-        plane: only the plane through the axis of rotation, y = 0, which is all there is of an object that is the same all
-            around; filtered back-projection finds it alone.
+        plane: only the plane through the axis of rotation, y = 0, which is all there is of an object that is the same
+            all around; filtered back-projection finds it alone.
 
     Raises:
         CosliceError: a number that is not positive.
@@ -78,8 +82,8 @@ def usual_grid(geometry: Geometry, choice: GridChoice, asked: Grid | None = None
     voxels = math.prod(grid.shape)
     if voxels > _MOST_VOXELS:
         raise CosliceError(
-            f"grid: {' x '.join(map(str, grid.shape))} voxels (z, y, x) would be needed, at most {_MOST_VOXELS:.2g} are "
-            "possible; choose a smaller --size, a larger --spacing, or fewer --slices."
+            f"grid: {' x '.join(map(str, grid.shape))} voxels (z, y, x) would be needed, at most {_MOST_VOXELS:.2g} "
+            "are possible; choose a smaller --size, a larger --spacing, or fewer --slices."
         )
     return grid
 
@@ -119,16 +123,16 @@ def voxels_and_blocks(
     return grid, binning
 
 
-def _magnifications(geometry) -> tuple[float, float]:
+def _magnifications(geometry: _Circular) -> tuple[float, float]:
     across = 1.0 if isinstance(geometry, ParallelBeam) else geometry.magnification
     return across, across if isinstance(geometry, ConeBeam) else 1.0
 
 
-def _seen_by(geometry, choice: GridChoice) -> Grid:
+def _seen_by(geometry: _Circular, choice: GridChoice) -> Grid:
     across, upward = _magnifications(geometry)
     dv, du = geometry.pixel
     u, v = geometry.u(), geometry.v()
-    edges = (-(u[0] - du / 2), u[-1] + du / 2)
+    edges = (-(float(u[0]) - du / 2), float(u[-1]) + du / 2)
     farther = measured_arc(geometry.angles).closed and not isinstance(geometry, ParallelBeam)
     edge = (max if farther else min)(edges)
     if edge <= 0:
@@ -162,7 +166,8 @@ def _changed(asked: Grid, choice: GridChoice) -> Grid:
     across = choice.size or max(1, math.floor(size / voxel + 1e-6))
     # A plane, as of a file that asks for one, stays one.
     counts = [
-        min(across, max(1, round(extent / voxel))) if n > 1 else 1 for n, extent in zip(asked.shape[1:], asked.size[1:])
+        min(across, max(1, round(extent / voxel))) if count > 1 else 1
+        for count, extent in zip(asked.shape[1:], asked.size[1:], strict=True)
     ]
     deep = max(1, math.floor(asked.size[0] / voxel + 1e-6)) if asked.shape[0] > 1 else 1
     return Grid((deep, counts[0], counts[1]), (voxel, voxel, voxel), asked.centre)

@@ -36,5 +36,5 @@ def modality_of(scan: Volume, said: str | None = None) -> tuple[str, str]:
         return "", ""
     return (
         "ct",
-        f"Values of {low:.6g} to {high:.6g}, {100 * air:.2g} % of them below {_AIR:g}, were taken for HU: a CT.",
+        f"Values of {low:.6g} to {high:.6g}, {100 * air:.3g} % of them below {_AIR:g}, were taken for HU: a CT.",
     )

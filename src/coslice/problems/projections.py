@@ -1,22 +1,21 @@
 """Measured projections made ready to reconstruct: a recording and its scanner become a study.
 
-    recording, scanner  ->  views, rows and columns kept; blocks of pixels to one      (`coslice.acquisition.reduction`)
-                        ->  line integrals p, defects mended                           (`coslice.acquisition.counts`)
-                        ->  the rotation axis, found or as given                       (`coslice.acquisition.rotation_axis`)
-                        ->  how far every ray can be trusted                           (`coslice.acquisition.trust`)
-                        ->  the unit window, from water or from a first reconstruction (`coslice.acquisition.scale`)
+    recording, scanner  ->  views, rows and columns kept, blocks of pixels to   `coslice.acquisition.reduction`
+                        ->  line integrals p, defects mended                    `coslice.acquisition.counts`
+                        ->  the axis of rotation, found or as given             `coslice.acquisition.rotation_axis`
+                        ->  how far every ray can be trusted                    `coslice.acquisition.trust`
+                        ->  the unit window, from water or a first reconstruct  `coslice.acquisition.scale`
                         ->  y = (p - mu_low A(1)) / (mu_high - mu_low), in mm
 
-mu is attenuation in 1/mm; mu_low and mu_high are what the prior sees as 0 and 1. Whatever was found, guessed or left out
-on the way is a sentence in the study's `remarks`.
+mu is attenuation in 1/mm; mu_low and mu_high are what the prior sees as 0 and 1. Whatever was found, guessed or left
+out on the way is a sentence in the study's `remarks`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from coslice.acquisition.counts import MeasuredLines, line_integrals_from
 from coslice.acquisition.doubts import doubts
-from coslice.acquisition.reduction import Reduction, chosen_views
+from coslice.acquisition.reduction import Reduction, chosen_views, median_of_views
 from coslice.acquisition.rotation_axis import RotationAxis, found_axis, with_axis
 from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water
 from coslice.acquisition.trust import Trust, measured_trust
@@ -36,64 +35,20 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import GridChoice, chosen_slices, voxels_and_blocks
+from coslice.problems.measured_grid import chosen_slices, voxels_and_blocks
+from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
-__all__ = [
-    "Stated",
-    "Taken",
-    "angles_of",
-    "first_reconstruction",
-    "from_projections",
-    "stated_settings",
-    "take",
-]
+__all__ = ["Taken", "angles_of", "first_reconstruction", "from_projections", "take"]
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
 _HEADROOM = 1.6  # of the window above the densest matter, which a prior of CT sees as bone then
 _AXIS_ROWS = 16  # of the detector, that the rotation axis is looked for in
 _LOOKED_AT = 64  # views that stand for all where one view does
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What the user states of a recording; None leaves it to the file, or to what is found.
-
-    Attributes:
-        values: "counts", "transmission" or "lines".
-        white: counts of the open beam, where there are no flat fields.
-        photons: of the open beam per pixel and view, for the noise.
-        views: how many of the views to use, spread evenly.
-        rows, columns: first and last (not included) of the detector, as stored; None in either place is the end.
-        binning: (rows, columns) of pixels to one.
-        axis: the column of the rotation axis, 0 the centre of the first column stored; "find" looks for it.
-        water: attenuation of water, 1/mm; "find" looks for its peak in a first reconstruction.
-        air: attenuation of air, 1/mm.
-        window: (low, high): what the prior sees as 0 and 1, in HU with water, else in 1/mm.
-        grid: which voxels.
-        slices: first and last (not included) of them along z, counted from the lowest; None in either place is the end.
-        axisymmetric: the one view stands for every view.
-        repair: whether dead and stuck pixels are looked for.
-    """
-
-    values: str | None = None
-    white: float | None = None
-    photons: float | None = None
-    views: int | None = None
-    rows: tuple[int | None, int | None] | None = None
-    columns: tuple[int | None, int | None] | None = None
-    binning: tuple[int, int] | None = None
-    axis: float | Literal["find"] | None = None
-    water: float | Literal["find"] | None = None
-    air: float = 0.0
-    window: tuple[float, float] | None = None
-    grid: GridChoice = GridChoice()
-    slices: tuple[int | None, int | None] | None = None
-    axisymmetric: bool = False
-    repair: bool = True
+_AROUND = 360  # views of an object that is the same all around: more show nothing new
 
 
 def from_projections(
@@ -209,8 +164,8 @@ def take(
     data, fields, geometry = _oriented(recording, scanner, stated)
     remarks = [*recording.notes, *scanner.notes]
     reduction = Reduction(
-        rows=_stored(stated.rows, geometry.detector[0], scanner.flip_rows),
-        columns=_stored(stated.columns, geometry.detector[1], scanner.flip_columns),
+        rows=_stored(stated.detector.rows, geometry.detector[0], scanner.flip_rows),
+        columns=_stored(stated.detector.columns, geometry.detector[1], scanner.flip_columns),
     )
     counts = _Counts(data, fields, scanner, recording.logged, stated)
     axis = None
@@ -222,19 +177,26 @@ def take(
         column = geometry.detector[1] - 1 - stated.axis if scanner.flip_columns else stated.axis
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
-    grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.binning)
+    grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.detector.binning)
     reduction = replace(reduction, binning=binning)
     if stated.slices is not None:
         first, last = stated.slices
         grid = chosen_slices(grid, (first or 0, grid.shape[0] if last is None else last))
-    if stated.views is not None and not all_views:
-        choice = chosen_views(angles_of(geometry), stated.views)
+    views = stated.views
+    if stated.axisymmetric and views is None and geometry.views > _AROUND:
+        views = _AROUND
+    if views is not None and not all_views:
+        choice = chosen_views(angles_of(geometry), views)
         remarks += choice.notes
         reduction = replace(reduction, views=choice.views)
     geometry = reduction.geometry(geometry)
     if stated.axisymmetric:
         reduction = replace(reduction, views=None)
     remarks += replace(reduction, views=None).notes(data.shape)
+    if stated.detector.median > 1:
+        remarks.append(
+            f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
+        )
     measured = counts.lines(reduction, lambda done, total: progress("projections", done, total))
     trust = counts.trust(measured, reduction)
     lines, weights = measured.lines, trust.weights
@@ -264,7 +226,7 @@ class _Counts:
         if white is None and flat is None:
             white = self.scanner.white
         return line_integrals_from(
-            reduction.of(self.data),
+            self._smoothed(reduction.of(self.data)),
             flat,
             dark,
             white=white,
@@ -273,6 +235,10 @@ class _Counts:
             repair=self.stated.repair,
             progress=progress,
         )
+
+    def _smoothed(self, data: np.ndarray) -> np.ndarray:
+        side = self.stated.detector.median
+        return data if side == 1 else median_of_views(data, side)
 
     def trust(self, measured: MeasuredLines, reduction: Reduction) -> Trust:
         return measured_trust(measured, *self._fields(reduction), self.stated.photons)
@@ -309,8 +275,8 @@ class _ToUnit:
 def _tensor(array: np.ndarray, device: str) -> Tensor:
     """On the device; one view that stands for all is kept once."""
     if array.strides[0] == 0:
-        return torch.from_numpy(array[:1].copy()).to(device).expand(array.shape)
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        return torch.as_tensor(np.array(array[:1]), device=device).expand(array.shape)
+    return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
 
 def _everywhere(p: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -345,15 +311,9 @@ def first_reconstruction(taken: Taken) -> np.ndarray:
     block = max(1, across // _COARSE)
     few = max(1, geometry.views // (2 * _LOOKED_AT))
     choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
-    coarse = Grid(
-        (grid.shape[0], *(max(1, n // block) for n in grid.shape[1:])),
-        (
-            grid.spacing[0],
-            *(mm * n / max(1, n // block) for mm, n in zip(grid.spacing[1:], grid.shape[1:], strict=True)),
-        ),
-        grid.centre,
-    )
-    p, seen = torch.from_numpy(choice.of(taken.lines)), choice.geometry(geometry)
+    down, over = (max(1, n // block) for n in grid.shape[1:])
+    coarse = Grid((grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre)
+    p, seen = torch.as_tensor(np.ascontiguousarray(choice.of(taken.lines))), choice.geometry(geometry)
     return Sirt(Projector(seen, coarse), _COARSE_ITERATIONS)(p).numpy()
 
 
@@ -411,15 +371,3 @@ def _words(geometry: Geometry) -> str:
     beam = {"ConeBeam": "cone-beam ", "FanBeam": "fan-beam ", "ParallelBeam": "parallel-beam "}
     kind = beam.get(type(geometry).__name__, "")
     return f"{geometry.views} measured {kind}view{'s' if geometry.views > 1 else ''}"
-
-
-def stated_settings(stated: Stated) -> dict[str, Any]:
-    """What was stated, by name, without what was left out: for the record of a run."""
-    given: dict[str, Any] = {}
-    for item in fields(Stated):
-        value = getattr(stated, item.name)
-        if value != item.default:
-            given[item.name] = list(value) if isinstance(value, tuple) else value
-    if "grid" in given:
-        given |= {name: value for name, value in vars(given.pop("grid")).items() if value is not None}
-    return given

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
-import torch
-from scipy.ndimage import map_coordinates
 
 from coslice.axes import AXES
 from coslice.errors import CosliceError
 from coslice.problems.study import Study
+from coslice.resampling import index_of, interpolated
 from coslice.volume import Volume
 
 __all__ = ["with_reference"]
@@ -22,8 +23,8 @@ _BEYOND = 0.51  # of a voxel that the last voxels of a reference may be passed b
 def with_reference(study: Study, reference: Volume, name: str) -> Study:
     """The study with `reference`, on its own grid, to compare results with.
 
-    Voxels that lie on those of the reference are taken as they are; otherwise the reference is interpolated linearly,
-    which is said.
+    The reference is resized in the plane as the study's scan was. Voxels that lie on its own are taken as they are;
+    otherwise it is interpolated linearly, which is said.
 
     Args:
         study: of a real measurement.
@@ -33,39 +34,32 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
     Raises:
         CosliceError: a reference that does not cover the study's volume; the sentence says what it covers.
     """
-    volume = study.volume
+    volume, done = study.volume, study.preparation
+    if done.spacing is not None and study.measured:
+        reference = reference.resampled((reference.spacing[0], done.spacing, done.spacing))
+    if done.size is not None:
+        reference = reference.resized(done.size)
     place = np.linalg.inv(reference.affine) @ volume.affine  # index (x, y, z) of the study to that of the reference
-    corners = np.stack(np.meshgrid(*((0, n - 1) for n in volume.shape[::-1]), indexing="ij"), -1).reshape(-1, 3)
-    seen = corners @ place[:3, :3].T + place[:3, 3]
+    corners = np.array([*product(*((0, n - 1) for n in volume.shape[::-1]))], dtype=np.float64)
+    seen = index_of(corners, place)
     last = np.array(reference.shape[::-1]) - 1
     if (seen < -_BEYOND).any() or (seen > last + _BEYOND).any():
-        raise CosliceError(f"reference: {name} does not cover the volume to reconstruct{_covered(volume, reference)}.")
+        raise CosliceError(f"reference: {name} does not cover the volume to reconstruct{_covered(study, reference)}.")
     shift = np.round(place[:3, 3])
     if np.abs(seen - corners - shift).max() < _ALIGNED:
         x, y, z = (int(n) for n in shift)
         nz, ny, nx = volume.shape
         data, how = reference.data[z : z + nz, y : y + ny, x : x + nx], ""
     else:
-        data, how = _interpolated(volume, reference, place), ", interpolated linearly to its voxels"
+        data, how = interpolated(reference.data, place, volume.shape), ", interpolated linearly to its voxels"
     unit = study.window.to_unit(data).to(study.problem.measurement.device)
     remark = f"The truth is not known: results are compared with {name}{how}."
     return replace(study, volume=volume.with_data(data), unit=unit, reference=name, remarks=(*study.remarks, remark))
 
 
-def _interpolated(volume: Volume, reference: Volume, place: np.ndarray) -> torch.Tensor:
-    """Linear interpolation, slice by slice: a volume of coordinates would be six times as large as the volume."""
-    nz, ny, nx = volume.shape
-    y, x = np.meshgrid(np.arange(ny), np.arange(nx), indexing="ij")
-    source, data = reference.data.numpy(), torch.empty(volume.shape)
-    for k in range(nz):
-        index = np.stack((x, y, np.full_like(x, k), np.ones_like(x)), 0).reshape(4, -1)
-        at = (place @ index)[2::-1]  # (z, y, x)
-        data[k] = torch.from_numpy(map_coordinates(source, at, order=1, mode="nearest").reshape(ny, nx))
-    return data
-
-
-def _covered(volume: Volume, reference: Volume) -> str:
-    """Which of the volume's slices along z the reference covers, where it is z that it is too short in."""
+def _covered(study: Study, reference: Volume) -> str:
+    """Which slices along z the reference covers, where it is z that it is too short in, counted as --slices does."""
+    volume = study.volume
     place = np.linalg.inv(volume.affine) @ reference.affine
     middle = [(n - 1) / 2 for n in reference.shape[::-1]]
     ends = sorted(float((place @ (middle[0], middle[1], k, 1))[2]) for k in (0, reference.shape[0] - 1))
@@ -74,7 +68,7 @@ def _covered(volume: Volume, reference: Volume) -> str:
         return ": they have no slice in common"
     if (first, last) == (0, volume.shape[0] - 1):
         return f": it is smaller in the plane; along {AXES[0]} it is large enough"
-    return (
-        f": it holds slices {first} to {last} of 0 to {volume.shape[0] - 1}; keep only slices that lie within them, with "
-        "--slices (counted as the measured slices are)"
-    )
+    measured = volume.shape[0] if study.thick is None else study.thick.shape[0]
+    begun, each = (study.preparation.slices or (0, 0))[0], volume.shape[0] / measured
+    first, last = begun + math.ceil(first / each - 1e-9), begun + math.floor((last + 1) / each + 1e-9)
+    return f"; it holds measured slices {first} to {last - 1}: keep those, --slices {first}:{last}"

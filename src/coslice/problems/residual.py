@@ -11,15 +11,16 @@ a sign, an offset). What explains the data much better is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, median
 
 import torch
 from torch import Tensor
 
 from coslice.classical import cgls, filled
 from coslice.geometry import Geometry, Grid, Orbit
-from coslice.operators import Operator, Projector
+from coslice.operators import Projector
 from coslice.problems.ct import CTProblem
 from coslice.problems.problem import Problem
 from coslice.sums import inner
@@ -30,7 +31,7 @@ _BLANK = 1e-3  # of the usual view's length: a view that holds less is divided b
 _LARGE = 0.03  # a residual below is not doubted
 _UNEXPLAINED = 0.15  # one above is said even if nothing explains it
 _NOISY = 1.5  # times what the noise alone leaves
-_BETTER = 0.6  # of the residual must a mistake leave, at most, to be named
+_BETTER = 0.75  # of the residual must a mistake leave, at most, to be named
 _ACROSS, _HIGH, _VIEWS, _ITERATIONS = 40, 8, 60, 12  # of the small copy
 
 
@@ -81,6 +82,8 @@ def residuals(problem: Problem, volume: Tensor) -> tuple[float, ...]:
 def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) -> tuple[str, ...]:
     """What a residual says that does not fall or stays large, with the likely reason; nothing where all is well.
 
+    Parallel views that turn the other way show the object's mirror image without any residual; that is not seen here.
+
     Args:
         problem: the measurement.
         initial, final: of its first reconstruction and of the result.
@@ -88,114 +91,143 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
     Returns:
         Full sentences.
     """
-    remarks = list(_outliers(final.per_view, "slice" if problem.kind == "zsr" else "view"))
-    y = problem.measurement
-    length = math.sqrt(inner(y, y)) if problem.weights is None else math.sqrt(inner(*[problem.misfit[1]] * 2))
-    expected = problem.noise * math.sqrt(y.numel()) / length if length else 0.0
-    if final.total < max(_LARGE, _NOISY * expected):
-        return tuple(remarks)
-    reasons = _reasons(problem) if isinstance(problem, CTProblem) else ()
-    course = f"from {initial.total:.1%} to {final.total:.1%} of the measurement"
-    if reasons or final.total >= max(_UNEXPLAINED, _NOISY * expected) or final.total > 0.9 * initial.total:
-        word = "fell only" if final.total < initial.total else "did not fall: it went"
-        doubts = (
-            ""
-            if reasons
-            else (
-                " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are "
-                "no line integrals, or an object that reaches beyond the volume."
-            )
-        )
-        remarks.insert(0, f"The residual |A x - y| {word} {course}.{doubts}")
-        remarks[1:1] = reasons
-    return tuple(remarks)
+    small = _small(problem) if isinstance(problem, CTProblem) else None
+    bad = _outliers(final.per_view)
+    before, after = (_without(bad, one) for one in (initial, final))
+    least = _NOISY * _noise_alone(problem)
+    if after < max(_LARGE, least):
+        said = _on_scale(*small) if small else ()
+        return said + _on_views(bad, final, problem.kind)
+    reasons = _reasons(problem, *small) if small and isinstance(problem, CTProblem) else ()
+    if not reasons and after < max(_UNEXPLAINED, least) and after < 0.9 * before:
+        return _on_views(bad, final, problem.kind)
+    course = f"from {before:.1%} to {after:.1%} of the measurement"
+    verb = "fell only" if after < before else "did not fall: it went"
+    likely = (
+        " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no "
+        "line integrals, or an object that reaches beyond the volume."
+    )
+    sentence = f"The residual |A x - y| {verb} {course}.{'' if reasons else likely}"
+    return (sentence, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
 
 
-def _outliers(per_view: Sequence[float], word: str) -> tuple[str, ...]:
-    """A few views that agree far less than the others."""
-    values = torch.tensor(per_view, dtype=torch.float64)
-    if len(values) < 5:
+def _noise_alone(problem: Problem) -> float:
+    """The residual of the truth, where the noise is known."""
+    y, weights = problem.measurement, problem.weights
+    square, count = inner(y, y), float(y.numel())
+    if weights is not None:
+        believed = torch.where(weights > 0, y, 0.0)
+        square = inner(believed, believed)
+        # A ray of weight w has the variance noise^2 / w.
+        count = float((1 / weights[weights > 0].double()).sum())
+    return problem.noise * math.sqrt(count / square) if square else 0.0
+
+
+def _outliers(per_view: Sequence[float]) -> list[int]:
+    """The numbers of a few views that agree far less than the others."""
+    if len(per_view) < 5:
+        return []
+    middle = median(per_view)
+    spread = 1.4826 * median(abs(value - middle) for value in per_view)
+    limit = max(middle + 8 * spread, 2 * middle) + 1e-3
+    bad = [number for number, value in enumerate(per_view) if value > limit]
+    return bad if len(bad) <= max(1, len(per_view) // 5) else []
+
+
+def _without(bad: Sequence[int], residual: Residual) -> float:
+    """The residual of the other views."""
+    if not bad:
+        return residual.total
+    others = [value for number, value in enumerate(residual.per_view) if number not in bad]
+    return math.sqrt(fmean(value**2 for value in others))
+
+
+def _on_views(bad: Sequence[int], residual: Residual, kind: str) -> tuple[str, ...]:
+    if not bad:
         return ()
-    middle = values.median()
-    spread = 1.4826 * (values - middle).abs().median()
-    bad = torch.nonzero(values > torch.maximum(middle + 8 * spread, 2 * middle) + 1e-3).flatten().tolist()
-    if not bad or len(bad) > max(1, len(values) // 5):
-        return ()
+    word = "slice" if kind == "zsr" else "view"
     named = ", ".join(str(number) for number in bad[:8]) + (" and others" if len(bad) > 8 else "")
-    one = len(bad) == 1
-    worst = float(values.max())
+    who, verb, them = (
+        (f"{word.capitalize()}s", "disagree", "them") if len(bad) > 1 else (word.capitalize(), "disagrees", "it")
+    )
+    worst = max(residual.per_view)
     return (
-        f"{word.capitalize()}{'' if one else 's'} {named} (counted from 0) {'disagrees' if one else 'disagree'} with "
-        f"the reconstruction by up to {worst:.1%}, the others by {float(middle):.1%}; leave "
-        f"{'it' if one else 'them'} out if something moved or failed there.",
+        f"{who} {named} (counted from 0) {verb} with the reconstruction by up to {worst:.1%}, the others by "
+        f"{_without(bad, residual):.1%}; leave {them} out if something moved or failed there.",
     )
 
 
-def _reasons(problem: CTProblem) -> tuple[str, ...]:
-    """What explains the data of a small copy of the problem much better than they do as they are."""
-    small = _small(problem)
-    if small is None:
+def _on_scale(geometry: Geometry, grid: Grid, y: Tensor) -> tuple[str, ...]:
+    """Whether the volume fits the window at all, which a good residual does not say."""
+    # So few iterations know the large parts only and not the noise.
+    top = float(torch.quantile(cgls(Projector(geometry, grid), y, 3).flatten().abs(), 0.99))
+    if 0.05 < top < 2:
         return ()
-    geometry, grid, y = small
-    as_given, _ = _left(geometry, grid, y)
-    found: list[tuple[float, str]] = []
-    for explanation, changed, values in _mistakes(geometry, y):
-        left, volume = _left(changed, grid, values)
-        sensible = float(volume.mean()) > 0
-        if sensible and left < _BETTER * as_given:
-            found.append((left, explanation(left)))
-    if shifted := _axis(geometry, grid, y, as_given, problem.geometry):
-        found.append(shifted)
-    # The best explanation alone: several mistakes that help a little are usually one.
-    return (min(found)[1],) if found else ()
+    return (
+        f"The brightest of the volume is about {top:.2g} times the top of the window: lengths may be in cm and not mm, "
+        "or the attenuation of water may be another one.",
+    )
 
 
-def _mistakes(geometry: Geometry, y: Tensor) -> list[tuple[Callable[[float], str], Geometry, Tensor]]:
-    """(sentence for a residual, geometry, measurement) of each mistake that can be tried."""
-    tried: list[tuple[Callable[[float], str], Geometry, Tensor]] = []
+def _reasons(problem: CTProblem, geometry: Geometry, grid: Grid, y: Tensor) -> tuple[str, ...]:
+    """What explains the data of a small copy of the problem much better than they do as they are."""
+    if scale := _on_scale(geometry, grid, y):
+        # Only where they fit otherwise: counts and the like have no scale.
+        left = _left(geometry, grid, y, math.inf)
+        if left < _UNEXPLAINED:
+            return scale
+    limit = _BETTER * _left(geometry, grid, y)
+    tried = [(_left(changed, grid, values), explanation) for explanation, changed, values in _mistakes(geometry, y)]
+    left, explanation = min(tried, default=(math.inf, ""), key=lambda one: one[0])
+    if left >= limit:
+        left, explanation = _axis(geometry, grid, y, _pitch(problem.geometry))
+    if left >= limit:
+        return ()
+    return (f"On a small copy the projections agree to {left:.1%} if {explanation}.",)
+
+
+def _mistakes(geometry: Geometry, y: Tensor) -> list[tuple[str, Geometry, Tensor]]:
+    """(what was done about it and what to do, geometry, measurement) of each mistake that can be tried."""
+    tried: list[tuple[str, Geometry, Tensor]] = []
     if not isinstance(geometry, Orbit):
         back = replace(geometry, angles=tuple(-angle for angle in geometry.angles))
-        tried.append((lambda left: _sentence("the views turned the other way", left, "reverse the angles"), back, y))
-    low, high = (float(value) for value in _ends(y))
+        tried.append(("the views turn the other way: reverse the angles", back, y))
+    low, high = _ends(y)
     if low > 0:
         logged = -torch.log(y.clamp(min=1e-3 * high) / high)
-        tried.append(
-            (lambda left: _sentence("-ln was still to be taken", left, "say that they are counts"), geometry, logged)
-        )
-    if high <= 0 or -low > high:
-        tried.append((lambda left: _sentence("their sign was turned", left, "turn it"), geometry, -y))
+        tried.append(("-ln of them is taken: say that they are counts", geometry, logged))
+    if -low > high:
+        tried.append(("their sign is turned: give -ln(counts / open beam)", geometry, -y))
     # Where air is seen at the edges of the views, an offset is what they have in common.
-    edge = torch.cat((y[..., :1], y[..., -1:]), -1).flatten()
-    offset = float(edge.median())
-    if abs(offset) > 0.02 * max(abs(low), abs(high)):
-        tried.append(
-            (
-                lambda left: _sentence(f"{offset:.3g} were subtracted", left, "correct the open beam (I0)"),
-                geometry,
-                y - offset,
-            )
-        )
+    offset = float(torch.cat((y[..., :1], y[..., -1:]), -1).median())
+    if abs(offset) > 0.02 * max(-low, high):
+        tried.append((f"{offset:.3g} is subtracted: correct the open beam (I0)", geometry, y - offset))
     return tried
 
 
-def _sentence(condition: str, left: float, remedy: str) -> str:
-    return f"On a small copy the projections agree to {left:.1%} if {condition}: {remedy}."
-
-
-def _axis(geometry: Geometry, grid: Grid, y: Tensor, as_given: float, full: Geometry) -> tuple[float, str] | None:
-    """The axis moved by whole columns of the small copy, and between them by a parabola."""
+def _axis(geometry: Geometry, grid: Grid, y: Tensor, column: float) -> tuple[float, str]:
+    """The least residual with the detector moved across, and the move in words; `column` of the scanner in mm."""
     pitch = _pitch(geometry)
-    steps = (-4, -2, -1, 0, 1, 2, 4)
-    left = [as_given if step == 0 else _left(_shifted(geometry, step * pitch), grid, y)[0] for step in steps]
-    best = min(range(len(steps)), key=left.__getitem__)
-    if steps[best] == 0 or left[best] >= _BETTER * as_given:
-        return None
-    columns = steps[best] * pitch / _pitch(full)
-    sentence = (
-        f"the detector stood about {abs(columns):.0f} columns further along {'+' if columns > 0 else '-'}u "
-        f"(offset {'+' if columns > 0 else '-'}{abs(columns) * _pitch(full):.3g} mm)"
-    )
-    return left[best], _sentence(sentence, left[best], "find the axis of rotation")
+    known: dict[float, float] = {}
+
+    def left(steps: float) -> float:
+        if steps not in known:
+            known[steps] = _left(_shifted(geometry, steps * pitch), grid, y)
+        return known[steps]
+
+    side = 1 if left(1) < left(-1) else -1
+    width = 1.0
+    while width < geometry.detector[1] / 4 and left(2 * side * width) < left(side * width):
+        width *= 2
+    # The least is between half and twice the best; every round halves the steps around it.
+    best, step = side * width, width / 2
+    while step >= 0.25:
+        best = min((best - step, best, best + step), key=left)
+        step /= 2
+    mm = best * pitch
+    sign = "+" if mm > 0 else "-"
+    move = f"the detector is moved by {abs(mm / column):.0f} columns ({abs(mm):.3g} mm) along {sign}u"
+    return left(best), f"{move}: find the axis of rotation"
 
 
 def _pitch(geometry: Geometry) -> float:
@@ -212,19 +244,19 @@ def _shifted(geometry: Geometry, mm: float) -> Geometry:
     return replace(geometry, centre=tuple(centres))
 
 
-def _ends(y: Tensor) -> tuple[Tensor, Tensor]:
+def _ends(y: Tensor) -> tuple[float, float]:
     """What nearly all values lie between."""
     values = y.flatten().double()
-    return torch.quantile(values, 0.005), torch.quantile(values, 0.995)
+    return float(torch.quantile(values, 0.005)), float(torch.quantile(values, 0.995))
 
 
-def _left(geometry: Geometry, grid: Grid, y: Tensor) -> tuple[float, Tensor]:
-    """What least squares leave of y, relative, and the volume."""
-    operator: Operator = Projector(geometry, grid)
+def _left(geometry: Geometry, grid: Grid, y: Tensor, top: float = 1.25) -> float:
+    """|A x - y| / |y| of least squares, cut off at 0 and `top`: of values beyond the window there are none."""
+    operator = Projector(geometry, grid)
     volume = cgls(operator, y, _ITERATIONS)
-    difference = operator.forward(volume) - y
+    difference = operator.forward(volume.clamp(0, top) if top < math.inf else volume) - y
     length = inner(y, y)
-    return (math.sqrt(inner(difference, difference) / length) if length else 0.0), volume
+    return math.sqrt(inner(difference, difference) / length) if length else 0.0
 
 
 def _small(problem: CTProblem) -> tuple[Geometry, Grid, Tensor] | None:
@@ -266,11 +298,10 @@ def _coarser(geometry: Geometry, views: slice, blocks: tuple[int, int], kept: tu
             )
             for c, (r, s) in zip(geometry.centre[views], steps, strict=True)
         )
-        rows, columns = (
-            tuple((blocks[a] * v[0], blocks[a] * v[1], blocks[a] * v[2]) for v in pair)
-            for a, pair in enumerate(zip(*steps))
-        )
-        return Orbit(geometry.source[views], centre, rows, columns, detector, geometry.divergent)
+        n, m = blocks
+        row_step = tuple((n * r[0], n * r[1], n * r[2]) for r, _ in steps)
+        column_step = tuple((m * c[0], m * c[1], m * c[2]) for _, c in steps)
+        return Orbit(geometry.source[views], centre, row_step, column_step, detector, geometry.divergent)
     (dv, du), (v, u) = geometry.pixel, geometry.offset
     return replace(
         geometry,

@@ -1,7 +1,7 @@
 """A scan made ready to reconstruct: a problem, and what is known of the volume behind it.
 
 `simulate` prepares a scan, brings it into the window of a prior, and measures it. A scan that is the measurement itself
-is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.stacks`).
+is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.joint_stacks`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.problems.tasks import SparseViewCT, Task
-from coslice.values import Values, covering, remarks_for_scan, settle
+from coslice.values import Values, remarks_for_scan, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -59,7 +59,7 @@ class Study:
     values: str | None = None
     remarks: tuple[str, ...] = ()
     reference: str = ""
-    stated: Mapping[str, Any] = field(default_factory=dict)
+    stated: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def measured(self) -> bool:
@@ -140,9 +140,7 @@ def simulate(
     if settled.scan is not scan:
         truth = preparation(settled.scan)
         seen = _window(window, task, truth)
-    found = _NEEDED.get(seen.unit) == "mr" and not isinstance(window, Window)
-    seen, covered = covering(seen, truth) if found else (seen, ())
-    remarks = (*settled.remarks, *covered, *remarks_for_scan(truth, seen))
+    remarks = (*settled.remarks, *remarks_for_scan(truth, seen))
     unit = seen.to_unit(truth.data).to(device)
     problem = task.problem(unit, truth.grid(), seen)
     thick = None

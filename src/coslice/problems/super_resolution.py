@@ -94,6 +94,7 @@ class ThickSliceProblem(Problem):
         # Thin slices in a gap belong to the two thick ones they lie between.
         place = (np.arange(count) - (self.factor - 1) / 2) / self.factor
         near = np.abs(place[:, None] - np.arange(len(operator.matrix))) < 1
-        seen = ((operator.matrix.T > 0) | near).astype(float)
+        seen = np.transpose(np.asarray(operator.matrix, np.float64)) > 0
+        seen = (seen | (near & ~seen.any(1, keepdims=True))).astype(float)
         y = self.measurement
         return mix_along(seen, (y < 0).float(), number) > 0, mix_along(seen, (y > 1).float(), number) > 0

@@ -212,7 +212,7 @@ class SliceSuperResolution(Task):
         slice_thickness_mm: width of the box, mm; None is as wide as slices are apart.
 
     Raises:
-        CosliceError: noise of photons, which MR has not.
+        CosliceError: noise of photons, which MR has not; a factor of 1 without a profile of its own.
     """
 
     kind, title = "zsr", "Super-resolution along z"
@@ -225,6 +225,10 @@ class SliceSuperResolution(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.factor == 1 and self.fwhm_mm is None and self.slice_thickness_mm is None:
+            raise CosliceError(
+                "SliceSuperResolution: factor 1 was given, above 1 is needed, or slices thicker than they are apart."
+            )
         if isinstance(self.noise, PhotonNoise):
             raise CosliceError(
                 "task zsr: photons were given, but MR counts none; give the measurement Gaussian noise instead."

@@ -24,10 +24,12 @@ from coslice.resampling import new_count
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["from_thick_slices", "outside", "thick_axis"]
+__all__ = ["from_thick_slices", "gap_said", "outside", "thick_axis"]
 
 _CLEARLY = 1.2
 """A spacing this much larger than the other two is that of the slices."""
+_THINNER = 2.0
+"""Slices that lie this much nearer to each other than pixels do are not the thick ones, whatever the file's order."""
 _WHOLE = 1e-4
 """Factors this near to a whole number are one: spacings in files are rounded."""
 _SAME = 0.01
@@ -78,14 +80,7 @@ def from_thick_slices(
     factor = _factor(scan, axis, thickness_mm or step) if factor is None else _whole(factor)
     word, guess = modality_of(scan, modality)
     remarks += [guess] if guess else []
-    if thickness_mm is not None:
-        kind = (
-            f"what lies in the gaps of {step - thickness_mm:.4g} mm between them was not measured, and comes from the "
-            "prior"
-            if thickness_mm < step
-            else f"neighbours overlap by {thickness_mm - step:.4g} mm"
-        )
-        remarks.append(f"Slices of {thickness_mm:.4g} mm lie {step:.4g} mm apart: {kind}.")
+    remarks += gap_said(step, thickness_mm)
     if isinstance(factor, float):
         remarks.append(
             f"{factor:.4g} thin slices to a thick one is no whole number: a thin slice counts for each thick one by "
@@ -140,7 +135,7 @@ def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:
         said = f"Spacings of {spacing} mm (z, y, x): slices are {plane.name}, thick along {wide[0]}."
         return wide[0], "" if wide[0] == "z" else said
     slow = _SLICE_AXIS.get(scan.orientation[2].upper(), "z")
-    if slow not in wide:
+    if scan.spacing[axis_number(slow)] * _THINNER < widest:
         raise CosliceError(
             f"zsr: spacings of {spacing} mm (z, y, x) were given, which do not tell along which axis slices are thick; "
             f"say the axis, {' or '.join(wide)}."
@@ -153,14 +148,28 @@ def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:
 
 def outside(scan: Volume, window: Window) -> tuple[str, ...]:
     """A sentence on the voxels of a measurement that lie outside of the window; none where there are none."""
-    share = float(((scan.data < window.low) | (scan.data > window.high)).double().mean())
+    beyond = scan.data > window.high
+    if window.unit != "HU":  # what lies below air in a CT is padding
+        beyond |= scan.data < window.low
+    share = float(beyond.double().mean())
     if share == 0:
         return ()
     low, high = (float(value) for value in scan.data.aminmax())
     return (
-        f"{100 * share:.2g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
+        f"{100 * share:.3g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
         f"({low:.6g} to {high:.6g}); they were kept as measured, but the prior was not trained on such values.",
     )
+
+
+def gap_said(step: float, thickness: float | None) -> tuple[str, ...]:
+    """A sentence on slices of a `thickness` that lie `step` apart, mm; none where they touch, or None is given."""
+    if thickness is None or abs(thickness - step) <= _SAME * step:
+        return ()
+    if thickness < step:
+        told = f"what lies in the gaps of {step - thickness:.4g} mm between them was not measured, and is the prior's"
+    else:
+        told = f"neighbours overlap by {thickness - step:.4g} mm"
+    return (f"Slices of {thickness:.4g} mm lie {step:.4g} mm apart: {told}.",)
 
 
 def _prepared(scan: Volume, preparation: Preparation, axis: str) -> Volume:
@@ -209,7 +218,7 @@ def _factor(scan: Volume, axis: str, thickness: float) -> int:
     """How many thin slices make voxels that are nearly cubes."""
     number = axis_number(axis)
     step, fine = scan.spacing[number], [mm for place, mm in enumerate(scan.spacing) if place != number]
-    if round(max(step, thickness) / min(fine)) < 2:
+    if max(step, thickness) < _CLEARLY * max(fine) or round(max(step, thickness) / min(fine)) < 2:
         raise CosliceError(
             f"zsr: slices {step:.4g} mm apart with pixels of {fine[0]:.4g} x {fine[1]:.4g} mm were given, which have "
             f"nothing to gain along {axis}; give a scan with thicker slices, or say the factor."

@@ -32,7 +32,7 @@ from coslice.report.pictures import (
     square,
     view,
 )
-from coslice.report.plots import course_plots, neighbour_plot, slice_plots
+from coslice.report.plots import course_plots, neighbour_plot, residual_plot, slice_plots
 from coslice.report.tables import metrics_table, seconds_table
 from coslice.report.viewer import Scene, viewer
 
@@ -63,6 +63,7 @@ def write_report(
     command: str | None = None,
     layers: Mapping[str, Tensor] | None = None,
     notes: Sequence[str] = (),
+    residual: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the page that compares reconstructions of one scan; an old page is replaced whole or not at all.
 
@@ -85,6 +86,7 @@ def write_report(
         command: what runs it again, a line for each reconstruction.
         layers: by name, what the viewer can lay over the volumes, see `coslice.report.viewer.Scene`.
         notes: sentences shown below the viewer.
+        residual: by method, how far it is from each view, as `coslice.problems.residual.Residual.record` has it.
 
     Raises:
         CosliceError: for volumes or layers of different shapes, values that are not finite, or an empty window.
@@ -107,6 +109,7 @@ def write_report(
         slices=slice_plots(curves or {}),
         neighbours=neighbour_plot(volumes, known),
         plots=course_plots(trajectory or {}, truth_sdiff, list(reconstructions)),
+        residuals=residual_plot(residual or {}),
         command=command,
         recipe=_flat(recipe or {}),
         recipe_json=json.dumps(recipe or {}, indent=2, default=str),

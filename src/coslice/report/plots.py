@@ -18,7 +18,7 @@ from coslice.metrics import PER_PLANE, PER_STEP, Curves, slice_differences
 from coslice.report.environment import uri
 from coslice.report.style import LINE_WIDTH, STYLE, TRUTH, content, draw_truth, literal, set_style
 
-__all__ = ["course_plots", "neighbour_plot", "slice_plots"]
+__all__ = ["course_plots", "neighbour_plot", "residual_plot", "slice_plots"]
 
 Points = Sequence[tuple[float, float]]
 
@@ -95,6 +95,21 @@ def neighbour_plot(volumes: Mapping[str, Tensor], known: bool = True) -> list[di
     truth = curves.pop(first) if first is not None else ()
     alt = "Mean absolute difference of each axial slice from the next"
     return _plot(curves, colours, "|x[i+1] - x[i]|", "axial slice i", alt, dashed=truth)
+
+
+def residual_plot(residual: Mapping[str, Mapping[str, Any]], across: str = "view") -> list[dict[str, str]]:
+    """The residual |A x - y| / |y| of each view: what the geometry or the values cannot explain stands out.
+
+    Args:
+        residual: by method, as `coslice.problems.residual.Residual.record` has it.
+        across: what is counted, "view" or "slice".
+
+    Returns:
+        As `course_plots`; nothing for a measurement of a single view.
+    """
+    curves = {method: list(enumerate(one["per_view"])) for method, one in residual.items()}
+    curves = {method: points for method, points in curves.items() if len(points) > 1}
+    return _plot(curves, _colours(residual), "|A x - y| / |y|", across, f"Residual of each {across}")
 
 
 def _colours(methods) -> dict[str, str]:

@@ -69,6 +69,7 @@ def write_run_page(
         curves=titled(measured.curves),
         command="\n".join(commands) or None,
         layers=_layers(titled(intervals)),
+        residual=titled(record["residual"]),
         notes=[*study.remarks, *(interval.reason for interval in intervals.values() if interval.reason)],
     )
     return page

@@ -83,8 +83,10 @@ class DataSettings:
         plane: rows and columns of an image, two of "z", "y", "x".
         window: "ct", "mr" or "LOW:HIGH", see `coslice.volume.scan_window`.
         size: side in pixels to which slices are resampled; None keeps their own.
-        validation: share of the scans held out, or their names.
-        strict: refuse a folder with an unreadable file instead of skipping the file.
+        validation: share of the subjects held out, or names of scans.
+        subjects: a table or pattern that says whose the scans are, see `coslice.training.collection.subjects`; None:
+            names, folders and DICOM tell.
+        strict: refuse a folder with a scan that cannot be used instead of skipping the scan.
         licence, credit: of the scans, for the card.
     """
 
@@ -92,6 +94,7 @@ class DataSettings:
     window: str = "ct"
     size: int | None = None
     validation: float | tuple[str, ...] = 0.1
+    subjects: str | None = None
     strict: bool = False
     licence: str = ""
     credit: str = ""

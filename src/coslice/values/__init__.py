@@ -8,7 +8,7 @@ settle         a scan in the unit that its task needs, with a sentence for what 
 
 from coslice.values.comparison import comparable
 from coslice.values.intensities import Intensities, reading_of
-from coslice.values.settling import Settled, covering, remarks_for_scan, settle
+from coslice.values.settling import Settled, remarks_for_scan, settle
 from coslice.values.statements import Values, parse_values
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "Settled",
     "Values",
     "comparable",
-    "covering",
     "parse_values",
     "reading_of",
     "remarks_for_scan",

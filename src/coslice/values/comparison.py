@@ -11,7 +11,6 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.values.intensities import reading_of
-from coslice.values.settling import covering
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window, scan_window
 
@@ -44,8 +43,6 @@ def comparable(reconstruction: Volume, truth: Volume, window: str = "ct") -> tup
     chosen = window not in ("ct", "mr")
     seen = scan_window(window, truth.data)
     remarks: tuple[str, ...] = ()
-    if window == "mr":
-        seen, remarks = covering(seen, truth)
     filled = (min(high, seen.high) - max(low, seen.low)) / seen.width
     if filled < _SLIVER:
         said = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from coslice.errors import CosliceError
@@ -13,7 +12,7 @@ from coslice.values.statements import Values, parse_values
 from coslice.volume import Volume
 from coslice.window import Window
 
-__all__ = ["Settled", "covering", "remarks_for_scan", "settle"]
+__all__ = ["Settled", "remarks_for_scan", "settle"]
 
 _NO_IMAGE = ("no numbers", "constant", "a mask", "a label map")
 _FEW_SLICES = 8
@@ -121,26 +120,6 @@ def _elsewhere(found: Intensities) -> str:
     return ", or reconstruct MR with --task zsr" if found.verdict.startswith("MR") else ""
 
 
-def covering(window: Window, volume: Volume) -> tuple[Window, tuple[str, ...]]:
-    """A window of MR that holds the volume's values below 0 as well, and a sentence that says so.
-
-    MR magnitudes start at 0, and so does the window "mr". A scan that was normalised, or that something was taken off,
-    goes below: if more than 1 % of its voxels do, the window starts at the 0.1th percentile instead.
-
-    Args:
-        window: as `scan_window` gives it for "mr".
-        volume: that is to be seen in it.
-    """
-    below = float((volume.data < window.low).float().mean())
-    if below <= 0.01:
-        return window, ()
-    low = float(np.percentile(volume.data.numpy(), 0.1))
-    return Window(low, window.high, window.unit), (
-        f"{100 * below:.2g} % of the scan's voxels are below {window.low:g}, down to {float(volume.data.min()):.4g}, "
-        f"where the window of MR begins; it begins at {low:.4g} instead.",
-    )
-
-
 def remarks_for_scan(volume: Volume, window: Window) -> tuple[str, ...]:
     """What of a volume its window does not hold, in sentences; values below one of HU are padding and deserve none.
 
@@ -152,6 +131,11 @@ def remarks_for_scan(volume: Volume, window: Window) -> tuple[str, ...]:
     remarks = [_beyond(data > window.high, "above", float(data.max()), window.high, unit, window)]
     if window.unit != "HU":
         remarks.append(_beyond(data < window.low, "below", float(data.min()), window.low, unit, window))
+    if window.unit == "a.u." and window.low < 0:
+        remarks.append(
+            f"The scan goes down to {float(data.min()):.4g}, where images of MR begin at 0; its window begins at "
+            f"{window.low:.4g}."
+        )
     if volume.shape[0] < _FEW_SLICES:
         remarks.append(
             f"The scan has {volume.shape[0]} slices, too few for coherence along z and for the metrics of the planes "

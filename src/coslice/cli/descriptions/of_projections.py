@@ -129,7 +129,7 @@ class _Said:
         white = stated.white if stated.white is not None or self.recording.flat is not None else scanner.white
         entries = self._entries(self._sample(white))
         geometry = scanner.geometry
-        fewer = usual_voxels(geometry, stated.grid, scanner.grid, stated.binning)
+        fewer = usual_voxels(geometry, stated.grid, scanner.grid, stated.detector.binning)
         if fewer.size is not None:
             stated = replace(stated, grid=replace(stated.grid, size=fewer.size))
             self.stated = stated
@@ -151,12 +151,12 @@ class _Said:
                     geometry = with_axis(geometry, found)
                     typed = ["--rotation-axis", f"{_stored(found, scanner):.1f}"]
         reduction = Reduction(
-            rows=_range(stated.rows, geometry.detector[0], scanner.flip_rows),
-            columns=_range(stated.columns, geometry.detector[1], scanner.flip_columns),
+            rows=_range(stated.detector.rows, geometry.detector[0], scanner.flip_rows),
+            columns=_range(stated.detector.columns, geometry.detector[1], scanner.flip_columns),
         )
         try:
             kept = reduction.geometry(geometry)
-            voxels = usual_voxels(kept, stated.grid, scanner.grid, stated.binning)
+            voxels = usual_voxels(kept, stated.grid, scanner.grid, stated.detector.binning)
         except CosliceError as error:
             kept, voxels = geometry, Voxels(None, problem=str(error))
         if voxels.problem and ("grave", voxels.problem) not in self.doubts:
@@ -248,7 +248,7 @@ class _Said:
             return None
         _, rows, columns = scanner.geometry.detector[0], *scanner.geometry.detector
         views, binning = blocks_to_look_at(len(self.recording.data), rows, columns)
-        few = replace(stated, binning=binning or stated.binning)
+        few = replace(stated, detector=replace(stated.detector, binning=binning or stated.detector.binning))
         if not stated.axisymmetric and views < scanner.geometry.views:
             few = replace(few, views=views)
             notes = f"{views} of the views" + (f" in blocks of {by(binning)} pixels" if binning else "")
@@ -268,7 +268,7 @@ class _Said:
         axis = taken.axis
         assert axis is not None
         last = scanner.geometry.detector[1] - 1
-        first = _range(stated.columns, last + 1, scanner.flip_columns)
+        first = _range(stated.detector.columns, last + 1, scanner.flip_columns)
         column = axis.column + (first[0] if first else 0)
         stored = _stored(column, scanner)
         self.facts["axis"] = {
@@ -337,9 +337,9 @@ class _Said:
             ("white", stated.white),
             ("values", stated.values),
             ("rotation-axis", stated.axis if not more else None),
-            ("rows", stated.rows and _interval(stated.rows)),
-            ("columns", stated.columns and _interval(stated.columns)),
-            ("binning", stated.binning and ",".join(map(str, stated.binning))),
+            ("rows", stated.detector.rows and _interval(stated.detector.rows)),
+            ("columns", stated.detector.columns and _interval(stated.detector.columns)),
+            ("binning", stated.detector.binning and ",".join(map(str, stated.detector.binning))),
             ("size", stated.grid.size),
             ("spacing", stated.grid.spacing),
         ):
@@ -364,8 +364,8 @@ class _Said:
         first = [
             _range(kept, count, flipped) or (0, count)
             for kept, count, flipped in (
-                (stated.rows, rows, scanner.flip_rows),
-                (stated.columns, columns, scanner.flip_columns),
+                (stated.detector.rows, rows, scanner.flip_rows),
+                (stated.detector.columns, columns, scanner.flip_columns),
             )
         ]
         spans = [(low, high - 1) for low, high in first]

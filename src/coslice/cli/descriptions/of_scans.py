@@ -11,7 +11,7 @@ import torch
 
 from coslice.axes import AXES, PLANES, axis_number
 from coslice.cli.descriptions.description import Description, by, number
-from coslice.cli.scans import OpenedScan, open_scan
+from coslice.cli.opening import OpenedScan, open_scan
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.io.dicom import Series, find_series, is_dicom
@@ -20,7 +20,7 @@ from coslice.methods import default_method, find_method, usual_priors
 from coslice.priors import read_card
 from coslice.priors.suitability import remarks_for_card
 from coslice.problems import from_thick_slices, modality_of, thick_axis
-from coslice.values import covering, parse_values, reading_of, remarks_for_scan, settle
+from coslice.values import parse_values, reading_of, remarks_for_scan, settle
 from coslice.volume import Volume, shears
 from coslice.window import CT_WINDOW, Window, scan_window
 
@@ -204,15 +204,14 @@ class _Scan:
     def _window(self) -> Window:
         data = self.volume.data
         if self.modality == "ct":
-            window, more = CT_WINDOW, ()
+            window = CT_WINDOW
         elif float(data.max()) > 0:
-            window, more = covering(scan_window("mr", data), self.volume)
+            window = scan_window("mr", data)
         else:
-            window, more = Window(float(data.min()), float(data.min()) + 1, ""), ()
+            window = Window(float(data.min()), float(data.min()) + 1, "")
         self.facts["window"] = [window.low, window.high]
         unit = f" {window.unit}".rstrip()
         self.entries.append(("Window", f"{window.low:.6g} to {window.high:.6g}{unit} are the prior's 0 and 1."))
-        self.entries += [("Window", remark) for remark in more]
         fits = not any(severity == "grave" for severity, _ in self.doubts)
         self.doubts += [("note", remark) for remark in remarks_for_scan(self.volume, window) if fits]
         return window

@@ -14,9 +14,9 @@ Nothing is guessed. Slices that are missing, uneven, double, or of another size 
 they are refused; where several stacks share one series (echoes, phases, passes), each is listed for itself.
 Localisers and objects that are no images (reports, plans, segmentations) are passed over.
 
-Reading goes files -> `headers` (one file's slices) -> `stacks` (slices that make a grid) -> `series` (what there is to
-choose from) -> `dicom_scan` (the voxels, by `stored_pixels`). Writing: `carried` (which words of the source may go
-along) -> `derived`.
+Reading goes files -> `headers` (one file's slices) -> `dicom_stacks` (slices that make a grid) -> `series` (what
+there is to choose from) -> `dicom_scan` (the voxels, by `stored_pixels`). Writing: `carried` (which words of the source
+may go along) -> `derived`.
 """
 
 from coslice.io.dicom.derived import write_dicom

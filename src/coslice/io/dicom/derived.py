@@ -39,6 +39,8 @@ __all__ = ["write_dicom"]
 
 _STORAGE = {"CT": CTImageStorage, "MR": MRImageStorage}
 _MOST = 65535
+_SCANNER = 1
+"""NIfTI's code for the scanner's coordinates."""
 _ONLY_CT = ("KVP", "DataCollectionDiameter", "RotationDirection", "FilterType", "ConvolutionKernel", "AcquisitionType")
 _ONLY_CT += ("ExposureTime", "XRayTubeCurrent", "Exposure")
 _ONLY_MR = ("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "RepetitionTime", "EchoTime", "EchoTrainLength")
@@ -108,16 +110,19 @@ def write_dicom(
         for k, pixels in enumerate(stored):
             one = _slice(common, planes, k, pixels, scan)
             one.save_as(place / f"{k + 1:04d}.dcm", enforce_file_format=True)
-    return _notes(slope, unit, scan, keep_patient)
+    return _notes(volume, slope, unit, scan, keep_patient)
 
 
-def _notes(slope: float, unit: str, scan: DicomScan | None, keep_patient: bool) -> tuple[str, ...]:
+def _notes(volume: Volume, slope: float, unit: str, scan: DicomScan | None, keep_patient: bool) -> tuple[str, ...]:
     whose = "The DICOM files name no patient: a label stands for the person, and dates and places are left out."
     if keep_patient and scan is not None:
         whose = "The DICOM files name the patient and the study as the source does."
     elif keep_patient:
         whose = "The source names no patient, so the DICOM files do not either."
-    return f"The DICOM files hold the values in steps of {slope:.3g} {unit.rstrip('.')}.", whose
+    notes = (f"The DICOM files hold the values in steps of {slope:.3g} {unit.rstrip('.')}.", whose)
+    if volume.qform_code == _SCANNER != volume.space_code and not np.allclose(_in_scanner(volume), volume.affine):
+        notes += ("The DICOM files are placed by the scan's qform, as its sform is not in the scanner's coordinates.",)
+    return notes
 
 
 def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
@@ -126,7 +131,7 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
         # A NIfTI file may count anywhere; as DICOM it is to be looked at.
         codes = (*(_UPSIDE.get(code, code) for code in codes[:2]), codes[2])
     array, place = in_order(volume, codes)
-    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ _rigid(volume) @ place
+    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ _in_scanner(volume) @ place
     counts = np.array(array.shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     units = affine[:3, :3] / lengths
@@ -136,9 +141,11 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
             f"The rows and columns of the volume's slices are {math.degrees(math.acos(skew)):.2f} degrees apart, "
             "DICOM needs 90; resample the volume to a straight grid, or use NIfTI."
         )
-    # Cosines that were rounded are put right about the middle of each slice, where that moves least.
-    across, down = units[:, 0] - skew / 2 * units[:, 1], units[:, 1] - skew / 2 * units[:, 0]
-    across, down = across / np.linalg.norm(across), down / np.linalg.norm(down)
+    # The diagonals of a rhombus are at right angles, so those halfway between them are. What was rounded is put right
+    # about the middle of each slice, where that moves least.
+    diagonals = np.stack((units[:, 0] + units[:, 1], units[:, 0] - units[:, 1]))
+    diagonals /= np.linalg.norm(diagonals, axis=1)[:, None] * math.sqrt(2)
+    across, down = diagonals[0] + diagonals[1], diagonals[0] - diagonals[1]
     middle = (counts[:2] - 1) / 2 * lengths[:2]
     shift = units[:, :2] @ middle - np.stack((across, down), axis=1) @ middle
     positions = affine[:3, 3] + np.arange(counts[2])[:, None] * affine[:3, 2] + shift
@@ -153,15 +160,21 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
     )
 
 
-def _rigid(volume: Volume) -> np.ndarray:
-    """The volume's affine; its qform, whose axes are at right angles, where that is the same place less the rounding."""
-    if volume.qform is None or not shears(volume.affine) or shears(volume.affine, ROUNDED):
+def _in_scanner(volume: Volume) -> np.ndarray:
+    """Where the voxels are for the scanner: the affine, or the qform, which NIfTI has for that.
+
+    The qform is taken where it alone speaks of the scanner (the affine of a template's space, as MNI), and where both
+    are one place but for rounding, since its axes are at right angles.
+    """
+    if volume.qform is None:
         return volume.affine
+    if volume.qform_code == _SCANNER != volume.space_code:
+        return volume.qform
     corner = np.array([*(n - 1 for n in volume.shape[::-1]), 1])
-    size = float(np.linalg.norm(volume.affine[:3, :3] @ corner[:3]))
-    near = np.linalg.norm((volume.qform - volume.affine) @ corner) <= ROUNDED * size
-    near &= np.linalg.norm((volume.qform - volume.affine)[:3, 3]) <= ROUNDED * size
-    return volume.qform if near else volume.affine
+    allowed = ROUNDED * float(np.linalg.norm(volume.affine[:3, :3] @ corner[:3]))
+    apart = volume.qform - volume.affine
+    near = max(np.linalg.norm(apart @ corner), np.linalg.norm(apart[:3, 3])) <= allowed
+    return volume.qform if near and shears(volume.affine) else volume.affine
 
 
 def _quantised(values: np.ndarray) -> tuple[np.ndarray, float, float]:
@@ -172,8 +185,8 @@ def _quantised(values: np.ndarray) -> tuple[np.ndarray, float, float]:
     else:
         span = max(high - low, abs(high) * 1e-6, 1e-12)
         slope = 2.0 ** math.ceil(math.log2(span / _MOST))
-        slope = float(format_number_as_ds(slope))
-    intercept = float(format_number_as_ds(slope * math.floor(low / slope)))
+        slope = float(_decimal(slope))
+    intercept = float(_decimal(slope * math.floor(low / slope)))
     stored = np.rint((values.astype(np.float64) - intercept) / slope)
     # The last bit of the longest span may lie one step beyond.
     return np.clip(stored, 0, _MOST).astype("<u2"), slope, intercept
@@ -242,11 +255,11 @@ def _add_values(
 ) -> None:
     common.SamplesPerPixel, common.PhotometricInterpretation = 1, "MONOCHROME2"
     common.BitsAllocated, common.BitsStored, common.HighBit, common.PixelRepresentation = 16, 16, 15, 0
-    common.RescaleSlope, common.RescaleIntercept = format_number_as_ds(slope), format_number_as_ds(intercept)
+    common.RescaleSlope, common.RescaleIntercept = _decimal(slope), _decimal(intercept)
     common.RescaleType = "HU" if unit == "HU" and modality == "CT" else "US"
     if "WindowCenter" not in common:
         centre, width = (40.0, 400.0) if unit == "HU" else (sum(values) / 2, max(values[1] - values[0], slope))
-        common.WindowCenter, common.WindowWidth = format_number_as_ds(centre), format_number_as_ds(width)
+        common.WindowCenter, common.WindowWidth = _decimal(centre), _decimal(width)
     if modality == "MR":
         mapping = Dataset()
         mapping.LUTExplanation, mapping.LUTLabel = "Linear", "coslice"
@@ -258,14 +271,14 @@ def _add_values(
 
 def _add_geometry(common: Dataset, planes: _Planes, scan: DicomScan | None) -> None:
     common.Rows, common.Columns = planes.values.shape[1:]
-    common.ImageOrientationPatient = [format_number_as_ds(float(cosine)) for cosine in planes.directions.ravel()]
-    common.PixelSpacing = [format_number_as_ds(length) for length in planes.spacing]
+    common.ImageOrientationPatient = [_decimal(float(cosine)) for cosine in planes.directions.ravel()]
+    common.PixelSpacing = [_decimal(length) for length in planes.spacing]
     thickness = planes.distance
     # Slices that lie where the source's lay are as thick as those.
     if scan and scan.stack.thickness and math.isclose(planes.distance, scan.stack.distance, rel_tol=1e-2):
         thickness = scan.stack.thickness
-    common.SliceThickness = format_number_as_ds(thickness)
-    common.SpacingBetweenSlices = format_number_as_ds(planes.distance)
+    common.SliceThickness = _decimal(thickness)
+    common.SpacingBetweenSlices = _decimal(planes.distance)
     if scan and (
         planes.values.shape != (len(scan.stack.slices), *scan.stack.slices[0].shape)
         or not math.isclose(planes.distance, scan.stack.distance, rel_tol=1e-3)
@@ -278,8 +291,8 @@ def _slice(common: Dataset, planes: _Planes, k: int, pixels: np.ndarray, scan: D
     one.update(common)
     one.SOPInstanceUID, one.InstanceNumber = generate_uid(), k + 1
     position = planes.positions[k]
-    one.ImagePositionPatient = [format_number_as_ds(float(place)) for place in position]
-    one.SliceLocation = format_number_as_ds(float(position @ planes.normal))
+    one.ImagePositionPatient = [_decimal(float(place)) for place in position]
+    one.SliceLocation = _decimal(float(position @ planes.normal))
     if scan is not None:
         _add_sources(one, planes, k, scan)
     one.PixelData = np.ascontiguousarray(pixels).tobytes()
@@ -318,6 +331,11 @@ def _add_sources(one: Dataset, planes: _Planes, k: int, scan: DicomScan) -> None
     one.ReferencedSeriesSequence = [referenced]
 
 
+def _decimal(number: float) -> str:
+    """A number in at most 16 characters, to twelve digits: the thirteenth is rounding, and takes one too many."""
+    return format_number_as_ds(float(f"{number:.12g}"))
+
+
 def _short(text: str, length: int) -> str:
     text = "".join(letter if letter.isprintable() and letter != "\\" else " " for letter in text)
     text = " ".join(text.split())
@@ -327,9 +345,11 @@ def _short(text: str, length: int) -> str:
 @contextmanager
 def _strict() -> Iterator[None]:
     """What does not fit the standard raises instead of being warned of."""
-    before = config.settings.writing_validation_mode
-    config.settings.writing_validation_mode = config.RAISE
+    settings = config.settings
+    before = settings.reading_validation_mode, settings.writing_validation_mode
+    # The first holds for values that are set, the second for files.
+    settings.reading_validation_mode = settings.writing_validation_mode = config.RAISE
     try:
         yield
     finally:
-        config.settings.writing_validation_mode = before
+        settings.reading_validation_mode, settings.writing_validation_mode = before

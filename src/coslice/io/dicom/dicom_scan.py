@@ -12,9 +12,9 @@ import pydicom
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.carried import carried
+from coslice.io.dicom.dicom_stacks import DicomStack
 from coslice.io.dicom.headers import UNREADABLE, SliceHeader, damaged, found, has_preamble, layers, quiet
 from coslice.io.dicom.series import Series, choose_series, find_series
-from coslice.io.dicom.stacks import SliceStack
 from coslice.io.dicom.stored_pixels import stored_pixels
 from coslice.io.nifti import canonical_volume
 from coslice.volume import ROUNDED, Volume
@@ -42,7 +42,7 @@ class DicomScan:
     notes: tuple[str, ...] = ()
 
     @property
-    def stack(self) -> SliceStack:
+    def stack(self) -> DicomStack:
         """The slices' headers, in order."""
         stack = self.series.stack
         assert stack is not None  # only a series with a stack has been opened
@@ -105,7 +105,7 @@ def open_dicom(source: str | Path | Sequence[Path], wanted: str | int | None = N
 
 
 def read_dicom(source: str | Path | Sequence[Path], wanted: str | int | None = None) -> Volume:
-    """The volume of one series, in canonical order, rescaled (CT: HU), float32; arguments and errors as `open_dicom`."""
+    """The volume of one series, in canonical order, rescaled (CT: HU), float32; otherwise as `open_dicom`."""
     return open_dicom(source, wanted).volume
 
 
@@ -113,7 +113,7 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
     stack = series.stack
     assert stack is not None
     order = {(one.path, one.frame): k for k, one in enumerate(stack.slices)}
-    values = np.empty((len(stack.slices), *stack.slices[0].shape), dtype=np.float32)
+    values: np.ndarray | None = None
     remarks: list[str] = []
     template = None
     for path in series.paths:
@@ -122,6 +122,9 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
             with quiet():
                 dataset = pydicom.dcmread(path, force=not has_preamble(path))
                 stored = stored_pixels(dataset, path)
+                # Only now: until here a header may have promised more than there is.
+                if values is None:
+                    values = np.empty((len(stack.slices), *stack.slices[0].shape), dtype=np.float32)
                 for one in of_file:
                     values[order[one.path, one.frame]] = _rescaled(stored[one.frame or 0], one)
                 if template is None:
@@ -132,7 +135,7 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
             raise
         except UNREADABLE as error:
             raise damaged(path, error) from error
-    assert template is not None
+    assert template is not None and values is not None
     affine = stack.affine
     volume = canonical_volume(values.transpose(2, 1, 0), affine)
     if series.part:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.marks import MARKS, TIMES, b_value, mark
@@ -122,12 +122,19 @@ def is_dicom(path: Path) -> bool:
 
 
 def why_passed_over(header: Any) -> str:
-    """Why a DICOM object is no slice of a scan, as a noun in singular; "" if it is one."""
-    if getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    """Why a DICOM object is no slice of a scan, as a noun in singular; "" if it is one.
+
+    Raises:
+        ValueError: a file that ends before it says what it is.
+    """
+    kind = getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+    if kind == MediaStorageDirectoryStorage:
         return "DICOMDIR"
     if header.get("Modality") in _NO_SCANS:
         return _NO_SCANS[header.Modality]
     if "Rows" not in header:
+        if "SOPInstanceUID" not in header or "Image Storage" in UID(str(kind)).name:
+            raise ValueError("it ends too early")
         return "object without an image"
     # Screen captures have no place in the patient; files of many frames give it frame by frame.
     if "ImagePositionPatient" not in header and "NumberOfFrames" not in header:
@@ -212,9 +219,7 @@ def _slice_header(path: Path, frame: int | None, dataset: Any, sources: list[Any
     spacing, remark = _numbers(found(sources, "PixelSpacing"), 2), ""
     for other in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         if spacing is None and (spacing := _numbers(found(sources, other), 2)) is not None:
-            remark = (
-                f"The pixels' size in mm is {other}, since PixelSpacing is missing; it may be that at the detector."
-            )
+            remark = f"The pixels' size in mm is {other}, as PixelSpacing is missing; it may be that at the detector."
     if position is None or directions is None or spacing is None:
         raise CosliceError(f"{path} does not say where its pixels are in mm; export it with its geometry.")
     low, high = _PLAUSIBLE_MM

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.dicom.dicom_stacks import DicomStack, split_stacks
 from coslice.io.dicom.headers import (
     UNREADABLE,
     SliceHeader,
@@ -26,7 +27,6 @@ from coslice.io.dicom.headers import (
     why_passed_over,
 )
 from coslice.io.dicom.marks import MARKS, PRIVATE, TIMES
-from coslice.io.dicom.stacks import SliceStack, split_stacks
 
 __all__ = ["Series", "choose_series", "dicom_series", "find_series"]
 
@@ -78,7 +78,7 @@ class Series:
     size: tuple[int, int] = (0, 0)
     spacing: tuple[float, float, float] | None = None
     problem: str = ""
-    stack: SliceStack | None = field(default=None, repr=False, compare=False)
+    stack: DicomStack | None = field(default=None, repr=False, compare=False)
 
     @property
     def listing(self) -> str:
@@ -175,7 +175,7 @@ def choose_series(series: Sequence[Series], wanted: str | int | None, place: str
             f"{_listed(series)}."
         )
     word = str(wanted).strip()
-    for matching in (_by_label, _by_number, _by_uid, _by_part, _by_description):
+    for matching in (_by_label, _by_number, _by_place, _by_uid, _by_part, _by_description):
         chosen = [one for one in readable if matching(one, word)]
         if len(chosen) == 1:
             return chosen[0]
@@ -191,11 +191,15 @@ def choose_series(series: Sequence[Series], wanted: str | int | None, place: str
 
 
 def _by_label(one: Series, word: str) -> bool:
-    return one.label.lstrip("#") == word.lstrip("#")
+    return one.label == word
 
 
 def _by_number(one: Series, word: str) -> bool:
     return one.number is not None and str(one.number) == word
+
+
+def _by_place(one: Series, word: str) -> bool:
+    return one.label == f"#{word}"
 
 
 def _by_uid(one: Series, word: str) -> bool:
@@ -222,7 +226,7 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
         subject=hashlib.sha256(patient.encode()).hexdigest()[:12] if patient else "",
         number=None if number in (None, "") else int(number),
         description=" ".join(str(header.get("SeriesDescription") or header.get("ProtocolName") or "").split()),
-        kind=" ".join(str(word) for word in header.get("ImageType") or ()).lower(),
+        kind=_kind(header.get("ImageType")),
         slices=len(files),
     )
     try:
@@ -236,17 +240,23 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
     return [_of(whole, stack) for stack in stacks]
 
 
-def _of(whole: Series, stack: SliceStack) -> Series:
+def _of(whole: Series, stack: DicomStack) -> Series:
     first: SliceHeader = stack.slices[0]
     return replace(
         whole,
         paths=tuple(sorted({one.path for one in stack.slices})),
+        kind=_kind(first.marks.get("ImageType")),
         part=stack.part,
         slices=len(stack.slices),
         size=first.shape,
         spacing=(stack.distance, *first.spacing),
         stack=stack,
     )
+
+
+def _kind(image_type: Any) -> str:
+    words = [image_type] if isinstance(image_type, str) else image_type or ()
+    return " ".join(str(word) for word in words).lower()
 
 
 def _labelled(series: Sequence[Series]) -> list[Series]:

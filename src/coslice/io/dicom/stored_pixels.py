@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from coslice.errors import CosliceError
 
@@ -47,10 +47,26 @@ def stored_pixels(dataset: Any, path: Path) -> np.ndarray:
     except (RuntimeError, NotImplementedError, AttributeError) as error:
         if not syntax.is_compressed or (_decodable(syntax) and "support" not in str(error)):
             raise
-        raise CosliceError(
-            f"{path} is compressed ({syntax.name}), and no installed decoder reads that; {_advice()}."
-        ) from error
+        if syntax != JPEGExtended12Bit or find_spec("gdcm") is None:
+            raise CosliceError(
+                f"{path} is compressed ({syntax.name}), and no installed decoder reads that; {_advice()}."
+            ) from error
+        pixels = _by_gdcm(path, dataset, count)
     return pixels.reshape(-1, *pixels.shape[-2:])
+
+
+def _by_gdcm(path: Path, dataset: Any, count: int) -> np.ndarray:
+    """The numbers of a file by GDCM itself, which decodes 12-bit JPEG that pydicom does not hand to it."""
+    import gdcm  # pyright: ignore[reportMissingImports]
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise ValueError("its JPEG data cannot be decoded")
+    # The library hands bytes over as text.
+    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    dtype = np.dtype(f"{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}")
+    return np.frombuffer(content, dtype).reshape(count, dataset.Rows, dataset.Columns)
 
 
 def _decodable(syntax: Any) -> bool:

@@ -61,8 +61,8 @@ def read_meta_image(path: Path) -> Stored:
         spacing, notes = _spacing(header, path, len(shape))
         if left:
             notes += (f"{left} bytes behind the pixels that {path.name} promises were left.",)
-        notes += _off_centre(header, shape, spacing)
-    return Stored(data.reshape(shape), spacing=spacing, notes=notes)
+        origin = _origin(header, len(shape))
+    return Stored(data.reshape(shape), spacing=spacing, origin=origin, notes=notes)
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -160,17 +160,8 @@ def _spacing(header: dict[str, str], path: Path, ndim: int) -> tuple[tuple[float
     return spacing, ()
 
 
-def _off_centre(header: dict[str, str], shape: tuple[int, ...], spacing: tuple[float | None, ...]) -> tuple[str, ...]:
-    """Where the file puts the middle of its detector, if not at 0: RTK places detectors so."""
+def _origin(header: dict[str, str], ndim: int) -> tuple[float, ...]:
+    """Where the first pixel lies, mm, along every axis as stored; RTK places detectors so."""
     given = header.get("Offset", header.get("Position", header.get("Origin", ""))).split()
-    if len(given) != len(shape) or not any(float(first) for first in given):
-        return ()
-    steps = [step or 1.0 for step in reversed(spacing)] or [1.0] * len(shape)
-    middle = [float(at) + (side - 1) / 2 * d for at, side, d in zip(given, shape[::-1], steps, strict=True)]
-    u, v = middle[:2]
-    if max(abs(u), abs(v)) <= 0.01 * max(steps[:2]):
-        return ()
-    return (
-        f"The file puts the middle of its detector at u = {u:g} mm, v = {v:g} mm (its Offset); that is not used, a "
-        "detector stands where the geometry says.",
-    )
+    places = tuple(float(place) for place in reversed(given))
+    return places if len(places) == ndim and all(map(math.isfinite, places)) else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class Recording:
         dark: (n, rows, columns), the beam off.
         angles: of the views, rad, where the file has them.
         pixel: (dv, du), mm, where the file has it.
+        origin: (v, u) of the centre of the first pixel, mm, where the file has it; read by RTK's geometry alone.
         logged: what the file says of itself: True line integrals, False counts, None nothing.
         name: of the file or folder.
         notes: what was chosen, assumed, left out or found odd, in full sentences.
@@ -78,6 +79,7 @@ class Recording:
     logged: bool | None = None
     name: str = ""
     notes: tuple[str, ...] = ()
+    origin: tuple[float, float] | None = None
 
 
 def read_recording(
@@ -142,7 +144,10 @@ def read_recording(
     if pixel is not None:
         notes += (f"{what} says that its pixels are {pixel[1]:g} x {pixel[0]:g} mm (columns x rows).",)
     notes += _not_finite(projections, what)
-    return Recording(_native(projections), fields["flat"], fields["dark"], angles, pixel, stored.logged, what, notes)
+    origin = _along(stored.origin, data.ndim, order)
+    return Recording(
+        _native(projections), fields["flat"], fields["dark"], angles, pixel, stored.logged, what, notes, origin
+    )
 
 
 def dataset_names(path: str | Path) -> tuple[StoredArray, ...]:
@@ -249,8 +254,13 @@ def _not_finite(array: np.ndarray, what: str) -> tuple[str, ...]:
 
 def _pixel(stored: Stored, data: np.ndarray, order: str) -> tuple[float, float] | None:
     """(dv, du) from the spacing of the axes, once their order is known."""
-    if stored.pixel is not None or len(stored.spacing) != data.ndim:
-        return stored.pixel
-    along = dict(zip(order, stored.spacing, strict=True))
-    dv, du = along.get("r"), along.get("c")
-    return None if dv is None or du is None else (dv, du)
+    return stored.pixel if stored.pixel is not None else _along(stored.spacing, data.ndim, order)
+
+
+def _along(values: Sequence[float | None], ndim: int, order: str) -> tuple[float, float] | None:
+    """Of a value per axis of the file, those of the rows and of the columns."""
+    if len(values) != ndim:
+        return None
+    along = dict(zip(order, values, strict=True))
+    v, u = along.get("r"), along.get("c")
+    return None if v is None or u is None else (v, u)

@@ -39,6 +39,7 @@ class Stored:
         data: the projections, 2D or more.
         order: a letter per axis of `data` (v views, r rows, c columns), where the file names its axes.
         spacing: mm between the pixels along every axis of `data`, None where the file is silent.
+        origin: place of the first pixel in mm along every axis of `data`, where the file says it.
         pixel: (dv, du), mm, where the file gives it by name and not by axis.
         flat, dark: open beam and beam off, with their axes as they stand in the file.
         angles: of the views, rad.
@@ -49,6 +50,7 @@ class Stored:
     data: np.ndarray
     order: str | None = None
     spacing: tuple[float | None, ...] = ()
+    origin: tuple[float, ...] = ()
     pixel: tuple[float, float] | None = None
     flat: np.ndarray | None = None
     dark: np.ndarray | None = None

@@ -36,7 +36,7 @@ class PackedScan:
         quantum: the step the scan's values are multiples of, in units of the window; 0 if there is none.
         left_out: slices with nothing in them, not kept.
         modality: as of the scan.
-        subject: scans with the same subject are of one person; empty if unknown.
+        subject: a label that scans of one person share; empty for a scan that is alone, as far as is known.
         source: the scan this was made from, without its paths; None once the pack has travelled.
     """
 
@@ -50,6 +50,11 @@ class PackedScan:
     modality: str
     subject: str
     source: ScanSource | None = None
+
+    @property
+    def person(self) -> str:
+        """Equal for scans of one subject, and for no others."""
+        return f"of {self.subject}" if self.subject else f"scan {self.name}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ class Pack:
         sizes = sorted({scan.shape[1:] for scan in self.scans})
         return {
             "scans": len(self.scans),
+            "subjects": len({scan.person for scan in self.scans}),
             "slices": len(self),
             "left_out": sum(scan.left_out for scan in self.scans),
             "modality": self.scans[0].modality,

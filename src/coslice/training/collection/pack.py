@@ -40,19 +40,24 @@ from coslice.training.collection.catalogue import (
     write_record,
 )
 from coslice.training.collection.chunks import read_chunks, write_chunks
-from coslice.training.collection.scans import FoundScans, ScanSource, check_directions, plane_axes
+from coslice.training.collection.scans import EMPTY, FoundScans, ScanSource, check_directions, plane_axes
+from coslice.training.collection.subjects import LABEL, ScanClue, subject_labels, subjects_of
 from coslice.volume import Volume
 from coslice.window import check_window, scan_window
 
 __all__ = [
+    "as_packed",
     "check_scans",
     "is_pack",
     "known_scans",
     "make_pack",
     "open_pack",
+    "regrouped",
     "split",
     "split_pack",
 ]
+
+_BIDS = re.compile(r"(sub-[A-Za-z0-9]+)_")
 
 
 def make_pack(
@@ -62,7 +67,7 @@ def make_pack(
     folder: Path,
     bits: int = 16,
     size: int | tuple[int, int] | None = None,
-    empty: float = 0.02,
+    empty: float = EMPTY,
     progress: Callable[[int, int, str], None] | None = None,
     credits: str = "",
 ) -> Pack:
@@ -97,7 +102,7 @@ def make_pack(
         if progress:
             progress(number, len(found.scans), scan.name)
         kept = older.pop(scan.stamp, None)
-        packed = _pack_scan(pack, scan) if kept is None else replace(kept, name=scan.name)
+        packed = _pack_scan(pack, scan) if kept is None else replace(kept, name=scan.name, subject=scan.subject)
         pack = replace(pack, scans=(*pack.scans, packed))
         # Those still to be looked at stay listed, or an interruption would forget them.
         write_record(replace(pack, scans=(*pack.scans, *older.values())), {"complete": False})
@@ -127,14 +132,21 @@ def open_pack(folder: Path, cache: Path | None = None) -> Pack:
 def split_pack(pack: Pack, folder: Path, limit: int = 16_000_000) -> tuple[Path, ...]:
     """Write `pack` into the empty or new `folder` for travel: compressed files of at most `limit` bytes.
 
-    Paths and dates of the scans' own files stay at home.
+    Paths and dates of the scans' own files stay at home, and whatever could be tried against a list of them or of
+    patients: files are named by what is in them, subjects by numbers.
 
     Raises:
         CosliceError: the folder holds something, cannot be written to, or a slice is larger than a file may be.
     """
     folder = prepare_output(folder)
     parts = write_chunks((pack.slices(name) for name in pack.names), folder, limit)
-    scans = tuple(replace(scan, source=None) for scan in pack.scans)
+    labels = [scan.subject for scan in pack.scans]
+    if not all(LABEL.fullmatch(label) for label in labels if label):
+        labels = subject_labels(labels)  # of a pack that was made when subjects were hashes of what patients are called
+    scans = tuple(
+        replace(scan, source=None, subject=label, file=_file(scan.name, pack.slices(scan.name).tobytes()))
+        for scan, label in zip(pack.scans, labels, strict=True)
+    )
     write_record(replace(pack, folder=folder, scans=scans), {"complete": True, "parts": parts})
     return tuple(folder / name for name in (CATALOGUE, *(part["file"] for part in parts)))
 
@@ -153,14 +165,39 @@ def known_scans(folder: Path) -> dict[str, ScanSource]:
     return {scan.source.stamp: scan.source for scan in packed if scan.source}
 
 
+def as_packed(found: FoundScans, folder: Path) -> FoundScans | None:
+    """The same scans with the subjects that they have in the pack in `folder`, so that a run's split stays its own.
+
+    None if that pack is of other scans.
+    """
+    try:
+        subjects = {scan.name: scan.subject for scan in pack_of(Path(folder), read_record(Path(folder))).scans}
+    except CosliceError:
+        return found  # There is none any more, and it is made anew.
+    if [scan.name for scan in found.scans] != list(subjects):
+        return None
+    scans = tuple(replace(scan, subject=subjects[scan.name]) for scan in found.scans)
+    return replace(found, scans=scans, subjects=f"{len(scans)} scans of subjects as they were when these were packed.")
+
+
+def regrouped(pack: Pack, rule: str) -> tuple[Pack, str]:
+    """The pack with subjects as a rule says (`coslice.training.collection.subjects`), and that in a sentence.
+
+    Raises:
+        CosliceError: as `subjects_of`.
+    """
+    labels, how = subjects_of([ScanClue((name,)) for name in pack.names], rule)
+    return replace(pack, scans=tuple(replace(s, subject=x) for s, x in zip(pack.scans, labels, strict=True))), how
+
+
 def split(pack: Pack, validation: float | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the scans to train on, and of those held back to validate with.
 
     Args:
         pack: of which scans.
-        validation: the fraction of scans to hold back, or their names. A fraction is chosen by a hash of the subjects,
-            so it does not change from run to run; scans of one subject stay together, and each side has at least one
-            subject, if there are two.
+        validation: the fraction of subjects to hold back, or names of scans. A fraction is chosen by a hash of the
+            subjects' names, or of their first scans', so it does not change from run to run; scans of one subject stay
+            together, and each side has at least one subject, if there are two. Names are taken as they are.
 
     Raises:
         CosliceError: a fraction outside 0..1, a name the pack does not have, nothing left to train on.
@@ -168,18 +205,30 @@ def split(pack: Pack, validation: float | Sequence[str]) -> tuple[tuple[str, ...
     if isinstance(validation, (int, float)):
         if not 0 <= validation < 1:
             raise CosliceError(f"validation: the fraction {validation:g} was given, from 0 to below 1 is needed.")
-        subjects: dict[str, list[str]] = {}
+        people: dict[str, list[PackedScan]] = {}
         for scan in pack.scans:
-            subjects.setdefault(scan.subject or scan.name, []).append(scan.name)
-        order = sorted(subjects, key=lambda subject: _digest(subject))
+            people.setdefault(scan.person, []).append(scan)
+        order = sorted(people.values(), key=lambda scans: _digest(_called(scans)))
         count = min(max(1, round(validation * len(order))), len(order) - 1) if validation else 0
-        held = {name for subject in order[:count] for name in subjects[subject]}
+        held = {scan.name for scans in order[:count] for scan in scans}
     else:
         held = {pack.scan(name).name for name in validation}
     train = tuple(name for name in pack.names if name not in held)
     if not train:
         raise CosliceError("validation: all scans were held back, at least one is needed to train on; name fewer.")
     return train, tuple(name for name in pack.names if name in held)
+
+
+def _called(scans: Sequence[PackedScan]) -> str:
+    """What one subject's scans are drawn by: BIDS' name of it, or that of its first scan; in older packs, its label.
+
+    Labels of today change with the scans beside it.
+    """
+    subject = scans[0].subject
+    if subject and not LABEL.fullmatch(subject):
+        return subject
+    people = {match.group(1) if (match := _BIDS.match(scan.name)) else "" for scan in scans}
+    return people.pop() if len(people) == 1 and "" not in people else min(scan.name for scan in scans)
 
 
 def _joined(travelled: Pack, parts: list[dict], target: Path) -> Pack:
@@ -217,10 +266,9 @@ def _pack_scan(pack: Pack, scan: ScanSource) -> PackedScan:
             "choose another window, or leave it out."
         )
     array = (kept * pack.full).round_().numpy().astype(TYPES[pack.bits])
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "_", scan.name)[:60].strip("._")
     # Other settings make another file, so that none is ever taken for what it is not.
     settings = (scan.stamp, pack.plane, pack.window, pack.bits, pack.size, pack.empty)
-    file = f"{slug}-{_digest(repr(settings))[:12]}.npy"
+    file = _file(scan.name, repr(settings).encode())
     with atomic(pack.folder / file) as part:
         np.save(part, np.ascontiguousarray(array))
     return PackedScan(
@@ -233,8 +281,14 @@ def _pack_scan(pack: Pack, scan: ScanSource) -> PackedScan:
         left_out=len(stack) - len(kept),
         modality=scan.modality,
         subject=scan.subject,
-        source=replace(scan, paths=()),
+        source=replace(scan, paths=(), subject=""),
     )
+
+
+def _file(name: str, content: bytes) -> str:
+    """Name of an array's file, after the scan and with a hash of what makes it another."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:60].strip("._")
+    return f"{slug}-{hashlib.sha256(content).hexdigest()[:12]}.npy"
 
 
 def _quantum(volume: Volume) -> float:
@@ -260,10 +314,10 @@ def check_scans(scans: Sequence[ScanSource], plane: str, window: str) -> None:
     check_window(window)
     modality = scans[0].modality
     if window in ("ct", "mr") and modality in ("CT", "MR") and modality != window.upper():
-        signs = "values below" if modality == "CT" else "no values below"
+        looks = "look like HU" if modality == "CT" else "do not look like HU"
         raise CosliceError(
-            f"window: {window} was given, but {scans[0].name} is {modality} (a NIfTI file by having {signs} -100); "
-            f"give {modality.lower()}, or a window in numbers, LOW:HIGH."
+            f"window: {window} was given, but {scans[0].name} is {modality} (a NIfTI file, if its values {looks}); "
+            f"give {modality.lower()}, a window in numbers, LOW:HIGH, or CT in HU."
         )
 
 

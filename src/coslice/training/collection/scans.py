@@ -1,4 +1,4 @@
-"""The scans a prior can be trained on: found in folders, looked at, and refused before hours are spent.
+"""The scans a prior can be trained on: found in folders, looked at, and left out before hours are spent.
 
 A collection of scans teaches one prior only if it is of one kind: one modality, and in the plane of the
 prior images of one sort. A stack of thick axial slices has fine pixels in its plane "yx" and long,
@@ -12,6 +12,7 @@ patient, a scan is tilted by
 
 and beyond 20 degrees its "axial" slices are not what others call axial.
 
+One scan does not stop the others: what cannot be used is skipped with its reason, and refused on demand only.
 Files are looked at whole, since a scan that was cut short has a perfect header. What has been packed
 before is known by a stamp of its files' paths, sizes and dates, and is not read again.
 """
@@ -19,9 +20,8 @@ before is known by a stamp of its files' paths, sizes and dates, and is not read
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,16 +29,21 @@ import numpy as np
 
 from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
+from coslice.training.collection.inventory import Candidate, inventory
+from coslice.training.collection.label_maps import check_image
+from coslice.training.collection.skips import PASSED_OVER, SkippedScan, Unusable, legible, skipped_of
+from coslice.training.collection.subjects import ScanClue, check_subject_rule, subjects_of
+from coslice.values import Intensities, reading_of
 from coslice.volume import Volume
+from coslice.window import check_window, scan_window
 
-__all__ = ["FoundScans", "ScanSource", "SkippedScan", "check_directions", "find_scans", "plane_axes"]
+__all__ = ["EMPTY", "FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
 
-_NIFTI = (".nii", ".nii.gz")
 _COARSE = 1.5
 _TILT = 20.0
 _SMALLEST = 32
-_AIR = -100.0
-"""No magnitude image of MR goes below this; every CT with air in it does."""
+EMPTY = 0.02
+"""In the unit window: slices nowhere brighter than this are not kept."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ScanSource:
         spacing: (dz, dy, dx) in mm.
         modality: "CT" or "MR", or DICOM's other words.
         tilt: largest angle between an axis of the grid and that of the patient, in degrees.
-        subject: scans with the same subject are of one person, as far as is known.
+        subject: a label that scans of one person share; empty for a scan that is alone.
         stamp: changes when a file is moved or written to.
     """
 
@@ -77,71 +82,83 @@ class ScanSource:
 
 
 @dataclass(frozen=True)
-class SkippedScan:
-    """A file (or folder of a series) that is no usable scan, and why: one sentence."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
 class FoundScans:
-    """What `find_scans` found."""
+    """What `find_scans` found.
+
+    Attributes:
+        scans: to use.
+        skipped: what is not used, with reasons.
+        subjects: how many subjects there are and what tells them apart, in a sentence.
+    """
 
     scans: tuple[ScanSource, ...]
     skipped: tuple[SkippedScan, ...] = ()
+    subjects: str = ""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    name: str
-    paths: tuple[Path, ...]
-    kind: str
-    modality: str = ""
-    subject: str = ""
+class _Seen:
+    """A scan that was looked at, and what its numbers are, unless it was known."""
 
-    @property
-    def place(self) -> Path:
-        return self.paths[0] if self.kind == "nifti" else self.paths[0].parent
+    scan: ScanSource
+    candidate: Candidate
+    reading: Intensities | None = None
 
 
 def find_scans(
-    places: Sequence[Path], strict: bool = False, known: Mapping[str, ScanSource] | None = None
+    places: Sequence[Path],
+    strict: bool = False,
+    known: Mapping[str, ScanSource] | None = None,
+    plane: str | None = None,
+    window: str | None = None,
+    subjects: str | None = None,
 ) -> FoundScans:
     """All scans in `places`: NIfTI files, DICOM files, and folders of them, searched to the bottom.
 
-    A file that says it is a scan (by its name or its first bytes) and cannot be read is skipped, with the reason, or
-    refused with `strict`. Other files are passed over in silence, and so are localisers and DICOM objects that are no
-    images.
+    What is or looks like a scan and cannot be used is skipped, with the reason, or refused with `strict`: files that
+    cannot be read, formats that are not, masks and label maps; with `plane` and `window` also scans that do not fit
+    these or most others. Hidden files, localisers and DICOM objects that are no images are counted, but not refused.
 
     Args:
         places: files and folders.
         strict: refuse the whole collection for one bad scan.
         known: scans by stamp (`coslice.training.collection.pack.known_scans`) that need not be read again.
+        plane: rows and columns of the images wanted; None: any scan will do.
+        window: they are wanted for, "ct", "mr" or "LOW:HIGH".
+        subjects: a table or pattern that says whose the scans are, see `coslice.training.collection.subjects`.
 
     Raises:
-        CosliceError: no such place, nothing readable, a bad scan with `strict`, scans of several modalities.
+        CosliceError: no such place, nothing usable, a bad scan with `strict`, scans of several modalities.
     """
-    candidates, skipped = _candidates([Path(place) for place in places])
-    scans: list[ScanSource] = []
+    if subjects:
+        check_subject_rule(subjects)
+    candidates, skipped = inventory([Path(place) for place in places])
+    seen: list[_Seen] = []
     for candidate in candidates:
         try:
-            scans.append(_looked_at(candidate, known or {}))
+            seen.append(_looked_at(candidate, known or {}, plane, window))
         except CosliceError as error:
-            skipped.append(SkippedScan(candidate.place, str(error)))
-    if strict and skipped:
+            skipped.append(skipped_of(candidate.place, error))
+    seen = _fitting(seen, plane, window, skipped)
+    bad = [one for one in skipped if one.kind not in PASSED_OVER]
+    if strict and bad:
         raise CosliceError(
-            f"{_counted(len(skipped), 'scan')} cannot be used, the first because: {skipped[0].reason.rstrip('.')}; "
+            f"{_counted(len(bad), 'scan')} cannot be used, the first because: {bad[0].reason.rstrip('.')}; "
             "mend or remove it, or leave out strict to skip such scans."
         )
-    if not scans:
-        searched = ", ".join(str(place) for place in places) or "nothing"
-        why = f" (the first of {len(skipped)} skipped: {skipped[0].reason.rstrip('.')})" if skipped else ""
-        raise CosliceError(
-            f"No readable scan was found in {searched}{why}; give NIfTI or DICOM files or their folders."
-        )
+    if not seen:
+        searched = legible(", ".join(str(place) for place in places)) or "nothing"
+        first = (bad or skipped)[:1]
+        why = f" (the first of {len(skipped)} skipped: {first[0].reason.rstrip('.')})" if first else ""
+        raise CosliceError(f"No usable scan was found in {searched}{why}; give NIfTI or DICOM files or their folders.")
+    scans = _distinct([one.scan for one in seen])
     _check_modality(scans)
-    return FoundScans(_distinct(scans), tuple(skipped))
+    clues = [
+        ScanClue(c.parts, c.patient, c.paths[0].name if c.kind == "nifti" else "") for c in (s.candidate for s in seen)
+    ]
+    labels, how = subjects_of(clues, subjects)
+    labelled = tuple(replace(scan, subject=label) for scan, label in zip(scans, labels, strict=True))
+    return FoundScans(labelled, tuple(skipped), how)
 
 
 def plane_axes(plane: str) -> tuple[int, int, int]:
@@ -163,19 +180,8 @@ def check_directions(scans: Sequence[ScanSource], plane: str) -> None:
     _, rows, columns = plane_axes(plane)
     coarse: dict[bool, ScanSource] = {}
     for scan in scans:
-        if scan.tilt > _TILT:
-            raise CosliceError(
-                f"{_place(scan)} is tilted by {scan.tilt:.0f} degrees against the axes of the patient, at most "
-                f"{_TILT:.0f} are taken; resample it to straight axes, or leave it out."
-            )
-        size = scan.shape[rows], scan.shape[columns]
-        if min(size) < _SMALLEST:
-            raise CosliceError(
-                f"{_place(scan)} has slices of {size[0]} x {size[1]} pixels in plane {plane}, at least "
-                f"{_SMALLEST} x {_SMALLEST} are needed; leave it out, or choose another plane."
-            )
-        pixel = sorted((scan.spacing[rows], scan.spacing[columns]))
-        coarse.setdefault(pixel[1] > _COARSE * pixel[0], scan)
+        _check_fit(scan, plane)
+        coarse.setdefault(_is_coarse(scan, plane), scan)
     if len(coarse) == 2:
         fine, long = coarse[False], coarse[True]
         raise CosliceError(
@@ -185,63 +191,161 @@ def check_directions(scans: Sequence[ScanSource], plane: str) -> None:
         )
 
 
-def _candidates(places: Sequence[Path]) -> tuple[list[_Candidate], list[SkippedScan]]:
-    # On demand, as in `_read`: a machine that is lent to train on packed slices need have nothing that reads scans.
-    from coslice.io.dicom import dicom_series, is_dicom
+def _check_fit(scan: ScanSource, plane: str) -> None:
+    """Refuse a scan that has no images for a prior in `plane`.
 
-    nifti: dict[Path, Path] = {}
-    dicom: dict[Path, Path] = {}
-    skipped: list[SkippedScan] = []
-    for place in places:
-        if not place.exists():
-            raise CosliceError(f"{place} does not exist; give files or folders of NIfTI or DICOM scans.")
-        for path in _files(place) if place.is_dir() else [place]:
-            if path.name.endswith(_NIFTI):
-                nifti.setdefault(path.resolve(), path)
-            elif is_dicom(path):
-                dicom.setdefault(path.resolve(), path)
-            elif path.suffix.lower() == ".dcm":
-                skipped.append(SkippedScan(path, f"{path} is damaged or no DICOM file; copy it again."))
-            elif path == place:
-                raise CosliceError(f"{place} is neither a NIfTI nor a DICOM file; give scans, or folders of scans.")
-    found = [_Candidate(_stem(path), (path,), "nifti", subject=_subject(path)) for path in nifti.values()]
-    for series in dicom_series(tuple(dicom.values())):
-        found.append(_Candidate(series.paths[0].parent.name, series.paths, "dicom", series.modality, series.subject))
-    return sorted(found, key=lambda candidate: str(candidate.place)), skipped
+    Raises:
+        Unusable: it is tilted or too small.
+    """
+    _, rows, columns = plane_axes(plane)
+    if scan.tilt > _TILT:
+        raise Unusable(
+            f"{_place(scan)} is tilted by {scan.tilt:.0f} degrees against the axes of the patient, at most "
+            f"{_TILT:.0f} are taken; resample it to straight axes, or leave it out.",
+            f"tilted by more than {_TILT:.0f} degrees",
+        )
+    size = scan.shape[rows], scan.shape[columns]
+    if min(size) < _SMALLEST:
+        raise Unusable(
+            f"{_place(scan)} has slices of {size[0]} x {size[1]} pixels in plane {plane}, at least "
+            f"{_SMALLEST} x {_SMALLEST} are needed; leave it out, or choose another plane.",
+            f"slices below {_SMALLEST} x {_SMALLEST} pixels",
+        )
 
 
-def _files(folder: Path) -> list[Path]:
-    files, visited = [], set()
-    for base, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        if real in visited:
-            # A link led back to where we have been.
-            folders.clear()
-            continue
-        visited.add(real)
-        files += [Path(base) / name for name in names if not name.startswith(".")]
-    return sorted(files)
+def _is_coarse(scan: ScanSource, plane: str) -> bool:
+    _, rows, columns = plane_axes(plane)
+    pixel = sorted((scan.spacing[rows], scan.spacing[columns]))
+    return pixel[1] > _COARSE * pixel[0]
 
 
-def _looked_at(candidate: _Candidate, known: Mapping[str, ScanSource]) -> ScanSource:
+def _fitting(seen: Sequence[_Seen], plane: str | None, window: str | None, skipped: list[SkippedScan]) -> list[_Seen]:
+    """Those that fit the plane, the window and each other; the others are added to `skipped`."""
+    kept: list[_Seen] = []
+    for one in seen:
+        try:
+            if plane:
+                _check_fit(one.scan, plane)
+            kept.append(one)
+        except Unusable as error:
+            skipped.append(skipped_of(one.candidate.place, error))
+    if window:
+        kept = _in_units(kept, window, skipped)
+        wanted = {"ct": "CT", "mr": "MR"}.get(window)
+        kept = _one_sort(kept, lambda one: one.scan.modality, wanted, _other_modality, skipped)
+    if plane:
+        _, rows, columns = plane_axes(plane)
+
+        def other_pixels(one: _Seen, _: Hashable) -> Unusable:
+            spacing = one.scan.spacing
+            return Unusable(
+                f"{_place(one.scan)} has pixels of {spacing[rows]:.3g} x {spacing[columns]:.3g} mm in plane {plane}, "
+                "unlike most of the scans; leave it out, or choose another plane.",
+                "pixels of another form than those of most scans",
+            )
+
+        kept = _one_sort(kept, lambda one: _is_coarse(one.scan, plane), None, other_pixels, skipped)
+    return kept
+
+
+def _one_sort(
+    seen: list[_Seen],
+    sort: Callable[[_Seen], Hashable],
+    wanted: Hashable,
+    why: Callable[[_Seen, Hashable], Unusable],
+    skipped: list[SkippedScan],
+) -> list[_Seen]:
+    """Those of the sort that is wanted, or most frequent; all, where it is not clear that these are meant."""
+    counts = Counter(map(sort, seen))
+    main = wanted if wanted in counts else max(counts, key=lambda key: counts[key], default=None)
+    others = len(seen) - counts[main]
+    if others > (2 * counts[main] if main == wanted else counts[main] / 2):
+        return seen
+    for one in seen:
+        if sort(one) != main:
+            skipped.append(skipped_of(one.candidate.place, why(one, main)))
+    return [one for one in seen if sort(one) == main]
+
+
+def _in_units(seen: Sequence[_Seen], window: str, skipped: list[SkippedScan]) -> list[_Seen]:
+    """Those whose numbers are in the unit of the window; the others are added to `skipped`."""
+    kept: list[_Seen] = []
+    for one in seen:
+        found, where = one.reading, _place(one.scan)
+        if window == "ct" and found and found.ct and not found.hu:
+            reason = f"{where} is CT, but its values, {_ends(found)}, look like {found.verdict}; convert them to HU."
+            skipped.append(SkippedScan(one.candidate.place, reason, "CT in other units than HU"))
+        else:
+            kept.append(one)
+    return kept
+
+
+def _other_modality(one: _Seen, main: Hashable) -> Unusable:
+    where, said = _place(one.scan), one.candidate.modality
+    if said:
+        return Unusable(f"{where} is {said}, but {main} is trained on; leave it out.", f"{said} among {main}")
+    looks = f"its values, {_ends(one.reading)}, look like {one.reading.verdict}" if one.reading else "it was no such"
+    if main == "CT":
+        return Unusable(f"{where} is not taken for CT in HU: {looks}; convert it, or leave it out.", "no CT in HU")
+    return Unusable(f"{where} is not taken for {main}: {looks}; leave it out.", f"values of CT among {main}")
+
+
+def _ends(found: Intensities) -> str:
+    return f"{found.low:.6g} to {found.high:.6g}"
+
+
+def _looked_at(candidate: Candidate, known: Mapping[str, ScanSource], plane: str | None, window: str | None) -> _Seen:
     stamp = _stamp(candidate.paths)
+    name = candidate.alias or candidate.name
     if stamp in known:
-        return replace(known[stamp], name=candidate.name, paths=candidate.paths)
+        before = known[stamp]
+        # A pack that was made when names were not veiled keeps them, or its run could not go on.
+        name = candidate.name if before.name.startswith(candidate.name) else name
+        return _Seen(replace(before, name=name, paths=candidate.paths), candidate)
     volume = _read(candidate.kind, candidate.paths)
-    modality = candidate.modality or ("CT" if float(volume.data.min()) < _AIR else "MR")
+    where = legible(candidate.place)
+    stacked = plane_axes(plane)[0] if plane else 0
+    if volume.shape[stacked] < 2:
+        raise Unusable(f"{where} holds one slice, at least two are needed; leave it out.", "one slice")
+    if candidate.kind == "nifti":
+        check_image(volume.data, candidate.parts, where)
+    if window:
+        _check_shown(volume, window, where)
+    found = reading_of(volume)
+    modality = candidate.modality or ("CT" if found.hu else "MR")
     directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     tilt = float(np.degrees(np.arccos(np.clip(np.abs(np.diag(directions)), 0, 1)).max()))
-    return ScanSource(
-        name=candidate.name,
+    scan = ScanSource(
+        name=name,
         paths=candidate.paths,
         kind=candidate.kind,
         shape=volume.shape,
         spacing=volume.spacing,
         modality=modality,
         tilt=tilt,
-        subject=candidate.subject,
         stamp=stamp,
     )
+    return _Seen(scan, candidate, found)
+
+
+def _check_shown(volume: Volume, window: str, where: str) -> None:
+    """Refuse a scan of which the window shows nothing, so that packing need not.
+
+    Raises:
+        Unusable: it is black in every slice.
+    """
+    check_window(window)
+    try:
+        seen = scan_window(window, volume.data)
+        shown = float(seen.to_unit(volume.data.max())) >= EMPTY
+    except CosliceError:
+        shown = False
+    if not shown:
+        raise Unusable(
+            f"{where} has nothing in the window {window}, its highest value is {float(volume.data.max()):g}; "
+            "choose another window, or leave it out.",
+            "nothing in the window",
+        )
 
 
 def _read(kind: str, paths: tuple[Path, ...]) -> Volume:
@@ -258,18 +362,9 @@ def _stamp(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths):
         status = path.stat()
-        digest.update(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        line = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _subject(path: Path) -> str:
-    # The BIDS standard names files and folders after the person: sub-01/ses-2/sub-01_ses-2_T1w.nii.gz.
-    match = re.match(r"(sub-[A-Za-z0-9]+)_", path.name)
-    return match.group(1) if match else ""
 
 
 def _check_modality(scans: Sequence[ScanSource]) -> None:
@@ -298,7 +393,7 @@ def _distinct(scans: Sequence[ScanSource]) -> tuple[ScanSource, ...]:
 
 
 def _place(scan: ScanSource) -> str:
-    return str(scan.paths[0] if scan.kind == "nifti" else scan.paths[0].parent)
+    return legible(scan.paths[0] if scan.kind == "nifti" else scan.paths[0].parent)
 
 
 def _counted(count: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,8 +37,9 @@ def prior_card(
     progress: dict[str, Any],
     table: ErrorTable,
     width: float,
+    skipped: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Everything to know of a prior, ready for JSON.
+    """Everything to know of a prior, ready for JSON; it travels, so it names no scan and no folder.
 
     Args:
         name: of the prior.
@@ -47,6 +49,7 @@ def prior_card(
         progress: images, steps, hours, hardware of the run.
         table: validation RMSE.
         width: of the averaged weights.
+        skipped: how many files were found and not used, by kind of reason.
     """
     rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
     card: dict[str, Any] = {
@@ -54,11 +57,12 @@ def prior_card(
         "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(settings.patches.slices)}"
         + (", FBP-UNet" if settings.supervised else ""),
         "data": pack.summary(),
+        "skipped": dict(skipped),
         "licence": settings.data.licence,
         "credit": settings.data.credit or pack.credits,
         **progress,
         "average": width,
-        "validated_on": list(held_out),
+        "validated_on": {"scans": len(held_out), "subjects": len({pack.scan(name).person for name in held_out})},
         "validation_rmse": rows,
     }
     if pack.window == "ct":
@@ -66,7 +70,7 @@ def prior_card(
         card["validation_rmse_hu"] = {
             size: {sigma: round(rmse * span, 2) for sigma, rmse in row.items()} for size, row in rows.items()
         }
-    return card | {"recipe": settings.to_dict()}
+    return card | {"recipe": settings.to_travel()}
 
 
 def card_page(card: dict[str, Any]) -> str:
@@ -78,7 +82,8 @@ def card_page(card: dict[str, Any]) -> str:
         f"trained on images of {', '.join(sorted({str(view['side']) for view in settings['views']}, key=int))} pixels "
         + ("of whole slices" if "tasks" in card else f"at zooms {_zooms(settings['views'])}"),
         **_conditions(card),
-        "data": f"{data['slices']:,} slices of {data['scans']} scans ({data['modality']})",
+        "data": f"{data['slices']:,} slices of {_scans(data)} ({data['modality']})",
+        **_skipped(card),
         "licence of the data": card["licence"] or "not stated",
         "credit": card["credit"] or "not stated",
         "training": f"{card['images']:,} images in {card['steps']:,} steps, "
@@ -90,7 +95,8 @@ def card_page(card: dict[str, Any]) -> str:
     rows, unit = card["validation_rmse"], "units of the window"
     if "validation_rmse_hu" in card:
         rows, unit = card["validation_rmse_hu"], "HU"
-    count = len(card["validated_on"])
+    held_out = card["validated_on"]
+    count = held_out["scans"] if isinstance(held_out, dict) else len(held_out)  # which older cards name
     where = f"{count} scan{'s' * (count > 1)} held out" if count else "training scans, since none was held out"
     keys, what, first = list(next(iter(rows.values()), {})), "Denoising error", "sigma"
     if "tasks" in card:
@@ -107,6 +113,18 @@ def card_page(card: dict[str, Any]) -> str:
     ]
     lines += ["leaves open, and may fill in wrongly what was not among its training data.", ""]
     return "\n".join(lines)
+
+
+def _scans(data: dict[str, Any]) -> str:
+    scans, subjects = data["scans"], data.get("subjects", data["scans"])
+    of_subjects = f" of {subjects} subject{'s' * (subjects > 1)}" if subjects != scans else ""
+    return f"{scans} scan{'s' * (scans > 1)}{of_subjects}"
+
+
+def _skipped(card: dict[str, Any]) -> dict[str, str]:
+    """Of a folder as it was: what was there besides."""
+    counts = card.get("skipped") or {}
+    return {"found and not used": "; ".join(f"{count} {kind}" for kind, count in counts.items())} if counts else {}
 
 
 def _as_patches(slices: int) -> str:

@@ -6,6 +6,7 @@ Together with `run_folder` it finds everything a user can get wrong, while nothi
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,10 +14,20 @@ from pathlib import Path
 import torch
 
 from coslice.errors import CosliceError
+from coslice.io.files import write_json
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, for_patches
 from coslice.training.collection.catalogue import Pack
-from coslice.training.collection.pack import check_scans, is_pack, known_scans, make_pack, open_pack
+from coslice.training.collection.pack import (
+    as_packed,
+    check_scans,
+    is_pack,
+    known_scans,
+    make_pack,
+    open_pack,
+    regrouped,
+)
+from coslice.training.collection.skips import skipped_record, skipped_table
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.learning.journal import Listener
 from coslice.training.learning.trainer import measured_moments
@@ -28,38 +39,83 @@ from coslice.training.supply.pairs import check_pairs, make_pairs
 from coslice.training.supply.slice_stream import SliceStream
 from coslice.training.supply.views import default_views
 
-__all__ = ["fingerprint", "image_stream", "initial_denoiser", "resolved_settings", "run_pack"]
+__all__ = [
+    "SCANS",
+    "fingerprint",
+    "image_stream",
+    "initial_denoiser",
+    "other_scans",
+    "resolved_settings",
+    "run_pack",
+    "skipped_counts",
+]
+
+SCANS = "scans.json"
+"""In a run's folder: what was found in the places that were searched, and what was not used."""
 
 
 def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, ranks: Ranks, listener: Listener) -> Pack:
-    """The slices: of a pack as it is, or of scans, found and packed by the rank that writes."""
+    """The slices: of a pack as it is, or of scans, found and packed by the rank that writes.
+
+    What was found and what was not used is told to the listener, and written into scans.json in `out`.
+    """
+    data, folder = settings.data, out / "slices"
     if len(places) == 1 and is_pack(places[0]):
         if not ranks.writes:
             ranks.wait()
-        pack = open_pack(places[0], out / "slices")
+        pack = open_pack(places[0], folder)
         if ranks.writes:
             ranks.wait()
-        return pack
-    folder = out / "slices"
+        return _with_subjects(pack, data.subjects, listener)
     if not places and not is_pack(folder):
         raise CosliceError("train: no DATA was given; give scans, folders of scans, or a pack.")
     if places and ranks.writes:
         from coslice.training.collection.scans import find_scans
 
-        found = find_scans(places, settings.data.strict, known_scans(folder))
-        for skipped in found.skipped:
-            listener.note(f"Skipped: {skipped.reason}")
+        goes_on = has_checkpoint(out)
+        rule = None if goes_on else data.subjects
+        found = find_scans(places, data.strict, known_scans(folder), data.plane, data.window, rule)
         if found.skipped:
-            listener.note(f"{len(found.skipped)} skipped, {len(found.scans)} scans to use.")
-        data = settings.data
+            listener.note(skipped_table(found.skipped))
+        found = as_packed(found, folder) if goes_on else found
+        if found is None:
+            raise other_scans(out)
         check_scans(found.scans, data.plane, data.window)
         # Written before the hours of packing, so that the folder is known to be a run's.
-        if not has_checkpoint(out):
+        if not goes_on:
             settings.save(out / "run.yaml")
+            listener.note(found.subjects)
+        record = {"scans": len(found.scans), "subjects": found.subjects, "skipped": skipped_record(found.skipped)}
+        write_json(out / SCANS, record)
         credits = "; ".join(words for words in (data.credit, data.licence) if words)
         make_pack(found, data.plane, data.window, folder, size=data.size, progress=listener.packing, credits=credits)
     ranks.wait()
     return open_pack(folder)
+
+
+def other_scans(out: Path) -> CosliceError:
+    """What is said where the run in `out` is to go on with scans that are not its own."""
+    return CosliceError(
+        f"{out} was begun on other scans than those given now; give the same, leave DATA out to go on with the slices "
+        f"that are in it, or start a new run from what it has learned, with {out / 'prior.safetensors'} as init."
+    )
+
+
+def skipped_counts(out: Path) -> dict[str, int]:
+    """How many files the run in `out` did not use, by kind; {} where nothing was searched."""
+    try:
+        record = json.loads((out / SCANS).read_text(encoding="utf-8"))
+        return {str(one["kind"]): int(one["count"]) for one in record["skipped"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _with_subjects(pack: Pack, rule: str | None, listener: Listener) -> Pack:
+    """The pack of somebody, which is not written to, with subjects by a rule if there is one."""
+    if rule:
+        pack, how = regrouped(pack, rule)
+        listener.note(how)
+    return pack
 
 
 def fingerprint(pack: Pack) -> str:

@@ -1,6 +1,7 @@
 """A training run from scans to a prior's file, in a folder that can be left and come back to.
 
     DIR/run.yaml          the settings
+    DIR/scans.json        how many scans were found, of how many subjects, and what was skipped, with reasons
     DIR/slices/           the scans as a pack (`coslice.training.collection`), unless a pack was given
     DIR/pairs/            of a supervised run, the simulated reconstructions (`coslice.training.supply.pairs`)
     DIR/checkpoint.pt     the state, and checkpoint.previous.pt the one before
@@ -31,7 +32,7 @@ from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
 from coslice.training.learning.card import hardware, prior_card
 from coslice.training.learning.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from coslice.training.learning.export import PRIOR, export_prior
+from coslice.training.learning.export import export_prior
 from coslice.training.learning.journal import Journal, Listener, Meter
 from coslice.training.learning.measures import measures_of
 from coslice.training.learning.run_folder import check_run_folder, stored_settings
@@ -39,8 +40,10 @@ from coslice.training.learning.run_inputs import (
     fingerprint,
     image_stream,
     initial_denoiser,
+    other_scans,
     resolved_settings,
     run_pack,
+    skipped_counts,
 )
 from coslice.training.learning.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
@@ -161,10 +164,7 @@ class _TrainingRun:
             listener.note(notice)
         self.scans = fingerprint(pack)
         if stored and stored["scans"] != self.scans:
-            raise CosliceError(
-                f"{out} was begun on other scans than those given now; give the same, "
-                f"or start a new run from what it has learned, with {out / PRIOR} as init."
-            )
+            raise other_scans(out)
         settings = resolved_settings(settings, pack, initial)
         self.settings, self.stream = image_stream(settings, pack, self.names, out, device, ranks, listener)
         network = initial.network if initial else None
@@ -278,7 +278,8 @@ class _TrainingRun:
             "hardware": self.machine,
         }
         name, width = self.out.resolve().name, trainer.averages[best].width
-        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, width)
+        skipped = skipped_counts(self.out)
+        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, width, skipped)
         card |= self.measures.notes(examples)
         return export_prior(self.out, trainer.averaged(best), self.settings, self.pack, self.measures.sigma_range, card)
 
@@ -292,8 +293,23 @@ class _TrainingRun:
             f"{len(self.stream):,} slices of {len(self.names)} scans to train on, "
             f"{len(self.held_out)} scans held out; plane {summary['plane']}, window {summary['window']}{as_patches}"
         )
-        if not self.held_out:
+        if self.held_out:
+            shown = ", ".join(self.held_out[:10]) + (", ..." if len(self.held_out) > 10 else "")
+            self.listener.note(f"Held out: {shown}")
+            people = {self.pack.scan(name).person for name in self.held_out}
+            both = [name for name in self.names if self.pack.scan(name).person in people]
+            if both:
+                self.listener.note(
+                    f"Of subjects held out, {len(both)} other scans are trained on ({', '.join(both[:3])}), "
+                    "so validation errors are too small; name them in --val too."
+                )
+        elif len(self.names) == 1:
             self.listener.note("There is only one scan, so validation is on the scan trained on.")
+        else:
+            self.listener.note(
+                "All scans are of one subject, so none is held out and validation is on scans trained on; "
+                "if they are of several, say so with --subjects."
+            )
         words = "bf16" if trainer.dtype == torch.bfloat16 else "f32"
         self.listener.note(
             f"{type(trainer.network).__name__} of {count / 1e6:.1f} M parameters, {self.settings.optimiser.name}, "

@@ -19,7 +19,7 @@ from coslice.errors import CosliceError
 from coslice.io.dicom.headers import SliceHeader
 from coslice.io.dicom.marks import MARKS, TIMES
 
-__all__ = ["SliceStack", "split_stacks"]
+__all__ = ["DicomStack", "split_stacks"]
 
 _UNEVEN = 0.1
 """Steps between slices may differ by this much of a step; a missing slice doubles one."""
@@ -30,7 +30,7 @@ _THICK = 1.2
 
 
 @dataclass(frozen=True, eq=False)
-class SliceStack:
+class DicomStack:
     """Slices of one grid.
 
     Attributes:
@@ -96,7 +96,7 @@ class SliceStack:
         return tuple(texts)
 
 
-def split_stacks(slices: Sequence[SliceHeader], name: str) -> list[SliceStack]:
+def split_stacks(slices: Sequence[SliceHeader], name: str) -> list[DicomStack]:
     """The stack that slices of one series make, or the several ones, each by what its slices have in common.
 
     Args:
@@ -118,7 +118,7 @@ def split_stacks(slices: Sequence[SliceHeader], name: str) -> list[SliceStack]:
                 groups.setdefault(tuple(_aspect(one, mark) for mark in names), []).append(one)
             parts = [(values, _stack(group, name)[0]) for values, group in groups.items()]
             stacks = [
-                SliceStack(part.slices, part.step, _said(names, values)) for values, part in parts if part is not None
+                DicomStack(part.slices, part.step, _said(names, values)) for values, part in parts if part is not None
             ]
             if len(stacks) == len(parts) > 1:
                 return sorted(stacks, key=lambda part: _order(part.part))
@@ -135,7 +135,7 @@ class _Reason:
 _FINE = _Reason("")
 
 
-def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[SliceStack | None, _Reason]:
+def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[DicomStack | None, _Reason]:
     """The stack of these slices, or why they are none."""
     if len(slices) < 2:
         return None, _Reason(f"{name} holds one slice, but a volume needs at least two; give the whole series.")
@@ -145,7 +145,8 @@ def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[SliceStack | None,
     ordered = sorted(slices, key=lambda one: (float(one.position @ normal), one.path, one.frame or 0))
     positions = np.array([one.position for one in ordered])
     steps = np.diff(positions @ normal)
-    usual = float(np.median(steps))
+    # One of the steps, not a mean of two of them.
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     if steps.min() <= _SAME_PLACE:
         differing = _differing(ordered)
         of = f" ({', '.join(differing)})" if differing else ""
@@ -165,7 +166,7 @@ def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[SliceStack | None,
     line = positions[0] + np.arange(len(positions))[:, None] * step
     if np.abs(positions - line).max() > 0.5 * usual:
         return None, _Reason(f"{name} has slices that do not lie in a line; give slices of one stack.", parted=True)
-    return SliceStack(tuple(ordered), step), _FINE
+    return DicomStack(tuple(ordered), step), _FINE
 
 
 def _normal(one: SliceHeader) -> np.ndarray:
@@ -202,8 +203,8 @@ def _uneven(steps: np.ndarray, places: np.ndarray, usual: float) -> str:
     others = [f"{place + 1}" for place in wrong if place != worst]
     also = f", and likewise after {', '.join(others[:8])}{', ...' if len(others) > 8 else ''}" if others else ""
     return (
-        f"slices {steps[worst]:.3g} mm apart (after slice {worst + 1} of {count}{also}) where others are {usual:.3g} mm "
-        f"apart, from {places[worst]:.2f} to {places[worst + 1]:.2f} mm along their normal, {cause}"
+        f"slices {steps[worst]:.3g} mm apart (after slice {worst + 1} of {count}{also}) where others are "
+        f"{usual:.3g} mm apart, from {places[worst]:.2f} to {places[worst + 1]:.2f} mm along their normal, {cause}"
     )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from coslice.operators.base import Operator
 
 __all__ = ["SliceStack", "Stacks"]
 
-_INSIDE = 1 - 1e-4
-"""Of a row's weights in the volume: less is a row partly outside."""
+_INSIDE = 0.999
+"""Of a row's weights in the volume: less is a row partly outside. The rest is what affines in files are rounded by."""
 _CORNERS = np.array([[(c >> 2) & 1, (c >> 1) & 1, c & 1] for c in range(8)])
 _LARGEST = 4e8
 """Entries of the matrix, 8 bytes each."""
@@ -59,14 +60,19 @@ class SliceStack:
     thickness: float = 1.0
     gaussian: bool = False
 
-    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
-        """o_q (q, 3) in indices (x, y, z) of the stack, and the weights w_q (q,)."""
+    def lines(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Offsets along each of the stack's axes (x, y, z), in its indices, and their weights."""
         matrix = np.array(self.affine)[:3, :3]
         lines: list[tuple[np.ndarray, np.ndarray]] = []
         for column in range(3):
             through = column == 2 - self.axis
             step = float(np.linalg.norm(matrix[:, column]))
             lines.append(_line(self.thickness if through else 1.0, step, through and self.gaussian))
+        return lines
+
+    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
+        """o_q (q, 3) in indices (x, y, z) of the stack, and the weights w_q (q,)."""
+        lines = self.lines()
         places = np.stack(np.meshgrid(*(at for at, _ in lines), indexing="ij"), -1).reshape(-1, 3)
         weights = np.prod(np.stack(np.meshgrid(*(w for _, w in lines), indexing="ij"), -1), -1).reshape(-1)
         return places, weights
@@ -100,7 +106,8 @@ class Stacks(Operator):
             raise CosliceError("Stacks: no stack was given, at least one is needed.")
         _check_size(stacks)
         self.stacks, self.domain = tuple(stacks), tuple(shape)
-        rows, self.seen = [], []
+        self.seen: list[np.ndarray] = []
+        rows: list[Any] = []
         for number, stack in enumerate(self.stacks):
             matrix, seen = _rows(shape, stack)
             if not seen.any():
@@ -110,8 +117,8 @@ class Stacks(Operator):
                 )
             rows.append(matrix)
             self.seen.append(seen)
-        self.matrix: csr_matrix = vstack(rows, format="csr")
-        self.codomain = (self.matrix.shape[0],)
+        self.matrix: Any = vstack(rows, format="csr")
+        self.codomain = (int(self.matrix.shape[0]),)
 
     def __repr__(self) -> str:
         return f"Stacks({self.domain}, {list(self.stacks)})"
@@ -172,7 +179,7 @@ def _line(width: float, step: float, gaussian: bool) -> tuple[np.ndarray, np.nda
 
 
 def _check_size(stacks: Sequence[SliceStack]) -> None:
-    entries = sum(math.prod(stack.shape) * len(stack.offsets()[1]) * _PER_SAMPLE for stack in stacks)
+    entries = sum(math.prod((*stack.shape, *(len(at) for at, _ in stack.lines()))) * _PER_SAMPLE for stack in stacks)
     if entries > _LARGEST:
         raise CosliceError(
             f"Stacks: the matrix of these stacks would take about {entries * 8 / 2**30:.0f} GiB of memory, at most "
@@ -180,7 +187,7 @@ def _check_size(stacks: Sequence[SliceStack]) -> None:
         )
 
 
-def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[csr_matrix, np.ndarray]:
+def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[Any, np.ndarray]:
     """The rows of the voxels of a stack that are seen wholly, and which they are."""
     affine = np.array(stack.affine)
     offsets, weights = stack.offsets()
@@ -198,7 +205,7 @@ def _rows(shape: tuple[int, int, int], stack: SliceStack) -> tuple[csr_matrix, n
 
 def _plane(
     shape: tuple[int, int, int], centres: np.ndarray, shifts: np.ndarray, weights: np.ndarray
-) -> tuple[csr_matrix, np.ndarray]:
+) -> tuple[Any, np.ndarray]:
     """Rows of voxels with `centres` (n, 3) in indices (x, y, z) of the volume, and whether they lie in it wholly."""
     points = centres[:, None, :] + shifts
     # Rounding in affines must not put a sample that lies on a centre outside of the last one.
@@ -212,7 +219,7 @@ def _plane(
     rows = np.broadcast_to(np.arange(len(points))[:, None, None], shares.shape)[inside]
     x, y, z = np.moveaxis(columns[inside], -1, 0)
     flat = (z * shape[1] + y) * shape[2] + x
-    matrix = csr_matrix((shares[inside], (rows, flat)), (len(points), math.prod(shape)))
+    matrix: Any = csr_matrix((shares[inside], (rows, flat)), (len(points), math.prod(shape)))
     total = np.asarray(matrix.sum(1)).ravel()
     matrix = matrix.multiply(np.where(total > 0, 1 / np.where(total > 0, total, 1), 0)[:, None]).tocsr()
     return matrix.astype(np.float32), total > _INSIDE

@@ -1,0 +1,45 @@
+"""Which methods get another data step where the noise of every ray is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from coslice.methods import find_method
+from coslice.methods.data_steps import ConjugateGradients, TrustedPrediction
+from coslice.methods.noisy_data import suited_to_noise
+from small_problems import ct, zsr
+
+
+def noisy():
+    problem = ct()
+    return replace(problem, noise=1.0, weights=torch.ones_like(problem.measurement))
+
+
+@pytest.mark.parametrize("name", ["dds", "wdds", "wblend"])
+def test_early_stopping_gives_way_to_a_step_that_knows_the_noise(name):
+    method = find_method(name)
+    suited = suited_to_noise(method, noisy())
+    assert isinstance(suited.data, TrustedPrediction)
+    assert suited == replace(method, data=suited.data)
+
+
+@pytest.mark.parametrize("name", ["ddnm", "dds-tv", "diffpir", "dps", "sirt", "fdk"])
+def test_other_methods_keep_their_data_step(name):
+    method = find_method(name)
+    assert suited_to_noise(method, noisy()) is method
+
+
+def test_where_the_noise_is_not_known_ray_by_ray_nothing_changes():
+    dds = find_method("dds")
+    assert suited_to_noise(dds, ct()) is dds
+    assert suited_to_noise(dds, replace(ct(), noise=1.0)) is dds
+    assert suited_to_noise(dds, replace(noisy(), noise=0.0)) is dds
+    assert suited_to_noise(find_method("dds", "zsr"), zsr()) == find_method("dds", "zsr")
+    chosen = replace(dds, data=ConjugateGradients(gamma=3.0))
+    assert suited_to_noise(chosen, noisy()) is chosen
+
+
+def test_rounds_at_the_end_are_kept():
+    dds = replace(find_method("dds"), data=ConjugateGradients(rounds=7))
+    assert suited_to_noise(dds, noisy()).data.rounds == 7

@@ -35,13 +35,13 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import binning_for, chosen_slices, usual_grid
+from coslice.problems.measured_grid import chosen_slices, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
-__all__ = ["Taken", "angles_of", "from_projections", "take"]
+__all__ = ["Taken", "angles_of", "first_reconstruction", "from_projections", "take"]
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
@@ -177,12 +177,8 @@ def take(
         column = geometry.detector[1] - 1 - stated.axis if scanner.flip_columns else stated.axis
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
-    grid = usual_grid(kept, stated.grid, scanner.grid)
-    reduction = replace(reduction, binning=stated.detector.binning or binning_for(kept, max(grid.spacing[1:])))
-    if reduction.binning[0] > 1 and scanner.grid is None:
-        # Slices are as far apart as rows are now, and the field of view is as it was.
-        choice = replace(stated.grid, size=grid.shape[2], spacing=grid.spacing[2])
-        grid = usual_grid(reduction.geometry(geometry), choice)
+    grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.detector.binning)
+    reduction = replace(reduction, binning=binning)
     if stated.slices is not None:
         first, last = stated.slices
         grid = chosen_slices(grid, (first or 0, grid.shape[0] if last is None else last))
@@ -296,11 +292,11 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
             shown = Window(given.low, given.high, "1/mm")
             said = f"Values from {given.low:g} to {given.high:g} 1/mm are what the prior sees as 0 to 1, as stated."
             return shown, shown, (said,)
-        found, notes = attenuation_window(_coarse(taken), stated.air, headroom=_HEADROOM)
+        found, notes = attenuation_window(first_reconstruction(taken), stated.air, headroom=_HEADROOM)
         return found, found, notes
     notes: tuple[str, ...] = ()
     if stated.water == "find":
-        water = found_water(_coarse(taken))
+        water = found_water(first_reconstruction(taken))
         scale, notes = water.scale, water.notes
     else:
         scale = HounsfieldScale(stated.water, stated.air)
@@ -308,7 +304,7 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
     return scale.window(shown), shown, notes
 
 
-def _coarse(taken: Taken) -> np.ndarray:
+def first_reconstruction(taken: Taken) -> np.ndarray:
     """A first reconstruction in 1/mm on few voxels, by SIRT, whose histogram has no streaks of few views."""
     grid, geometry = taken.grid, taken.geometry
     across = max(grid.shape[1:])

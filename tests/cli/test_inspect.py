@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import ball
+from small_bodies import ball
 from coslice.cli.descriptions.looked_at import blocks_to_look_at
 from coslice.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from coslice.io.geometry_files import read_geometry, write_geometry
@@ -79,9 +79,9 @@ def test_a_measured_tooth_has_its_axis_off_centre_and_is_told_what_to_type(inspe
     column = typed(found, "--rotation-axis")
     assert column is not None and f"--rotation-axis {column}" in said
     again = inspected(TOOTH, "--beam", "parallel", "--rotation-axis", column)
-    assert "axis of rotation was found" not in sentences(again) and float(typed(again, "--rotation-axis")) == float(
-        column
-    )
+    assert "axis of rotation was found" not in sentences(again) and float(
+        typed(again, "--rotation-axis") or "nan"
+    ) == float(column)
     asked = inspected(TOOTH, "--beam", "parallel", "--rotation-axis", "find")
     assert "axis of rotation was found" not in sentences(asked) and asked["scanner"] == found["scanner"]
     # the widest circle about the axis that the nearer edge sees
@@ -98,7 +98,7 @@ def test_the_column_to_type_is_that_of_the_file_whichever_way_it_is_stored(inspe
     write_geometry(replace(CONE, offset=(0.0, 0.0)), tmp_path / "g.json", flip_columns=mirrored)
     found = inspected(tmp_path / "p.npy", "--geometry", tmp_path / "g.json")
     true = 31.5 - 10 / 4
-    assert float(typed(found, "--rotation-axis")) == pytest.approx(63 - true if mirrored else true, abs=0.15)
+    assert float(typed(found, "--rotation-axis") or "nan") == pytest.approx(63 - true if mirrored else true, abs=0.15)
     assert found["axis"]["given_column"] == 31.5
     assert found["scanner"]["magnification"] == 1.5 and found["scanner"]["arc_deg"] == pytest.approx(360)
     assert found["scanner"]["offset_mm"][1] == pytest.approx(10, abs=0.6)

@@ -16,6 +16,7 @@ from coslice.networks.unet import UNet, UNetConfig
 from coslice.priors import SlicePrior, save_prior
 from published import write_checkpoints
 from small_benchmark import small_tree
+from small_bodies import ball
 
 
 def pytest_addoption(parser):
@@ -26,14 +27,6 @@ def pytest_configure(config):
     laws.DEVICE = config.getoption("--device")
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)  # each core has a worker of its own
-
-
-def ball(shape=(16, 32, 32), spacing=(2.0, 4.0, 4.0), radius=50.0):
-    """A ball of water in air, HU, (z, y, x), with a denser core off its centre."""
-    axes = [(np.arange(n) - (n - 1) / 2) * d for n, d in zip(shape, spacing, strict=True)]
-    z, y, x = np.meshgrid(*axes, indexing="ij")
-    hu = np.where(z**2 + y**2 + x**2 < radius**2, 0.0, -1000.0)
-    return np.where(z**2 + (y - 15) ** 2 + (x + 10) ** 2 < 12**2, 400.0, hu).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def test_either_beam_scans_and_is_named(coslice, scan, tmp_path):
 
 
 def test_the_demo_reconstructs_three_times_and_says_how_to_do_so_again(coslice, monkeypatch, tmp_path):
-    small = Volume(300 * torch.rand(9, 16, 16), np.diag([4.0, 4.0, 3.0, 1.0]))
+    small = Volume(1300 * torch.rand(9, 16, 16) - 1000, np.diag([4.0, 4.0, 3.0, 1.0]))
     monkeypatch.setattr(coslice_jobs, "embedded_scan", lambda: small)
     monkeypatch.setattr(coslice_jobs, "DEMO_SLICES", (1, 9))
     code, said, error = coslice("demo", "--steps", 1, "--out", tmp_path / "out")

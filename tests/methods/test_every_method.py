@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import ball
 from coslice import run
 from coslice.methods import Direct, changed, find_method, methods_for
 from coslice.priors import SlicePrior, load_prior
@@ -16,6 +15,7 @@ from coslice.problems import SparseViewCT
 from coslice.window import CT_WINDOW
 from laws import relative
 from simulated import measured, uniform
+from small_bodies import ball
 
 SPACING, SHAPE = (5.0, 24.0, 24.0), (99, 16, 16)
 # These take small steps, one of them on a noisy volume.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import torch
 
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.measurements import ProjectionFiles, projections_study
-from coslice.cli.opening import OpenedScan, open_scan
-from coslice.cli.selection import chosen_method
+from coslice.cli.opening import OpenedScan, open_scan, slices_said
+from coslice.cli.wishes import How, Where
 from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
@@ -35,6 +35,7 @@ from coslice.problems import (
     from_stacks,
     from_thick_slices,
     modality_of,
+    remarks_on_residual,
     simulate,
     with_reference,
 )
@@ -42,86 +43,13 @@ from coslice.report.run_page import write_run_page
 from coslice.runs import Result, run
 from coslice.values import parse_values
 from coslice.volume import Volume
-from coslice.window import Window, scan_window
 
-__all__ = ["How", "Where", "reconstruct_projections", "reconstruct_scan", "reconstruct_slices", "run_demo"]
+__all__ = ["reconstruct_projections", "reconstruct_scan", "reconstruct_slices", "run_demo"]
 
 DEMO_SLICES = (8, 56)
 """Enough to see the slices flicker, few enough to wait for on a laptop."""
 
 _ALL_VIEWS = "all-views"
-
-
-@dataclass(frozen=True)
-class How:
-    """How to reconstruct, in the words of the command; None is the usual.
-
-    Attributes:
-        method: a name, or FILE.py:NAME.
-        priors: names or files of the prior and of that of a second plane.
-        noise, steps, samples, settings: of the method.
-        seed: of all randomness.
-        lpips: whether LPIPS is followed over the steps.
-        device: where to work.
-        compare: names of methods that are run beside it.
-        reference: what a real measurement is compared with.
-    """
-
-    method: str | None = None
-    priors: tuple[str | None, str | None] = (None, None)
-    noise: str | None = None
-    steps: int | None = None
-    samples: int | None = None
-    settings: tuple[str, ...] = ()
-    seed: int = 0
-    lpips: bool = False
-    device: str = "auto"
-    compare: tuple[str, ...] = ()
-    reference: str | None = None
-
-    @property
-    def place(self) -> str:
-        """The device, checked."""
-        return str(chosen_device(self.device))
-
-    def chosen(self, kind: str, shape: tuple[int, ...] | None = None) -> AnyMethod:
-        """The method for a kind of problem."""
-        name = default_method(kind, self.priors) if self.method is None else self.method
-        return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
-
-    def changes(self, part: str) -> bool:
-        """Whether the user set something of a part of the method."""
-        return any(setting.split("=")[0].split(".")[0].strip() == part for setting in self.settings)
-
-    def loaded(self, method: AnyMethod, kind: str, modality: str = "") -> tuple[SlicePrior, ...]:
-        """The priors of the method."""
-        return load_priors(method, kind, self.priors, self.place, modality)
-
-    def plans(self, study: Study, method: AnyMethod, priors: Sequence[SlicePrior]) -> dict[str, Plan]:
-        """The method, and those to compare it with, by file stem."""
-        planned = {"reconstruction": plan(study.problem, method, priors, self.seed)}
-        for name in self.compare:
-            if name in ("reconstruction", "initial"):
-                raise CosliceError(f"compare: {name} was given, but a name that `coslice methods` lists is needed.")
-            planned[name] = plan(study.problem, name, seed=self.seed, device=self.place)
-        return planned
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where the results go.
-
-    Attributes:
-        out: the folder.
-        overwrite: whether earlier results in it are replaced.
-        dicom: whether a DICOM series is written too.
-        keep_patient: whether it names the patient.
-    """
-
-    out: Path
-    overwrite: bool = False
-    dicom: bool = False
-    keep_patient: bool = False
 
 
 def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None:
@@ -177,10 +105,10 @@ def reconstruct_scan(
         raise CosliceError(
             f"--reference {how.reference} was given, but a simulated measurement has its truth; leave it out."
         )
-    opened = open_scan(scan, series)
-    if slices is not None:
-        preparation = replace(preparation, slices=parse_slices(slices, opened.volume.shape[0]))
-    study = simulate(opened.volume, task, _window(priors, task.window), preparation, how.place, said)
+    opened, preparation = _cut(open_scan(scan, series), slices, preparation)
+    remarks = how.check_window(priors, values)
+    study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
+    study = replace(study, remarks=(*remarks, *study.remarks))
     _reconstruct(_suited(_read_so(study, opened), priors), method, priors, how, where, opened)
 
 
@@ -215,15 +143,12 @@ def reconstruct_slices(
     """
     kind = SliceSuperResolution.problem_kind
     method = how.chosen(kind)
-    opened = [open_scan(scan, series) for scan in scans]
+    said = None if values is None else parse_values(values)
+    opened = [open_scan(scan, series).settled(said) for scan in scans]
     first = opened[0]
-    if values is not None:
-        said = parse_values(values)
-        opened = [one.read_as(said) for one in opened]
-        first = opened[0]
     modality, _ = modality_of(first.volume, first.modality)
     priors = how.loaded(method, kind, modality)
-    window = _window(priors, modality)
+    window_remarks, window = how.check_window(priors, values), how.seen(priors, modality or "mr")
     if len(opened) > 1:
         refused = {"factor": factor, "gap": gap_mm, "slice-thickness": thickness_mm, "axis": axis, "slices": slices}
         for name, value in refused.items():
@@ -240,8 +165,8 @@ def reconstruct_slices(
             modality=first.modality,
         )
     else:
-        if slices is not None:
-            preparation = replace(preparation, slices=parse_slices(slices, first.volume.shape[0]))
+        first, preparation = _cut(first, slices, preparation)
+        opened = [first]
         if gap_mm is None and thickness_mm is None and fwhm_mm is None:
             thickness_mm = first.slice_thickness_mm or None
         study = from_thick_slices(
@@ -256,6 +181,7 @@ def reconstruct_slices(
             thickness_mm=thickness_mm,
             modality=first.modality,
         )
+    study = replace(study, remarks=(*window_remarks, *study.remarks))
     for one in opened:
         study = _read_so(study, one)
     if how.reference is not None:
@@ -278,7 +204,9 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
         stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
     priors = how.loaded(method, "ct")
-    window = _window(priors, "ct")(Volume(torch.ones(1, 1, 1)))
+    if stated.water is not None:
+        how.check_window(priors, None)
+    window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == _ALL_VIEWS
     study = projections_study(files, stated, window, all_views, how.place)
     if how.reference is not None and not all_views:
@@ -290,13 +218,14 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     _reconstruct(_suited(study, priors), suited, priors, how, where)
 
 
-def _window(priors: Sequence[SlicePrior], usual: str) -> Callable[[Volume], Window]:
-    """How the window of a scan is found: as the prior sees it."""
-
-    def window(volume: Volume) -> Window:
-        return scan_window(priors[0].window if priors else usual or "mr", volume.data)
-
-    return window
+def _cut(opened: OpenedScan, slices: str | None, preparation: Preparation) -> tuple[OpenedScan, Preparation]:
+    """The preparation with the slices to keep; the scan says where they are."""
+    if slices is None:
+        return opened, preparation
+    kept = parse_slices(slices, opened.volume.shape[0])
+    opened.volume.slices(*kept)  # refuses what is not there
+    said = (*opened.remarks, slices_said(opened.volume, kept))
+    return replace(opened, remarks=said), replace(preparation, slices=kept)
 
 
 def _read_so(study: Study, opened: OpenedScan) -> Study:
@@ -368,6 +297,12 @@ def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = F
         intervals = find_intervals(plans, results)
         with watch.task("metrics") as progress:
             measured = measure(study, results, lambda done, total: progress("planes", done, total), intervals)
+    if study.measured and measured.residuals:
+        ends = measured.residuals["initial"], measured.residuals[next(iter(plans))]
+        said = remarks_on_residual(study.problem, *ends)
+        study = replace(study, remarks=(*study.remarks, *said))
+        for remark in said:
+            say(remark)
     record = write_results(folder, study, plans, results, measured, intervals)
     out = {stem: stem if len(plans) > 1 else "out" for stem in plans}
     commands = [reconstruct_command(study, planned, out[stem]) for stem, planned in plans.items()]

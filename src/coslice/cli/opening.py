@@ -7,10 +7,10 @@ from pathlib import Path
 
 from coslice.io.dicom import DicomScan, is_dicom, open_dicom, upright
 from coslice.io.nifti import read_nifti
-from coslice.values import Values
+from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
 
-__all__ = ["OpenedScan", "open_scan"]
+__all__ = ["OpenedScan", "open_scan", "slices_said"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,30 @@ class OpenedScan:
         """How thick the slices are, mm, where the file says it."""
         return None if self.dicom is None else self.dicom.slice_thickness_mm
 
-    def read_as(self, values: Values) -> OpenedScan:
-        """The same with its numbers read as `values` says."""
-        volume, remark = values.apply(self.volume)
-        return replace(self, volume=volume, remarks=(*self.remarks, *((remark,) if remark else ())))
+    def settled(self, values: Values | None) -> OpenedScan:
+        """The same in HU where it is a CT; by what `values` says of its numbers, else by looking at them."""
+        kind = (self.modality or "").lower()
+        if kind not in ("ct", "mr"):
+            kind = "ct" if reading_of(self.volume).ct else "mr"
+        found = settle(self.volume, kind, values)
+        return replace(self, volume=found.scan, remarks=(*self.remarks, *found.remarks))
+
+
+def slices_said(volume: Volume, kept: tuple[int, int]) -> str:
+    """Where a cut along z lies, from the feet, in mm, and as the file counts, in a sentence.
+
+    Args:
+        volume: the whole scan.
+        kept: first and last (not included) slice from the feet.
+    """
+    first, last = kept[0], kept[1] - 1
+    middle = [(n - 1) / 2 for n in volume.shape[:0:-1]]
+    low, high = (float((volume.affine @ (*middle, k, 1))[2]) for k in (first, last))
+    said = f"Slices {first} to {last} from the feet were kept, {low:.1f} to {high:.1f} mm"
+    if "I" in volume.orientation:
+        count = volume.shape[0]
+        said += f"; the file counts from the head, where they are {count - 1 - last} to {count - 1 - first}"
+    return said + "."
 
 
 def open_scan(path: Path, series: str | None = None) -> OpenedScan:

@@ -66,6 +66,10 @@ def reconstruct(
             _SCAN,
         ),
     ] = None,
+    window: Annotated[
+        str | None,
+        option("LOW:HIGH that the prior sees as 0 and 1: of a scan with --values any, of projections in 1/mm.", _SCAN),
+    ] = None,
     series: Annotated[str | None, option("DICOM: number, UID or words of the series.", _SCAN)] = None,
     slices: Annotated[str | None, option("FIRST:LAST along z from the feet, LAST not included.  [all]", _SCAN)] = None,
     thickness: Annotated[float | None, option("First average slices to this thickness, mm.", _SCAN)] = None,
@@ -116,9 +120,6 @@ def reconstruct(
         str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", _PROJECTIONS)
     ] = None,
     air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", _PROJECTIONS)] = 0.0,
-    window: Annotated[
-        str | None, option("LOW:HIGH that the prior sees as 0 and 1, in 1/mm, or HU with --water.", _PROJECTIONS)
-    ] = None,
     method: Annotated[
         str | None,
         option(
@@ -163,9 +164,10 @@ def reconstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
-    from coslice.cli.jobs import How, Where, reconstruct_projections, reconstruct_scan, reconstruct_slices
+    from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
     from coslice.cli.parsing import compared, interval, number_or_find, pair, refuse
+    from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
     from coslice.preparation import Preparation
@@ -175,7 +177,7 @@ def reconstruct(
         raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
-        compared(compare), reference,
+        compared(compare), reference, None if window is None else pair("window", window, float, ":"),
     )  # fmt: skip
     where = Where(out, overwrite, dicom, keep_patient)
     of_projections = {
@@ -193,7 +195,6 @@ def reconstruct(
         "no-repair": None if repair else True,
         "water": water,
         "air": air or None,
-        "window": window,
     }
     of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap, "slice-thickness": slice_thickness}
     files = ProjectionFiles(
@@ -227,7 +228,7 @@ def reconstruct(
             axis=number_or_find("rotation-axis", rotation_axis),
             water=number_or_find("water", water),
             air=air,
-            window=None if window is None else pair("window", window, float, ":"),
+            window=how.window,
             grid=GridChoice(size, spacing),
             slices=interval("slices", slices),
             axisymmetric=axisymmetric,

@@ -13,7 +13,7 @@ from coslice.methods import Method, described
 from coslice.output.intervals import Interval
 from coslice.plans import Plan
 from coslice.problems import Study
-from coslice.problems.residual import residual
+from coslice.problems.residual import Residual
 from coslice.runs import Result
 
 __all__ = ["peak_memory_mb", "run_record"]
@@ -24,17 +24,15 @@ def run_record(
     plans: Mapping[str, Plan],
     results: Mapping[str, Result],
     intervals: Mapping[str, Interval] = MappingProxyType({}),
+    residuals: Mapping[str, Residual] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What run.json holds.
 
     Args:
         study: what was measured.
-        plans, results, intervals: by file stem.
+        plans, results, intervals, residuals: by file stem.
     """
     versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
-    volumes = {"initial": next(iter(results.values())).initial} | {
-        stem: result.reconstruction for stem, result in results.items()
-    }
     cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
     return {
         "coslice": _version("coslice"),
@@ -48,7 +46,7 @@ def run_record(
         "device": str(study.problem.measurement.device),
         "versions": versions | {"python": platform.python_version()},
         "trajectory": {stem: result.trajectory for stem, result in results.items() if result.trajectory},
-        "residual": {stem: residual(study.problem, volume).record for stem, volume in volumes.items()},
+        "residual": {stem: one.record for stem, one in residuals.items()},
         **({"uncertainty": {stem: one.record for stem, one in intervals.items()}} if intervals else {}),
     }
 

@@ -29,7 +29,8 @@ from coslice.metrics import Curves, evaluate, per_slice
 from coslice.output.intervals import Interval
 from coslice.output.record import run_record
 from coslice.plans import Plan
-from coslice.problems import Study
+from coslice.problems import Residual, Study
+from coslice.problems.residual import residual
 from coslice.runs import Result
 
 __all__ = ["Measured", "measure", "titles", "volumes_of", "write_results"]
@@ -42,10 +43,12 @@ class Measured:
     Attributes:
         numbers: as `coslice.metrics.evaluate` gives them; of a reconstruction with an interval, "uncertainty" too.
         curves: the values of every slice whose means they are.
+        residuals: how far "initial" and every reconstruction is from the measurement; also without a truth.
     """
 
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     curves: dict[str, dict[str, Curves]] = field(default_factory=dict)
+    residuals: dict[str, Residual] = field(default_factory=dict)
 
 
 def volumes_of(results: Mapping[str, Result]) -> dict[str, Tensor]:
@@ -74,6 +77,11 @@ def measure(
         intervals: by file stem, as `find_intervals` gives them; how much of the truth they hold is measured too.
     """
     measured = Measured()
+    if study.volume.shape[1] > 1:  # of a plane that stands for an object all around, nothing can be projected
+        volumes = {"initial": next(iter(results.values())).initial} | {
+            stem: result.reconstruction for stem, result in results.items()
+        }
+        measured.residuals.update({stem: residual(study.problem, volume) for stem, volume in volumes.items()})
     if study.unit is None:
         return measured
     volumes, truth = volumes_of(results), study.unit.cpu()
@@ -118,6 +126,6 @@ def write_results(
             write_nifti(volume, folder / f"{stem}.nii.gz")
     if measured.numbers:
         write_json(folder / "metrics.json", measured.numbers)
-    record = run_record(study, plans, results, intervals)
+    record = run_record(study, plans, results, intervals, measured.residuals)
     write_json(folder / "run.json", record)
     return record

@@ -148,7 +148,10 @@ def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:
 
 def outside(scan: Volume, window: Window) -> tuple[str, ...]:
     """A sentence on the voxels of a measurement that lie outside of the window; none where there are none."""
-    share = float(((scan.data < window.low) | (scan.data > window.high)).double().mean())
+    beyond = scan.data > window.high
+    if window.unit != "HU":  # what lies below air in a CT is padding
+        beyond |= scan.data < window.low
+    share = float(beyond.double().mean())
     if share == 0:
         return ()
     low, high = (float(value) for value in scan.data.aminmax())

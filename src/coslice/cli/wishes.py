@@ -1,0 +1,108 @@
+"""What a user of `coslice reconstruct` wishes of any measurement: how to reconstruct, and where results go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coslice.cli.selection import chosen_method
+from coslice.devices import chosen_device
+from coslice.errors import CosliceError
+from coslice.methods import AnyMethod, default_method
+from coslice.plans import Plan, load_priors, plan
+from coslice.priors import SlicePrior, check_window_of_prior
+from coslice.problems import Study
+from coslice.volume import Volume
+from coslice.window import Window, scan_window
+
+__all__ = ["How", "Where"]
+
+
+@dataclass(frozen=True)
+class How:
+    """How to reconstruct, in the words of the command; None is the usual.
+
+    Attributes:
+        method: a name, or FILE.py:NAME.
+        priors: names or files of the prior and of that of a second plane.
+        noise, steps, samples, settings: of the method.
+        seed: of all randomness.
+        lpips: whether LPIPS is followed over the steps.
+        device: where to work.
+        compare: names of methods that are run beside it.
+        reference: what a real measurement is compared with.
+        window: values that the prior sees as 0 and 1.
+    """
+
+    method: str | None = None
+    priors: tuple[str | None, str | None] = (None, None)
+    noise: str | None = None
+    steps: int | None = None
+    samples: int | None = None
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    lpips: bool = False
+    device: str = "auto"
+    compare: tuple[str, ...] = ()
+    reference: str | None = None
+    window: tuple[float, float] | None = None
+
+    @property
+    def place(self) -> str:
+        """The device, checked."""
+        return str(chosen_device(self.device))
+
+    def chosen(self, kind: str, shape: tuple[int, ...] | None = None) -> AnyMethod:
+        """The method for a kind of problem."""
+        name = default_method(kind, self.priors) if self.method is None else self.method
+        return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
+
+    def changes(self, part: str) -> bool:
+        """Whether the user set something of a part of the method."""
+        return any(setting.split("=")[0].split(".")[0].strip() == part for setting in self.settings)
+
+    def loaded(self, method: AnyMethod, kind: str, modality: str = "") -> tuple[SlicePrior, ...]:
+        """The priors of the method."""
+        return load_priors(method, kind, self.priors, self.place, modality)
+
+    def check_window(self, priors: Sequence[SlicePrior], values: str | None) -> tuple[str, ...]:
+        """Refuse a window that is not the priors', unless the numbers are said to be in a unit of their own."""
+        if self.window is None:
+            return ()
+        window = Window(*self.window, "")
+        said = (check_window_of_prior(window, prior, told=values == "any") for prior in priors)
+        return tuple(remark for remarks in said for remark in remarks)
+
+    def seen(self, priors: Sequence[SlicePrior], usual: str) -> Callable[[Volume], Window]:
+        """How the window of a scan is found: as stated, as the prior sees it, or the usual one."""
+        if self.window is not None:
+            low, high = self.window
+            return lambda volume: Window(low, high, "")
+        return lambda volume: scan_window(priors[0].window if priors else usual, volume.data)
+
+    def plans(self, study: Study, method: AnyMethod, priors: Sequence[SlicePrior]) -> dict[str, Plan]:
+        """The method, and those to compare it with, by file stem."""
+        planned = {"reconstruction": plan(study.problem, method, priors, self.seed)}
+        for name in self.compare:
+            if name in ("reconstruction", "initial"):
+                raise CosliceError(f"compare: {name} was given, but a name that `coslice methods` lists is needed.")
+            planned[name] = plan(study.problem, name, seed=self.seed, device=self.place)
+        return planned
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the results go.
+
+    Attributes:
+        out: the folder.
+        overwrite: whether earlier results in it are replaced.
+        dicom: whether a DICOM series is written too.
+        keep_patient: whether it names the patient.
+    """
+
+    out: Path
+    overwrite: bool = False
+    dicom: bool = False
+    keep_patient: bool = False

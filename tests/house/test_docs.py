@@ -67,7 +67,9 @@ def test_own_scan_shows_what_it_promises():
     text = OWN_SCAN.read_text(encoding="utf-8")
     lines = [line for line in commands(text) if line.startswith("coslice reconstruct")]
     assert len(lines) >= 6 and len(PAGES) >= 8
-    known = {name for item in ROOT_COMMAND.commands["reconstruct"].params for name in (*item.opts, *item.secondary_opts)}
+    known = {
+        name for item in ROOT_COMMAND.commands["reconstruct"].params for name in (*item.opts, *item.secondary_opts)
+    }
     named = set(re.findall(r"`(--[a-z-]+)", text))
     assert named <= known, named - known
 
@@ -96,4 +98,3 @@ def test_links_of_the_pages_lead_somewhere():
 
 def _headings(text: str) -> list[str]:
     return re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
-

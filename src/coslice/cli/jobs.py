@@ -204,7 +204,7 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
         stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
     priors = how.loaded(method, "ct")
-    if stated.water is not None:
+    if stated.water is not None and priors:
         how.check_window(priors, None)
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == _ALL_VIEWS

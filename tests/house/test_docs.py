@@ -22,7 +22,7 @@ ROOT_COMMAND = cast(Any, typer.main.get_command(app))  # only groups have comman
 
 
 def commands(text: str) -> Iterator[str]:
-    """The lines of a page's code that begin with `coslice`, in fences and indented, and what stands between backticks."""
+    """Lines of a page that begin with `coslice`, in fences and indented, and what stands so between backticks."""
     text = text.replace("\\\n", " ")
     for line in text.splitlines():
         if re.match(r"( {4,})?coslice \S", line):

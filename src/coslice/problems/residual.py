@@ -101,6 +101,9 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
     reasons = _reasons(problem, *small) if small and isinstance(problem, CTProblem) else ()
     if not reasons and after < max(_UNEXPLAINED, least) and after < 0.9 * before:
         return _on_views(bad, final, problem.kind)
+    if final == initial:  # of one step, as filtered back-projection: nothing that could have fallen
+        large = (f"The residual |A x - y| is {after:.1%} of the measurement.",) if reasons else ()
+        return (*large, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
     course = f"from {before:.1%} to {after:.1%} of the measurement"
     verb = "fell only" if after < before else "did not fall: it went"
     likely = (

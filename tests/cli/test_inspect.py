@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from small_bodies import ball
 from coslice.cli.descriptions.looked_at import blocks_to_look_at
 from coslice.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
 from coslice.io.geometry_files import read_geometry, write_geometry
 from coslice.operators import Projector
 from coslice.report.inspection import from_above, recognised_peaks, scanner_picture
 from coslice.window import CT_WINDOW, Window
+from small_bodies import ball
 
 DATA = Path(__file__).parents[1] / "data"
 TOOTH = DATA / "tooth" / "tooth.h5"

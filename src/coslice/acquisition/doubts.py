@@ -243,8 +243,8 @@ def _of_axis(lines: np.ndarray, geometry: Geometry, axis: RotationAxis | None) -
         return [], geometry
     sentence = (
         f"The axis of rotation seems to be {abs(aside):.1f} columns from where the geometry has it "
-        f"({abs(aside) * geometry.pixel[1]:.3g} mm on the detector), so everything comes out doubled or blurred: the detector's offset "
-        f"along u should be {axis.offset:.3f} mm, which --rotation-axis find sees to."
+        f"({abs(aside) * geometry.pixel[1]:.3g} mm on the detector), so everything comes out doubled or blurred: the "
+        f"detector's offset along u should be {axis.offset:.3f} mm, which --rotation-axis find sees to."
     )
     return [Doubt(sentence, "grave" if abs(aside) > 2 else "warning")], with_axis(geometry, axis.column)
 

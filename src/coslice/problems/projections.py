@@ -206,7 +206,11 @@ def take(
         few = Reduction(views=tuple(range(0, geometry.views, max(1, geometry.views // _LOOKED_AT))))
         looked_at = few.of(lines), few.geometry(geometry)
         remarks.append(f"The one view stands for all {geometry.views}: the object is taken to be the same all around.")
-    remarks += [*measured.notes, *trust.notes, *(doubt.sentence for doubt in doubts(*looked_at, grid))]
+    remarks += [
+        *measured.notes,
+        *trust.notes,
+        *(doubt.sentence for doubt in doubts(*looked_at, grid) if doubt.severity != "note"),
+    ]
     return Taken(lines, weights, trust.deviation, geometry, grid, measured.values, axis, tuple(remarks))
 
 
@@ -307,12 +311,15 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
 def first_reconstruction(taken: Taken) -> np.ndarray:
     """A first reconstruction in 1/mm on few voxels, by SIRT, whose histogram has no streaks of few views."""
     grid, geometry = taken.grid, taken.geometry
-    across = max(grid.shape[1:])
-    block = max(1, across // _COARSE)
+    nz, ny, nx = grid.shape
+    block, rows = max(1, max(ny, nx) // _COARSE), max(1, nz // _COARSE)
     few = max(1, geometry.views // (2 * _LOOKED_AT))
-    choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
-    down, over = (max(1, n // block) for n in grid.shape[1:])
-    coarse = Grid((grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre)
+    choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(rows, block))
+    deep, down, over = (max(1, n // by) for n, by in zip(grid.shape, (rows, block, block), strict=True))
+    dz, dy, dx = (mm / n for mm, n in zip(grid.size, (deep, down, over), strict=True))
+    if ny == 1:  # the plane of an object that is the same all around: its rays run through all of it
+        down, dy = over, dx
+    coarse = Grid((deep, down, over), (dz, dy, dx), grid.centre)
     p, seen = torch.as_tensor(np.ascontiguousarray(choice.of(taken.lines))), choice.geometry(geometry)
     return Sirt(Projector(seen, coarse), _COARSE_ITERATIONS)(p).numpy()
 

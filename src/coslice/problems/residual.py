@@ -229,8 +229,8 @@ def _axis(geometry: Geometry, grid: Grid, y: Tensor, column: float) -> tuple[flo
         step /= 2
     mm = best * pitch
     sign = "+" if mm > 0 else "-"
-    move = f"the detector is moved by {abs(mm / column):.0f} columns ({abs(mm):.3g} mm) along {sign}u"
-    return left(best), f"{move}: find the axis of rotation"
+    move = f"the detector is moved by {abs(mm):.3g} mm along {sign}u"
+    return left(best), f"{move}: look for the axis of rotation (--rotation-axis find)"
 
 
 def _pitch(geometry: Geometry) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -295,5 +296,6 @@ def test_portions_of_views_change_no_bit_and_one_view_may_stand_for_all(backend,
     one = projections[:1].expand(9, -1, -1)
     copies = fdk(one.contiguous(), geometry, grid, backend=backend)
     torch.testing.assert_close(fdk(one, geometry, grid, backend=backend), copies, rtol=1e-5, atol=1e-7)
-    monkeypatch.setattr("coslice.classical.fdk._MOST_BYTES", 4 * 2 * 10 * 16)  # two views
+    module = import_module("coslice.classical.fdk")  # the name is that of the function, too
+    monkeypatch.setattr(module, "_MOST_BYTES", 4 * 2 * 10 * 16)  # two views
     assert torch.equal(fdk(projections, geometry, grid, backend=backend), whole)

@@ -36,7 +36,7 @@ class Window:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
             raise CosliceError(
-                f"Window: low {self.low:g} and high {self.high:g} {self.unit} were given, "
+                f"Window: low {self.low:g} and high {self.high:g}{f' {self.unit}'.rstrip()} were given, "
                 "finite numbers with high above low are needed; swap or widen them."
             )
 

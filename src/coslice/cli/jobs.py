@@ -99,6 +99,11 @@ def reconstruct_scan(
         CosliceError: anything that cannot be done, before a file is made.
     """
     said = None if values is None else parse_values(values)
+    if values == "any" and how.window is None and task.window == "ct":
+        raise CosliceError(
+            "--values any was given for a CT without --window, so nothing says which numbers the prior is to see as 0 "
+            "and 1; say --window LOW:HIGH, or what the numbers are in HU: --values LOW:HIGH=-1000:1600."
+        )
     method = how.chosen(task.problem_kind)
     priors = how.loaded(method, task.problem_kind)
     if how.reference is not None:
@@ -167,7 +172,8 @@ def reconstruct_slices(
     else:
         first, preparation = _cut(first, slices, preparation)
         opened = [first]
-        if gap_mm is None and thickness_mm is None and fwhm_mm is None:
+        stated = (gap_mm, thickness_mm, fwhm_mm) != (None, None, None)
+        if not stated and axis in (None, first.along):  # what the file says is of the axis its slices lie along
             thickness_mm = first.slice_thickness_mm or None
         study = from_thick_slices(
             first.volume,
@@ -184,8 +190,7 @@ def reconstruct_slices(
     study = replace(study, remarks=(*window_remarks, *study.remarks))
     for one in opened:
         study = _read_so(study, one)
-    if how.reference is not None:
-        study = with_reference(study, open_scan(Path(how.reference)).volume, Path(how.reference).name)
+    study = _compared(study, how)
     _reconstruct(_suited(study, priors), method, priors, how, where, first)
 
 
@@ -209,8 +214,8 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == _ALL_VIEWS
     study = projections_study(files, stated, window, all_views, how.place)
-    if how.reference is not None and not all_views:
-        study = with_reference(study, open_scan(Path(how.reference)).volume, Path(how.reference).name)
+    if not all_views:
+        study = _compared(study, how)
     suited = method if how.changes("data") else suited_to_noise(method, study.problem)
     if suited is not method:
         said = "The noise of every ray is known, so the data step weighs it against the prediction (data.kind=trust)."
@@ -226,6 +231,17 @@ def _cut(opened: OpenedScan, slices: str | None, preparation: Preparation) -> tu
     opened.volume.slices(*kept)  # refuses what is not there
     said = (*opened.remarks, slices_said(opened.volume, kept))
     return replace(opened, remarks=said), replace(preparation, slices=kept)
+
+
+def _compared(study: Study, how: How) -> Study:
+    """The study with the scan it is compared with, if there is one, in the study's unit."""
+    if how.reference is None:
+        return study
+    opened = open_scan(Path(how.reference))
+    if study.window.unit == "HU":
+        opened = opened.settled(None)
+    study = replace(study, remarks=(*study.remarks, *opened.remarks))
+    return with_reference(study, opened.volume, "the reference")
 
 
 def _read_so(study: Study, opened: OpenedScan) -> Study:
@@ -248,6 +264,11 @@ def _reconstruct(
     opened: OpenedScan | None = None,
 ) -> None:
     plans = how.plans(study, method, priors)
+    modality = None if opened is None or opened.dicom is None else opened.dicom.modality
+    if where.dicom and modality not in (None, "CT", "MR"):
+        raise CosliceError(
+            f"--dicom was given for a scan of modality {modality}, but series of CT and MR are written; leave it out."
+        )
     if where.keep_patient and not where.dicom:
         raise CosliceError("--keep-patient was given without --dicom, and no other file names a patient; leave it out.")
     with output_folder(where.out, where.overwrite) as folder:

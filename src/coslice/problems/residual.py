@@ -132,7 +132,7 @@ def _outliers(per_view: Sequence[float]) -> list[int]:
         return []
     middle = median(per_view)
     spread = 1.4826 * median(abs(value - middle) for value in per_view)
-    limit = max(middle + 8 * spread, 2 * middle) + 1e-3
+    limit = max(middle + 8 * spread, 2 * middle, _LARGE)
     bad = [number for number, value in enumerate(per_view) if value > limit]
     return bad if len(bad) <= max(1, len(per_view) // 5) else []
 

@@ -294,11 +294,11 @@ def _dicom_files(source: Path | Sequence[Path]) -> tuple[list[Path], list[str]]:
         elif not path.is_file():
             continue
         elif not os.access(path, os.R_OK):
-            notes.append(f"{path} may not be read by this user and was passed over.")
+            notes.append(f"{path.name} may not be read by this user and was passed over.")
         elif is_dicom(path):
             files.append(path)
         elif path.suffix.lower() in (".dcm", ".ima"):
-            notes.append(f"{path} is damaged or no DICOM file and was passed over.")
+            notes.append(f"{path.name} is damaged or no DICOM file and was passed over.")
     if dangling:
         notes.append(f"Passed over: links to files that are not there ({dangling}).")
     return files, notes

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+import typer
 
 import coslice.cli.jobs
 from coslice.cli.app import app
@@ -71,6 +72,9 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+COMMAND = typer.main.get_command(app)  # made once: it has many options
+
+
 def understood(command: str | None, monkeypatch) -> dict[str, Any]:
     """What `coslice reconstruct` would do at a line."""
     assert command is not None
@@ -85,7 +89,7 @@ def understood(command: str | None, monkeypatch) -> dict[str, Any]:
 
     for job in ("reconstruct_scan", "reconstruct_slices", "reconstruct_projections"):
         monkeypatch.setattr(coslice.cli.jobs, job, heard(getattr(coslice.cli.jobs, job)))
-    app(words, standalone_mode=False)
+    COMMAND(words, standalone_mode=False)
     monkeypatch.undo()
     kind = asked["task"].problem_kind if "task" in asked else "ct" if "files" in asked else "zsr"
     how = asked["how"]

@@ -67,8 +67,8 @@ def test_the_axis_is_beside_the_middle(name, columns):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda y: 60000 * torch.exp(-0.03 * y), "say that they are counts"),
-        (lambda y: torch.exp(-0.05 * y), "say that they are counts"),
+        (lambda y: 60000 * torch.exp(-0.03 * y), "say that they are counts or transmission"),
+        (lambda y: torch.exp(-0.05 * y), "say that they are counts or transmission"),
         (lambda y: -y, "their sign is turned"),
         (lambda y: y + 20, "is subtracted: correct the open beam"),
         (lambda y: y * 10, "times the top of the window"),
@@ -104,6 +104,14 @@ def test_what_nothing_explains_is_said_with_the_likely_reasons():
     y = torch.rand(CONE.shape, generator=torch.Generator().manual_seed(1)) * 40
     said = judged(CTProblem(CONE, GRID, y))
     assert "Likely reasons" in said[0] and "%" in said[0]
+
+
+@pytest.mark.parametrize(("left", "said"), [(0.2, ""), (0.4, "The residual |A x - y| is 40.0% of the measurement.")])
+def test_a_result_that_is_the_first_reconstruction_had_nothing_to_fall_from(left, said):
+    found = Residual((left,) * CONE.views, left)
+    remarks = remarks_on_residual(measured(CONE), found, found)
+    assert bool(remarks) == bool(said) and "did not fall" not in " ".join(remarks)
+    assert all(remark.startswith(said) for remark in remarks)
 
 
 def test_noise_that_is_known_is_no_reason():

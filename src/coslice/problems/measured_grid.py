@@ -125,6 +125,10 @@ def _seen_by(geometry: _Circular, choice: GridChoice) -> Grid:
     if choice.size is not None and choice.spacing is not None:
         field = choice.size * choice.spacing
     voxel = choice.spacing or (field / choice.size if choice.size else du / across)
+    if voxel > field * (1 + 1e-6):
+        raise CosliceError(
+            f"spacing: voxels of {voxel:g} mm were asked for, but the field of view is {field:g} mm; give a smaller one."
+        )
     count = choice.size or max(1, math.floor(field / voxel + 1e-6))
     rows = dv / upward
     dz = max(rows, voxel) if isinstance(geometry, ConeBeam) else rows

@@ -174,6 +174,12 @@ def take(
         remarks += axis.notes
         geometry = _with_axis(geometry, axis.column + (reduction.columns or (0, 0))[0])
     elif stated.axis is not None:
+        columns = geometry.detector[1]
+        if not -0.5 <= stated.axis <= columns - 0.5:
+            raise CosliceError(
+                f"rotation-axis: column {stated.axis:g} was given, but the detector has columns 0 to {columns - 1}; "
+                "give the column, not mm, on which the axis falls, or find."
+            )
         column = geometry.detector[1] - 1 - stated.axis if scanner.flip_columns else stated.axis
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
@@ -196,7 +202,15 @@ def take(
     geometry = reduction.geometry(geometry)
     if stated.axisymmetric:
         reduction = replace(reduction, views=None)
-    remarks += replace(reduction, views=None).notes(data.shape)
+    rows, columns = stated.detector.rows, stated.detector.columns
+    # What is said of them counts as the file does.
+    said = replace(
+        reduction,
+        views=None,
+        rows=_stored(rows, data.shape[1], False),
+        columns=_stored(columns, data.shape[2], False),
+    )
+    remarks += said.notes(data.shape)
     if stated.detector.median > 1:
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."

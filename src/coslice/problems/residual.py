@@ -30,6 +30,7 @@ __all__ = ["Residual", "remarks_on_residual", "residual", "residuals"]
 _BLANK = 1e-3  # of the usual view's length: a view that holds less is divided by this
 _LARGE = 0.03  # a residual below is not doubted
 _UNEXPLAINED = 0.15  # one above is said even if nothing explains it
+_ANALYTIC = 0.25  # what filtered back-projection may leave, which does not fit the views
 _NOISY = 1.5  # times what the noise alone leaves
 _BETTER = 0.75  # of the residual must a mistake leave, at most, to be named
 _ACROSS, _HIGH, _VIEWS, _ITERATIONS = 40, 8, 60, 12  # of the small copy
@@ -101,12 +102,16 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
     reasons = _reasons(problem, *small) if small and isinstance(problem, CTProblem) else ()
     if not reasons and after < max(_UNEXPLAINED, least) and after < 0.9 * before:
         return _on_views(bad, final, problem.kind)
+    if initial == final and not reasons and after < _ANALYTIC:
+        return _on_views(bad, final, problem.kind)
     course = f"from {before:.1%} to {after:.1%} of the measurement"
     verb = "fell only" if after < before else "did not fall: it went"
     likely = (
         " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no "
         "line integrals, or an object that reaches beyond the volume."
     )
+    if initial == final:  # the first reconstruction is the result, and nothing could have fallen
+        verb, course = "is", f"{after:.1%} of the measurement"
     sentence = f"The residual |A x - y| {verb} {course}.{'' if reasons else likely}"
     return (sentence, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
 
@@ -195,7 +200,7 @@ def _mistakes(geometry: Geometry, y: Tensor) -> list[tuple[str, Geometry, Tensor
     low, high = _ends(y)
     if low > 0:
         logged = -torch.log(y.clamp(min=1e-3 * high) / high)
-        tried.append(("-ln of them is taken: say that they are counts", geometry, logged))
+        tried.append(("-ln of them is taken: say that they are counts or transmission", geometry, logged))
     if -low > high:
         tried.append(("their sign is turned: give -ln(counts / open beam)", geometry, -y))
     # Where air is seen at the edges of the views, an offset is what they have in common.

@@ -7,7 +7,7 @@ import pytest
 
 from coslice.cli.measurements import ProjectionFiles, opened
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, sparse_view
+from coslice.geometry import ConeBeam, FanBeam, ParallelBeam, sparse_view
 from coslice.io.geometry_files import write_geometry
 from coslice.problems import DetectorChoice, GridChoice, Stated
 from coslice.problems.measured_grid import usual_grid
@@ -89,3 +89,29 @@ def test_rows_and_columns_are_said_as_the_file_counts_them(tmp_path, scanner):
     taken = take(recording, file, Stated(values="lines", detector=detector, repair=False))
     assert "Rows 1 to 3 and columns 2 to 11 of the detector were kept." in taken.remarks
     np.testing.assert_array_equal(taken.lines, lines[:, 1:, 2:][:, ::-1, ::-1].astype(np.float32))
+
+
+@pytest.mark.parametrize("beam", [ParallelBeam, FanBeam])
+@pytest.mark.parametrize("binning", [None, (2, 1)])
+def test_rows_of_slices_that_are_left_out_are_left_out(tmp_path, beam, binning):
+    far = {} if beam is ParallelBeam else {"source_axis": 200.0, "axis_detector": 100.0}
+    geometry = beam(sparse_view(9), (8, 12), (2.0, 2.0), (3.0, 0.0), **far)
+    write_geometry(geometry, tmp_path / "g.json")
+    lines = np.zeros(geometry.shape)
+    lines[:, :, 5:8] = np.random.default_rng(0).random((9, 8, 3))
+    recording, file = opened(ProjectionFiles(saved(tmp_path / "p.npy", lines), tmp_path / "g.json"))
+    stated = Stated(values="lines", detector=DetectorChoice(binning=binning), slices=(1, 3), repair=False)
+    taken = take(recording, file, stated)
+    rows = lines[:, 1:3] if binning is None else lines[:, 2:6].reshape(9, 2, 2, 12).mean(2)
+    np.testing.assert_allclose(taken.lines, rows, atol=1e-6)
+    assert taken.grid.shape[0] == 2
+    np.testing.assert_allclose(taken.geometry.v(), taken.grid.axis("z"))
+
+
+def test_that_a_cone_passes_the_slices_left_out_is_said(tmp_path, scanner):
+    lines = np.zeros(CONE.shape)
+    lines[:, :, 5:8] = np.random.default_rng(0).random((9, 4, 3))
+    recording, file = opened(ProjectionFiles(saved(tmp_path / "p.npy", lines), scanner))
+    for slices, said in (((1, 2), 1), ((0, None), 0)):
+        taken = take(recording, file, Stated(values="lines", slices=slices, repair=False))
+        assert sum("pass the slices that were left out" in remark for remark in taken.remarks) == said

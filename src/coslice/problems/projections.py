@@ -29,7 +29,7 @@ from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found
 from coslice.acquisition.trust import Trust, measured_trust
 from coslice.classical import Sirt
 from coslice.errors import CosliceError
-from coslice.geometry import Geometry, Grid, Orbit
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.geometry_files import ScannerFile
 from coslice.io.recordings import Recording
 from coslice.operators import Projector
@@ -171,8 +171,12 @@ def take(
     axis = None
     if stated.axis == "find":
         axis = counts.axis(reduction, geometry)
+        column = axis.column + (reduction.columns or (0, 0))[0]
         remarks += axis.notes
-        geometry = _with_axis(geometry, axis.column + (reduction.columns or (0, 0))[0])
+        geometry = _with_axis(geometry, column)
+        stored = geometry.detector[1] - 1 - column if scanner.flip_columns else column
+        if stored != axis.column:
+            remarks.append(f"As the file counts its columns, the axis is at column {stored:.2f}.")
     elif stated.axis is not None:
         columns = geometry.detector[1]
         if not -0.5 <= stated.axis <= columns - 0.5:
@@ -191,7 +195,15 @@ def take(
         grid = usual_grid(reduction.geometry(geometry), choice)
     if stated.slices is not None:
         first, last = stated.slices
-        grid = chosen_slices(grid, (first or 0, grid.shape[0] if last is None else last))
+        whole = grid
+        grid = chosen_slices(grid, (first or 0, whole.shape[0] if last is None else last))
+        if grid.shape != whole.shape and isinstance(geometry, ConeBeam):
+            remarks.append(
+                "The rays of a cone pass the slices that were left out too: methods that compare with the measurement, "
+                "all but fdk, put what is there into those that are kept; --rows keeps fewer rays."
+            )
+        elif not isinstance(geometry, Orbit) and scanner.grid is None:
+            reduction = replace(reduction, rows=_rows_of(geometry, grid))
     views = stated.views
     if stated.axisymmetric and views is None and geometry.views > _AROUND:
         views = _AROUND
@@ -361,6 +373,12 @@ def _with_axis(geometry: Geometry, column: float) -> Geometry:
             "leave it out."
         )
     return with_axis(geometry, column)
+
+
+def _rows_of(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> tuple[int, int]:
+    """First and last (not included) row of parallel or fan beams, whose rows are slices, within the grid."""
+    inside = np.flatnonzero(np.abs(geometry.v() - grid.centre[0]) < grid.size[0] / 2)
+    return int(inside[0]), int(inside[-1]) + 1
 
 
 def _stored(kept: tuple[int | None, int | None] | None, count: int, flipped: bool) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 
-__all__ = ["GridChoice", "binning_for", "chosen_slices", "usual_grid"]
+__all__ = ["GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid"]
 
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
@@ -127,7 +127,7 @@ def _seen_by(geometry: _Circular, choice: GridChoice) -> Grid:
     voxel = choice.spacing or (field / choice.size if choice.size else du / across)
     if voxel > field * (1 + 1e-6):
         raise CosliceError(
-            f"spacing: voxels of {voxel:g} mm were asked for, but the field of view is {field:g} mm; give a smaller one."
+            f"spacing: voxels of {voxel:g} mm were asked for, but the field of view is {field:g} mm; give less."
         )
     count = choice.size or max(1, math.floor(field / voxel + 1e-6))
     rows = dv / upward
@@ -169,3 +169,9 @@ def chosen_slices(grid: Grid, slices: tuple[int, int]) -> Grid:
         )
     middle = grid.centre[0] + ((first + last - 1) / 2 - (count - 1) / 2) * grid.spacing[0]
     return Grid((last - first, *grid.shape[1:]), grid.spacing, (middle, *grid.centre[1:]))
+
+
+def rows_of(geometry: FanBeam | ParallelBeam, grid: Grid) -> tuple[int, int]:
+    """First and last (not included) row of parallel or fan beams, whose rows are slices, within the grid."""
+    inside = np.flatnonzero(np.abs(geometry.v() - grid.centre[0]) < grid.size[0] / 2)
+    return int(inside[0]), int(inside[-1]) + 1

@@ -35,7 +35,7 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import binning_for, chosen_slices, usual_grid
+from coslice.problems.measured_grid import binning_for, chosen_slices, rows_of, usual_grid
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
@@ -202,8 +202,8 @@ def take(
                 "The rays of a cone pass the slices that were left out too: methods that compare with the measurement, "
                 "all but fdk, put what is there into those that are kept; --rows keeps fewer rays."
             )
-        elif not isinstance(geometry, Orbit) and scanner.grid is None:
-            reduction = replace(reduction, rows=_rows_of(geometry, grid))
+        elif isinstance(geometry, FanBeam | ParallelBeam) and scanner.grid is None:
+            reduction = replace(reduction, rows=rows_of(geometry, grid))
     views = stated.views
     if stated.axisymmetric and views is None and geometry.views > _AROUND:
         views = _AROUND
@@ -214,15 +214,12 @@ def take(
     geometry = reduction.geometry(geometry)
     if stated.axisymmetric:
         reduction = replace(reduction, views=None)
-    rows, columns = stated.detector.rows, stated.detector.columns
-    # What is said of them counts as the file does.
-    said = replace(
-        reduction,
-        views=None,
-        rows=_stored(rows, data.shape[1], False),
-        columns=_stored(columns, data.shape[2], False),
+    # What is said of rows and columns counts as the file does.
+    sides = zip(
+        (reduction.rows, reduction.columns), data.shape[1:], (scanner.flip_rows, scanner.flip_columns), strict=True
     )
-    remarks += said.notes(data.shape)
+    rows, columns = (_stored(kept, count, flipped) for kept, count, flipped in sides)
+    remarks += replace(reduction, views=None, rows=rows, columns=columns).notes(data.shape)
     if stated.detector.median > 1:
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
@@ -373,12 +370,6 @@ def _with_axis(geometry: Geometry, column: float) -> Geometry:
             "leave it out."
         )
     return with_axis(geometry, column)
-
-
-def _rows_of(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> tuple[int, int]:
-    """First and last (not included) row of parallel or fan beams, whose rows are slices, within the grid."""
-    inside = np.flatnonzero(np.abs(geometry.v() - grid.centre[0]) < grid.size[0] / 2)
-    return int(inside[0]), int(inside[-1]) + 1
 
 
 def _stored(kept: tuple[int | None, int | None] | None, count: int, flipped: bool) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -284,3 +285,17 @@ def test_bad_input_is_refused():
         fdk(y, geometry, Grid((2, 400, 400)))
     with pytest.raises(CosliceError, match="filter"):
         fdk(y, geometry, GRID, "cosine")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_portions_of_views_change_no_bit_and_one_view_may_stand_for_all(backend, monkeypatch):
+    geometry = ConeBeam(sparse_view(9), (10, 16), (2.0, 2.0), (0.0, 1.0), source_axis=90.0, axis_detector=60.0)
+    grid = Grid((6, 7, 8), (2.0, 2.0, 2.0))
+    projections = torch.rand(9, 10, 16, generator=torch.Generator().manual_seed(2))
+    whole = fdk(projections, geometry, grid, backend=backend)
+    one = projections[:1].expand(9, -1, -1)
+    copies = fdk(one.contiguous(), geometry, grid, backend=backend)
+    torch.testing.assert_close(fdk(one, geometry, grid, backend=backend), copies, rtol=1e-5, atol=1e-7)
+    module = import_module("coslice.classical.fdk")  # the name is that of the function, too
+    monkeypatch.setattr(module, "_MOST_BYTES", 4 * 2 * 10 * 16)  # two views
+    assert torch.equal(fdk(projections, geometry, grid, backend=backend), whole)

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from coslice.errors import CosliceError
 from coslice.io.dicom import open_dicom, read_dicom, write_dicom
 from coslice.io.dicom.carried import TECHNIQUE
-from coslice.io.nifti import canonical_volume, read_nifti
+from coslice.io.nifti import canonical_volume, read_nifti, write_nifti
 from coslice.volume import Volume
 from dicom_series import STRAIGHT, moved, numbers, sheared, turned, write_enhanced, write_series
 
@@ -357,3 +357,16 @@ def test_a_series_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(CosliceError, match="not empty"):
         write_dicom(volume, out, **WORDS, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("digits", [3, 4])
+def test_cosines_that_were_rounded_leave_everything_where_itk_sees_it(tmp_path, digits):
+    """Columns as given, rows put at right angles to them: of pixels this large, half of the error is 0.1 mm."""
+    affine = turned(44, 0, turned(43, 1, turned(40, 2))) @ np.diag((30.0, 30.0, 1.0, 1.0))
+    directions = np.concatenate([np.diag((-1, -1, 1)) @ affine[:3, c] / np.linalg.norm(affine[:3, c]) for c in (0, 1)])
+    write_series(tmp_path / "in", numbers(), affine, ImageOrientationPatient=list(np.round(directions, digits)))
+    scan = open_dicom(tmp_path / "in")
+    write_dicom(scan.volume, tmp_path / "out", scan, **WORDS)
+    write_nifti(scan.volume, tmp_path / "out.nii")
+    for result in (itk(tmp_path / "out"), SimpleITK.ReadImage(str(tmp_path / "out.nii"))):
+        same_place(itk(tmp_path / "in"), result)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coslice.methods import find_method
+from coslice.methods import Method, find_method
 from coslice.methods.data_steps import ConjugateGradients, TrustedPrediction
 from coslice.methods.noisy_data import suited_to_noise
 from small_problems import ct, zsr
@@ -20,6 +20,7 @@ def noisy():
 def test_early_stopping_gives_way_to_a_step_that_knows_the_noise(name):
     method = find_method(name)
     suited = suited_to_noise(method, noisy())
+    assert isinstance(suited, Method) and isinstance(method, Method)
     assert isinstance(suited.data, TrustedPrediction)
     assert suited == replace(method, data=suited.data)
 
@@ -42,4 +43,5 @@ def test_where_the_noise_is_not_known_ray_by_ray_nothing_changes():
 
 def test_rounds_at_the_end_are_kept():
     dds = replace(find_method("dds"), data=ConjugateGradients(rounds=7))
-    assert suited_to_noise(dds, noisy()).data.rounds == 7
+    suited = suited_to_noise(dds, noisy())
+    assert isinstance(suited, Method) and isinstance(suited.data, TrustedPrediction) and suited.data.rounds == 7

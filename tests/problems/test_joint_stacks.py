@@ -180,3 +180,14 @@ def test_stacks_that_cannot_be_put_together_are_refused():
     assert isinstance(problem, StackProblem)
     with pytest.raises(CosliceError, match=r"Stacks\.gathered"):
         replace(problem, measurement=problem.measurement[1:])
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_the_result_lies_where_the_first_stacks_qform_says_too(code):
+    """A file may have no sform, or one of a template's space: programs built on ITK look at the qform."""
+    volume = patient()
+    scanner = np.array([[0.0, -1, 0, 30], [1, 0, 0, -7], [0, 0, 1, 11], [0, 0, 0, 1]])
+    stacks = [replace(one, space_code=code, qform=scanner @ one.affine, qform_code=1) for one in three(volume)]
+    found = from_stacks(stacks, WINDOW).volume
+    assert found.qform is not None and (found.space_code, found.qform_code) == (code, 1)
+    np.testing.assert_allclose(found.qform, scanner @ volume.affine, atol=1e-6)

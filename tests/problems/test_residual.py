@@ -53,26 +53,30 @@ def test_the_views_turn_the_other_way():
     assert any("the views turn the other way" in said for said in judged(wrong))
 
 
-@pytest.mark.parametrize(("name", "columns"), [("cone", 5), ("parallel", -8), ("orbit", -2)])
+SLOWLY = [pytest.param(name, columns, marks=pytest.mark.slow) for name, columns in (("cone", 5), ("orbit", -2))]
+
+
+@pytest.mark.parametrize(("name", "columns"), [("parallel", -8), *SLOWLY])
 def test_the_axis_is_beside_the_middle(name, columns):
     problem = measured(SCANNERS[name])
     geometry = SCANNERS["cone" if name == "orbit" else name]
     moved = replace(geometry, offset=(0.0, columns * 5.0))
     given = replace(problem, geometry=moved.to_orbit() if name == "orbit" else moved)
     said = " ".join(judged(given))
-    assert "find the axis of rotation" in said and f"along {'-' if columns > 0 else '+'}u" in said
-    assert any(f"moved by {abs(columns) + off} columns" in said for off in (-1, 0, 1))
+    assert "--rotation-axis find" in said and f"along {'-' if columns > 0 else '+'}u" in said
+    moved_by = float(said.partition("moved by ")[2].partition(" mm")[0])
+    assert moved_by == pytest.approx(5.0 * abs(columns), abs=5.0)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda y: 60000 * torch.exp(-0.03 * y), "say that they are counts or transmission"),
-        (lambda y: torch.exp(-0.05 * y), "say that they are counts or transmission"),
+        (lambda y: 60000 * torch.exp(-0.03 * y), "say that they are counts"),
+        pytest.param(lambda y: torch.exp(-0.05 * y), "say that they are counts", marks=pytest.mark.slow),
         (lambda y: -y, "their sign is turned"),
         (lambda y: y + 20, "is subtracted: correct the open beam"),
         (lambda y: y * 10, "times the top of the window"),
-        (lambda y: y / 20, "times the top of the window"),
+        pytest.param(lambda y: y / 20, "times the top of the window", marks=pytest.mark.slow),
     ],
 )
 def test_values_that_are_no_line_integrals_in_mm(wrong, said):
@@ -106,14 +110,6 @@ def test_what_nothing_explains_is_said_with_the_likely_reasons():
     assert "Likely reasons" in said[0] and "%" in said[0]
 
 
-@pytest.mark.parametrize(("left", "said"), [(0.2, ""), (0.4, "The residual |A x - y| is 40.0% of the measurement.")])
-def test_a_result_that_is_the_first_reconstruction_had_nothing_to_fall_from(left, said):
-    found = Residual((left,) * CONE.views, left)
-    remarks = remarks_on_residual(measured(CONE), found, found)
-    assert bool(remarks) == bool(said) and "did not fall" not in " ".join(remarks)
-    assert all(remark.startswith(said) for remark in remarks)
-
-
 def test_noise_that_is_known_is_no_reason():
     problem = measured(PARALLEL, 12.0)
     assert judged(problem) == ()
@@ -129,7 +125,17 @@ def test_noise_that_is_known_ray_by_ray_is_no_reason():
     left = residual(noisy, body())
     assert left.total > 0.3
     assert remarks_on_residual(noisy, left, left) == ()
-    assert remarks_on_residual(replace(noisy, noise=0.0), left, left) != ()
+    assert remarks_on_residual(replace(noisy, noise=0.0), replace(left, total=1.01 * left.total), left) != ()
+
+
+def test_a_result_of_one_step_is_doubted_for_a_reason_only():
+    """Filtered back-projection leaves a large residual of a sound measurement, and cannot make it fall."""
+    problem = measured(CONE)
+    wrong = replace(problem, geometry=replace(CONE, angles=tuple(-angle for angle in CONE.angles)))
+    once, awry = (residual(one, one.initial().clamp(0, 1)) for one in (problem, wrong))
+    assert once.total > 0.03 and remarks_on_residual(problem, once, once) == ()
+    large, reason = remarks_on_residual(wrong, awry, awry)
+    assert "fall" not in large and "the views turn the other way" in reason
 
 
 @pytest.mark.parametrize("make", [ct, zsr])

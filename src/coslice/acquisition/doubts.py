@@ -242,9 +242,9 @@ def _of_axis(lines: np.ndarray, geometry: Geometry, axis: RotationAxis | None) -
     if abs(aside) <= max(0.5, 3 * axis.uncertainty):
         return [], geometry
     sentence = (
-        f"The axis of rotation seems to be {abs(aside):.1f} columns from where the geometry has it: at column "
-        f"{axis.column:.1f} instead of {axis_column(geometry):.1f}, which is an offset of the detector of "
-        f"{axis.offset:.3f} mm along u."
+        f"The axis of rotation seems to be {abs(aside):.1f} columns from where the geometry has it "
+        f"({abs(aside) * geometry.pixel[1]:.3g} mm on the detector), so everything comes out doubled or blurred: the "
+        f"detector's offset along u should be {axis.offset:.3f} mm, which --rotation-axis find sees to."
     )
     return [Doubt(sentence, "grave" if abs(aside) > 2 else "warning")], with_axis(geometry, axis.column)
 

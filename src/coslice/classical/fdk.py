@@ -180,15 +180,14 @@ def _filtered(projections: Tensor, geometry: Circular, share: np.ndarray, filter
 def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: Grid) -> None:
     p, q, dp, dq = _virtual(geometry)
     views, rows, columns = filtered.shape
-    bordered = torch.zeros(views, columns + 2, rows + 2)
-    bordered[:, 1:-1, 1:-1] = filtered.transpose(1, 2)
+    # Of one view that stands for all, one copy serves them one after another.
+    together = 1 if filtered.stride(0) == 0 else views
+    bordered = torch.zeros(together, columns + 2, rows + 2)
+    bordered[:, 1:-1, 1:-1] = filtered[:together].transpose(1, 2)
     single = np.float32
     z = grid.axis("z")
-    arguments = (
-        volume.permute(1, 2, 0).numpy(),
-        bordered.numpy(),
-        np.cos(geometry.angles).astype(single),
-        np.sin(geometry.angles).astype(single),
+    cosines, sines = np.cos(geometry.angles).astype(single), np.sin(geometry.angles).astype(single)
+    where = (
         grid.axis("y").astype(single),
         grid.axis("x").astype(single),
         single(z[0]),
@@ -200,8 +199,11 @@ def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: 
         single(0.0 if isinstance(geometry, ParallelBeam) else 1 / geometry.source_axis),
         isinstance(geometry, ConeBeam),
     )
+    out, seen = volume.permute(1, 2, 0).numpy(), bordered.numpy()
     with compiled_kernels():
-        backproject(*arguments)
+        for first in range(0, views, together):
+            some = slice(first, first + together)
+            backproject(out, seen, cosines[some], sines[some], *where)
 
 
 def _add_with_torch(volume: Tensor, filtered: Tensor, geometry: Circular, grid: Grid) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from coslice.cli.benchmark import benchmark
 from coslice.cli.evaluate import evaluate
+from coslice.cli.inspect import inspect
 from coslice.cli.priors import priors
 from coslice.cli.reconstruct import demo, reconstruct
 from coslice.cli.renamed import sentence_of
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(reconstruct)
+app.command()(inspect)
 app.command()(evaluate)
 app.command("methods")(list_methods)
 app.command()(train)

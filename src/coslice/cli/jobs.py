@@ -204,7 +204,7 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
         stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
     priors = how.loaded(method, "ct")
-    if stated.water is not None:
+    if stated.water is not None and priors:
         how.check_window(priors, None)
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == _ALL_VIEWS
@@ -285,7 +285,10 @@ def _write_dicom(
 
 def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> dict[str, Result]:
     """Run the plans, by file stem, measure the results, and fill the folder."""
-    say(f"{study.volume!r}\n{study.title}")
+    shown = repr(study.volume)
+    if study.task is None and study.unit is None:  # there are no values yet, and no file they were stored in
+        shown = shown.partition(", stored")[0] + ")"
+    say(f"{shown}\n{study.title}")
     for remark in dict.fromkeys((*study.remarks, *(r for planned in plans.values() for r in planned.remarks))):
         say(remark)
     _say_reflected(study)

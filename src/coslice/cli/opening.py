@@ -84,4 +84,4 @@ def open_scan(path: Path, series: str | None = None) -> OpenedScan:
     if not shears(scan.volume.affine):
         return OpenedScan(scan.volume, scan, scan.notes)
     volume, note = upright(scan.volume)
-    return OpenedScan(volume, scan, (*scan.notes, note))
+    return OpenedScan(volume, scan, (*scan.notes, *([note] if note else [])))

@@ -71,6 +71,11 @@ class How:
         if self.window is None:
             return ()
         window = Window(*self.window, "")
+        if not priors and values != "any":
+            raise CosliceError(
+                f"window: {window.low:g} to {window.high:g} was given for a scan in its usual unit; leave it out, or, "
+                "if the numbers are in another unit, add --values any."
+            )
         said = (check_window_of_prior(window, prior, told=values == "any") for prior in priors)
         return tuple(remark for remarks in said for remark in remarks)
 

@@ -2,7 +2,7 @@
 
 A data step that stops early, as that of DDS, has no place for noise: the more iterations, the more of it is fitted.
 Of a measurement whose noise is known ray by ray, the step that weighs the prediction against it is better by far
-(docs/measured.md), with enough iterations for weights that differ by orders of magnitude.
+(docs/your-own-scan.md), with enough iterations for weights that differ by orders of magnitude.
 """
 
 from __future__ import annotations

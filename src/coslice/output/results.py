@@ -2,6 +2,7 @@
 
 reconstruction.nii.gz   in the scan's units, on the prepared grid, in the scan's orientation
 truth.nii.gz            what was measured, on the same grid; not of a real measurement
+reference.nii.gz        what a real measurement was compared with, where it was
 measurement.nii.gz      the thick slices, for super-resolution
 initial.nii.gz          the reconstruction sampling started from
 metrics.json            every published number, of both, by file; not of a real measurement
@@ -121,7 +122,8 @@ def write_results(
         for word, width in {"deviation": interval.deviation, "interval": interval.half_width}.items():
             if width is not None:
                 write_nifti(study.volume.with_data(width * study.window.width), folder / f"{stem}-{word}.nii.gz")
-    for stem, volume in {"truth": study.truth, "measurement": study.thick}.items():
+    known = "reference" if study.measured else "truth"
+    for stem, volume in {known: study.truth, "measurement": study.thick}.items():
         if volume is not None:
             write_nifti(volume, folder / f"{stem}.nii.gz")
     if measured.numbers:

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from coslice.axes import axis_number
+from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.priors.slices import SlicePrior
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["check_window_of_prior", "remarks_for_prior", "seen_by"]
+__all__ = ["check_window_of_prior", "remarks_for_card", "remarks_for_prior", "seen_by"]
 
 _PIXEL, _SLICE, _SIZE = 1.15, 1.5, 1.5
 """By how much pixels, slices and sizes may leave what was seen before it is worth a sentence: no more than that is
@@ -59,20 +59,25 @@ def remarks_for_prior(volume: Volume, prior: SlicePrior) -> tuple[str, ...]:
         volume: on the grid of the reconstruction.
         prior: that is to see it.
     """
-    seen, remarks = seen_by(prior.card), []
-    rows, columns = (axis_number(axis) for axis in prior.plane)
+    return remarks_for_card(volume, prior.name, prior.card, prior.plane)
+
+
+def remarks_for_card(volume: Volume, name: str, card: dict[str, Any], plane: str) -> tuple[str, ...]:
+    """`remarks_for_prior` by a prior's name, its card and the plane that it is asked in, without its weights."""
+    seen, remarks = seen_by(card), []
+    rows, columns = (axis_number(axis) for axis in plane)
     pixels = (volume.spacing[rows], volume.spacing[columns])
     if _outside(pixels, seen.get("pixel_mm"), _PIXEL):
         remarks.append(f"pixels of {_numbers(seen['pixel_mm'])} mm, and these are of {pixels[0]:.4g} x {pixels[1]:.4g}")
-    apart = volume.spacing[axis_number(prior.along)]
+    apart = volume.spacing[axis_number(stacked_along(plane))]
     if _outside((apart,), seen.get("slice_mm"), _SLICE):
         remarks.append(f"slices {_numbers(seen['slice_mm'])} mm apart, and these are {apart:.4g} mm apart")
     sides = (volume.shape[rows], volume.shape[columns])
     if _outside(sides, seen.get("size"), _SIZE):
         remarks.append(f"images of {_numbers(seen['size'])} pixels a side, and these have {sides[0]} x {sides[1]}")
-    if seen.get("plane", prior.plane) != prior.plane:
-        remarks.append(f"the plane {seen['plane']}, and is asked in {prior.plane}")
-    return tuple(f"Prior {prior.name} was trained on {one}; details may be filled in wrongly." for one in remarks)
+    if seen.get("plane", plane) != plane:
+        remarks.append(f"the plane {seen['plane']}, and is asked in {plane}")
+    return tuple(f"Prior {name} was trained on {one}; details may be filled in wrongly." for one in remarks)
 
 
 def check_window_of_prior(window: Window, prior: SlicePrior, told: bool = False) -> tuple[str, ...]:

@@ -258,7 +258,9 @@ def _target(shown: Sequence[tuple[Volume, str, float]], spacing: float | None, g
     x, y, z = (max(2, int(n)) for n in count)
     _check_voxels((z, y, x), spacing)
     affine[:3, 3] = affine[:3, :3] @ low
-    return Volume(torch.zeros(z, y, x), affine, first.orientation, first.space_code)
+    # Without the first stack's qform, a file that has no sform would lose its place.
+    qform = None if first.qform is None else first.qform @ np.linalg.inv(first.affine) @ affine
+    return Volume(torch.zeros(z, y, x), affine, first.orientation, first.space_code, qform, first.qform_code)
 
 
 def _check_voxels(shape: tuple[int, int, int], spacing: float) -> None:

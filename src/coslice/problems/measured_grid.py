@@ -12,18 +12,25 @@ there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
+from coslice.acquisition.reduction import Reduction
 from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 
-__all__ = ["GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid"]
+__all__ = ["OTHER_SLICES", "GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid", "voxels_and_blocks"]
 
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
+
+OTHER_SLICES = (
+    "The rays of a cone pass the slices that were left out too: methods that compare with the measurement, all but fdk, "
+    "put what is there into those that are kept; --rows keeps fewer rays."
+)
+"""What is said where a cone's volume is cut to some of its slices."""
 
 _MOST_VOXELS = 2**31
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
@@ -99,6 +106,27 @@ def binning_for(geometry: Geometry, voxel: float) -> tuple[int, int]:
     columns = max(1, math.floor(voxel * across / du + _NEARLY))
     rows = max(1, math.floor(voxel * upward / dv + _NEARLY)) if isinstance(geometry, ConeBeam) else 1
     return rows, columns
+
+
+def voxels_and_blocks(
+    geometry: Geometry, choice: GridChoice, asked: Grid | None = None, binning: tuple[int, int] | None = None
+) -> tuple[Grid, tuple[int, int]]:
+    """The voxels to reconstruct on, and the (rows, columns) of pixels that become one for them.
+
+    Args:
+        geometry, choice, asked: as `usual_grid`, the geometry of the pixels as recorded.
+        binning: what the user says; None is `binning_for` the voxels.
+
+    Raises:
+        CosliceError: as `usual_grid`.
+    """
+    grid = usual_grid(geometry, choice, asked)
+    binning = binning or binning_for(geometry, max(grid.spacing[1:]))
+    if binning[0] > 1 and asked is None:
+        # Slices are as far apart as rows are now, and the field of view is as it was.
+        choice = replace(choice, size=grid.shape[2], spacing=grid.spacing[2])
+        grid = usual_grid(Reduction(binning=binning).geometry(geometry), choice)
+    return grid, binning
 
 
 def _magnifications(geometry: _Circular) -> tuple[float, float]:

@@ -35,13 +35,13 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import binning_for, chosen_slices, rows_of, usual_grid
+from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
-__all__ = ["Taken", "angles_of", "from_projections", "take"]
+__all__ = ["Taken", "angles_of", "first_reconstruction", "from_projections", "take"]
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
@@ -174,34 +174,25 @@ def take(
         column = axis.column + (reduction.columns or (0, 0))[0]
         remarks += axis.notes
         geometry = _with_axis(geometry, column)
-        stored = geometry.detector[1] - 1 - column if scanner.flip_columns else column
-        if stored != axis.column:
+        if (stored := geometry.detector[1] - 1 - column if scanner.flip_columns else column) != axis.column:
             remarks.append(f"As the file counts its columns, the axis is at column {stored:.2f}.")
     elif stated.axis is not None:
-        columns = geometry.detector[1]
-        if not -0.5 <= stated.axis <= columns - 0.5:
+        last = geometry.detector[1] - 1
+        if not -0.5 <= stated.axis <= last + 0.5:
             raise CosliceError(
-                f"rotation-axis: column {stated.axis:g} was given, but the detector has columns 0 to {columns - 1}; "
-                "give the column, not mm, on which the axis falls, or find."
+                f"rotation-axis: column {stated.axis:g} was given, but the detector has columns 0 to {last}."
             )
-        column = geometry.detector[1] - 1 - stated.axis if scanner.flip_columns else stated.axis
+        column = last - stated.axis if scanner.flip_columns else stated.axis
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
-    grid = usual_grid(kept, stated.grid, scanner.grid)
-    reduction = replace(reduction, binning=stated.detector.binning or binning_for(kept, max(grid.spacing[1:])))
-    if reduction.binning[0] > 1 and scanner.grid is None:
-        # Slices are as far apart as rows are now, and the field of view is as it was.
-        choice = replace(stated.grid, size=grid.shape[2], spacing=grid.spacing[2])
-        grid = usual_grid(reduction.geometry(geometry), choice)
+    grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.detector.binning)
+    reduction = replace(reduction, binning=binning)
     if stated.slices is not None:
         first, last = stated.slices
         whole = grid
         grid = chosen_slices(grid, (first or 0, whole.shape[0] if last is None else last))
         if grid.shape != whole.shape and isinstance(geometry, ConeBeam):
-            remarks.append(
-                "The rays of a cone pass the slices that were left out too: methods that compare with the measurement, "
-                "all but fdk, put what is there into those that are kept; --rows keeps fewer rays."
-            )
+            remarks.append(OTHER_SLICES)
         elif isinstance(geometry, FanBeam | ParallelBeam) and scanner.grid is None:
             reduction = replace(reduction, rows=rows_of(geometry, grid))
     views = stated.views
@@ -233,7 +224,11 @@ def take(
         few = Reduction(views=tuple(range(0, geometry.views, max(1, geometry.views // _LOOKED_AT))))
         looked_at = few.of(lines), few.geometry(geometry)
         remarks.append(f"The one view stands for all {geometry.views}: the object is taken to be the same all around.")
-    remarks += [*measured.notes, *trust.notes, *(doubt.sentence for doubt in doubts(*looked_at, grid))]
+    remarks += [
+        *measured.notes,
+        *trust.notes,
+        *(doubt.sentence for doubt in doubts(*looked_at, grid) if doubt.severity != "note"),
+    ]
     return Taken(lines, weights, trust.deviation, geometry, grid, measured.values, axis, tuple(remarks))
 
 
@@ -319,11 +314,11 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
             shown = Window(given.low, given.high, "1/mm")
             said = f"Values from {given.low:g} to {given.high:g} 1/mm are what the prior sees as 0 to 1, as stated."
             return shown, shown, (said,)
-        found, notes = attenuation_window(_coarse(taken), stated.air, headroom=_HEADROOM)
+        found, notes = attenuation_window(first_reconstruction(taken), stated.air, headroom=_HEADROOM)
         return found, found, notes
     notes: tuple[str, ...] = ()
     if stated.water == "find":
-        water = found_water(_coarse(taken))
+        water = found_water(first_reconstruction(taken))
         scale, notes = water.scale, water.notes
     else:
         scale = HounsfieldScale(stated.water, stated.air)
@@ -331,15 +326,18 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
     return scale.window(shown), shown, notes
 
 
-def _coarse(taken: Taken) -> np.ndarray:
+def first_reconstruction(taken: Taken) -> np.ndarray:
     """A first reconstruction in 1/mm on few voxels, by SIRT, whose histogram has no streaks of few views."""
     grid, geometry = taken.grid, taken.geometry
-    across = max(grid.shape[1:])
-    block = max(1, across // _COARSE)
+    nz, ny, nx = grid.shape
+    block, rows = max(1, max(ny, nx) // _COARSE), max(1, nz // _COARSE)
     few = max(1, geometry.views // (2 * _LOOKED_AT))
-    choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(1, block))
-    down, over = (max(1, n // block) for n in grid.shape[1:])
-    coarse = Grid((grid.shape[0], down, over), (grid.spacing[0], grid.size[1] / down, grid.size[2] / over), grid.centre)
+    choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(rows, block))
+    deep, down, over = (max(1, n // by) for n, by in zip(grid.shape, (rows, block, block), strict=True))
+    dz, dy, dx = (mm / n for mm, n in zip(grid.size, (deep, down, over), strict=True))
+    if ny == 1:  # the plane of an object that is the same all around: its rays run through all of it
+        down, dy = over, dx
+    coarse = Grid((deep, down, over), (dz, dy, dx), grid.centre)
     p, seen = torch.as_tensor(np.ascontiguousarray(choice.of(taken.lines))), choice.geometry(geometry)
     return Sirt(Projector(seen, coarse), _COARSE_ITERATIONS)(p).numpy()
 

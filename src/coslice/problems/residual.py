@@ -30,7 +30,6 @@ __all__ = ["Residual", "remarks_on_residual", "residual", "residuals"]
 _BLANK = 1e-3  # of the usual view's length: a view that holds less is divided by this
 _LARGE = 0.03  # a residual below is not doubted
 _UNEXPLAINED = 0.15  # one above is said even if nothing explains it
-_ANALYTIC = 0.25  # what filtered back-projection may leave, which does not fit the views
 _NOISY = 1.5  # times what the noise alone leaves
 _BETTER = 0.75  # of the residual must a mistake leave, at most, to be named
 _ACROSS, _HIGH, _VIEWS, _ITERATIONS = 40, 8, 60, 12  # of the small copy
@@ -102,16 +101,15 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
     reasons = _reasons(problem, *small) if small and isinstance(problem, CTProblem) else ()
     if not reasons and after < max(_UNEXPLAINED, least) and after < 0.9 * before:
         return _on_views(bad, final, problem.kind)
-    if initial == final and not reasons and after < _ANALYTIC:
-        return _on_views(bad, final, problem.kind)
+    if final == initial:  # of one step, as filtered back-projection: nothing that could have fallen
+        large = (f"The residual |A x - y| is {after:.1%} of the measurement.",) if reasons else ()
+        return (*large, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
     course = f"from {before:.1%} to {after:.1%} of the measurement"
     verb = "fell only" if after < before else "did not fall: it went"
     likely = (
         " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no "
         "line integrals, or an object that reaches beyond the volume."
     )
-    if initial == final:  # the first reconstruction is the result, and nothing could have fallen
-        verb, course = "is", f"{after:.1%} of the measurement"
     sentence = f"The residual |A x - y| {verb} {course}.{'' if reasons else likely}"
     return (sentence, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
 
@@ -231,8 +229,8 @@ def _axis(geometry: Geometry, grid: Grid, y: Tensor, column: float) -> tuple[flo
         step /= 2
     mm = best * pitch
     sign = "+" if mm > 0 else "-"
-    move = f"the detector is moved by {abs(mm / column):.0f} columns ({abs(mm):.3g} mm) along {sign}u"
-    return left(best), f"{move}: find the axis of rotation"
+    move = f"the detector is moved by {abs(mm):.3g} mm along {sign}u"
+    return left(best), f"{move}: look for the axis of rotation (--rotation-axis find)"
 
 
 def _pitch(geometry: Geometry) -> float:

@@ -78,7 +78,7 @@ class Study:
             **self._task_settings(),
             **({"measured": True} if self.measured else {}),
             **({"reference": self.reference} if self.reference else {}),
-            **self.preparation.settings,
+            **({} if self.task is None else self.preparation.settings),
             "shape": list(self.volume.shape),
             "spacing_mm": list(self.volume.spacing),
             "window": asdict(self.window),

@@ -156,7 +156,7 @@ def outside(scan: Volume, window: Window) -> tuple[str, ...]:
         return ()
     low, high = (float(value) for value in scan.data.aminmax())
     return (
-        f"{100 * share:.3g} % of the voxels lie outside the prior's window of {window.low:.6g} to {window.high:.6g} "
+        f"{100 * share:.3g} % of the voxels lie outside the window of {window.low:.6g} to {window.high:.6g} "
         f"({low:.6g} to {high:.6g}); they were kept as measured, but the prior was not trained on such values.",
     )
 

@@ -64,6 +64,7 @@ def write_report(
     layers: Mapping[str, Tensor] | None = None,
     notes: Sequence[str] = (),
     residual: Mapping[str, Mapping[str, Any]] | None = None,
+    truth_title: str = "Truth",
 ) -> None:
     """Write the page that compares reconstructions of one scan; an old page is replaced whole or not at all.
 
@@ -86,12 +87,13 @@ def write_report(
         command: what runs it again, a line for each reconstruction.
         layers: by name, what the viewer can lay over the volumes, see `coslice.report.viewer.Scene`.
         notes: sentences shown below the viewer.
+        truth_title: what the truth is called; of a real measurement it is a reference.
         residual: by method, how far it is from each view, as `coslice.problems.residual.Residual.record` has it.
 
     Raises:
         CosliceError: for volumes or layers of different shapes, values that are not finite, or an empty window.
     """
-    volumes = {**({} if truth is None else {"Truth": truth}), **reconstructions}
+    volumes = {**({} if truth is None else {truth_title: truth}), **reconstructions}
     display = shown(window, unit) if display is None else display
     check_volumes("report", volumes, spacing, window, display)
     known = truth is not None

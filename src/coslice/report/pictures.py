@@ -57,6 +57,10 @@ PAPER_RANGE = (-480.0, 820.0)
 """HU black and white in the figures of both papers."""
 
 
+_THIN = 4
+"""A volume of fewer slices along an axis has no picture across it."""
+
+
 def shown(window: Range, unit: str = "HU") -> Range:
     """The values shown black and white by default: the papers' for CT whose window holds them, else all of `window`."""
     holds = window[0] <= PAPER_RANGE[0] and PAPER_RANGE[1] <= window[1]
@@ -213,6 +217,11 @@ def _column(wholes: Sequence[Image.Image], boxes: Sequence[tuple[int, int, int, 
     return tiles
 
 
+def _worth_seeing(shape: Sequence[int]) -> tuple[str, ...]:
+    thin = [plane.name for plane in PLANES.values() if shape[axis_number(plane.along)] < _THIN]
+    return (thin[0],) if thin else ("coronal", "sagittal")
+
+
 def picture(
     target: str | Path | BinaryIO,
     volumes: Mapping[str, Tensor | None],
@@ -221,7 +230,7 @@ def picture(
     window: Range,
     display: Range | None = None,
     unit: str = "HU",
-    planes: Sequence[str] = ("coronal", "sagittal"),
+    planes: Sequence[str] | None = None,
     at: float = 0.5,
     focus: Place | None = None,
     width: int = 320,
@@ -236,7 +245,8 @@ def picture(
         window: value in `unit` of unit 0 and of unit 1.
         display: values in `unit` shown black and white; None takes `shown(window, unit)`.
         unit: the name of the physical unit of `window`.
-        planes: which to draw, top to bottom.
+        planes: which to draw, top to bottom; None takes the coronal and the sagittal one, or, of a volume too thin for
+            pictures of them, the one it is not thin across.
         at: place of the slices along the axis they are cut across, 0..1.
         focus: (down, across), each 0..1: where in the picture the enlarged part is centred; None takes the part of
             the first volume with the most detail.
@@ -248,6 +258,7 @@ def picture(
     display = shown(window, unit) if display is None else display
     known = {name: volume for name, volume in volumes.items() if volume is not None}
     check_volumes("picture", known, spacing, window, display)
+    planes = _worth_seeing(next(iter(known.values())).shape) if planes is None else planes
     wholes = {
         name: [square(grey(view(volume, plane, at), window, display), plane, spacing) for plane in planes]
         for name, volume in known.items()

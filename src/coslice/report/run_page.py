@@ -51,7 +51,7 @@ def write_run_page(
     truth = None if study.unit is None else study.unit.cpu()
     window, unit = (study.window.low, study.window.high), study.window.unit
     reconstructions = titled(volumes_of(results))
-    shown = ({} if truth is None else {"truth": truth}) | reconstructions
+    shown = ({} if truth is None else {study.reference or "truth": truth}) | reconstructions
     picture(folder / "comparison.png", shown, spacing=study.volume.spacing, window=window, unit=unit)
     page = folder / "report.html"
     write_report(
@@ -69,6 +69,7 @@ def write_run_page(
         curves=titled(measured.curves),
         command="\n".join(commands) or None,
         layers=_layers(titled(intervals)),
+        truth_title=study.reference or "Truth",
         residual=titled(record["residual"]),
         notes=[*study.remarks, *(interval.reason for interval in intervals.values() if interval.reason)],
     )

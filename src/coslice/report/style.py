@@ -22,6 +22,7 @@ TRUTH = "Truth"
 _ANONYMOUS = {
     "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
     "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+    "png": {"Software": None},
 }
 _TRUTH_LINE = {"color": "0.25", "linestyle": "--", "linewidth": 1.2, "label": TRUTH}
 
@@ -58,7 +59,7 @@ def literal(text: str) -> str:
 
 
 def content(figure: Figure, form: str) -> bytes:
-    """A figure as "svg" or "pdf", without the date and the program; made within `STYLE`."""
+    """A figure as "svg", "pdf" or "png", without the date and the program; made within `STYLE`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=form, metadata=_ANONYMOUS[form])
     return buffer.getvalue()

@@ -131,7 +131,7 @@ def _planes(volume: Volume, scan: DicomScan | None) -> _Planes:
         # A NIfTI file may count anywhere; as DICOM it is to be looked at.
         codes = (*(_UPSIDE.get(code, code) for code in codes[:2]), codes[2])
     array, place = in_order(volume, codes)
-    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ _in_scanner(volume) @ place
+    affine = np.diag((-1.0, -1.0, 1.0, 1.0)) @ (volume.affine if scan else _in_scanner(volume)) @ place
     counts = np.array(array.shape)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     units = affine[:3, :3] / lengths

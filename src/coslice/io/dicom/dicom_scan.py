@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from coslice.io.dicom.headers import UNREADABLE, SliceHeader, damaged, found, ha
 from coslice.io.dicom.series import Series, choose_series, find_series
 from coslice.io.dicom.stored_pixels import stored_pixels
 from coslice.io.nifti import canonical_volume
-from coslice.volume import ROUNDED, Volume
+from coslice.volume import ROUNDED, Volume, shears
 
 __all__ = ["DicomScan", "open_dicom", "read_dicom"]
 
@@ -97,9 +97,11 @@ def open_dicom(source: str | Path | Sequence[Path], wanted: str | int | None = N
     if chosen.stack is None:
         raise CosliceError(chosen.problem)
     if len(series) > 1:
-        others = "; ".join(one.listing for one in series if one is not chosen and one.uid)
+        # Without descriptions: people write names into them, and these sentences are kept beside the results.
+        others = "; ".join(replace(one, description="").listing for one in series if one is not chosen and one.uid)
+        read = replace(chosen, description="").listing
         broken = [one.problem for one in series if not one.uid]
-        notes = (*notes, *([f"Of several series, {chosen.listing}, is read; not read: {others}."] if others else []))
+        notes = (*notes, *([f"Of several series, {read}, is read; not read: {others}."] if others else []))
         notes = (*notes, *broken)
     return _opened(chosen, notes)
 
@@ -138,6 +140,12 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
     assert template is not None and values is not None
     affine = stack.affine
     volume = canonical_volume(values.transpose(2, 1, 0), affine)
+    if shears(affine) and not shears(affine, ROUNDED):
+        # Rounded: sform has the positions as they are, qform the right angles that ITK takes them for.
+        straight = affine.copy()
+        straight[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1])
+        straight[:3, 2] *= stack.distance / np.linalg.norm(straight[:3, 2]) * np.sign(straight[:3, 2] @ affine[:3, 2])
+        volume = replace(volume, qform=straight @ np.linalg.inv(affine) @ volume.affine, qform_code=1)
     if series.part:
         remarks.append(f"The series holds several stacks; this is the one with {series.part}.")
     if np.sin(np.radians(stack.tilt)) > ROUNDED:

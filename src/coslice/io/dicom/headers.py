@@ -273,7 +273,11 @@ def _unit(directions: np.ndarray, path: Path) -> np.ndarray:
             f"{path} gives its rows and columns the directions {words}, two unit vectors at right angles are needed; "
             "correct its header."
         )
-    return directions / lengths[:, None]
+    across, down = directions / lengths[:, None]
+    if abs(across @ down) > 1e-9:
+        # Rounded. ITK believes the columns, and so do we, or what is written lies elsewhere than its source there.
+        across = np.cross(down, np.cross(across, down))
+    return np.stack((across / np.linalg.norm(across), down))
 
 
 def _numbers(values: Any, count: int) -> np.ndarray | None:

@@ -51,13 +51,23 @@ _SENSES = {
 }
 
 
-def write_geometry(geometry: Geometry, path: str | Path, grid: Grid | None = None) -> None:
-    """Write a geometry, and the voxels it is meant for, as our own JSON; `read_geometry` gives both back exactly.
+def write_geometry(
+    geometry: Geometry,
+    path: str | Path,
+    grid: Grid | None = None,
+    *,
+    flip_rows: bool = False,
+    flip_columns: bool = False,
+    white: float | None = None,
+) -> None:
+    """Write a geometry, and the voxels it is meant for, as our own JSON; `read_geometry` gives all back exactly.
 
     Args:
         geometry: any scanner.
         path: of the file.
         grid: voxels in the scanner's frame, mm.
+        flip_rows, flip_columns: whether the projections are stored against +v, +u, see `ScannerFile`.
+        white: counts of the open beam.
 
     Raises:
         CosliceError: the file cannot be written.
@@ -76,7 +86,13 @@ def write_geometry(geometry: Geometry, path: str | Path, grid: Grid | None = Non
         values |= {"rotation": "counterclockwise", "pixel_mm": geometry.pixel, "offset_mm": geometry.offset}
         if not isinstance(geometry, ParallelBeam):
             values |= {"source_axis_mm": geometry.source_axis, "axis_detector_mm": geometry.axis_detector}
-    values |= {"detector": geometry.detector, "rows": "up", "columns": "right"}
+    values |= {
+        "detector": geometry.detector,
+        "rows": "down" if flip_rows else "up",
+        "columns": "left" if flip_columns else "right",
+    }
+    if white is not None:
+        values["white"] = white
     if grid is not None:
         values["grid"] = {"shape": grid.shape, "spacing_mm": grid.spacing, "centre_mm": grid.centre}
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in values.items())

@@ -115,4 +115,4 @@ def test_that_a_cone_passes_the_slices_left_out_is_said(tmp_path, scanner):
     for slices, said in (((1, 2), 1), ((0, None), 0)):
         taken = take(recording, file, Stated(values="lines", slices=slices, repair=False))
         assert taken.lines.shape == CONE.shape
-        assert sum("pass the slices that were left out" in remark for remark in taken.remarks) == said
+        assert sum("pass the slices that are left out" in remark for remark in taken.remarks) == said

@@ -27,7 +27,7 @@ __all__ = ["OTHER_SLICES", "GridChoice", "binning_for", "chosen_slices", "rows_o
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
 OTHER_SLICES = (
-    "The rays of a cone pass the slices that were left out too: methods that compare with the measurement, all but fdk, "
+    "The rays of a cone pass the slices that are left out too: methods that compare with the measurement, all but fdk, "
     "put what is there into those that are kept; --rows keeps fewer rays."
 )
 """What is said where a cone's volume is cut to some of its slices."""

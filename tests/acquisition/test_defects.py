@@ -142,3 +142,19 @@ def test_a_gap_between_modules_fills_from_its_edges():
 def test_too_much_to_mend_is_refused(given, words):
     with pytest.raises(CosliceError, match=words):
         found_defects(np.zeros((4, 6, 10), np.float32), **given)
+
+
+@pytest.mark.parametrize(("rows", "turned"), [(slice(None), False), (slice(12, 13), False), (slice(None), True)])
+@pytest.mark.parametrize("kept", [slice(24, None), slice(0, 66)])
+def test_where_an_object_is_cut_off_its_slope_is_no_defect(exact, rows, turned, kept):
+    steep = 2.5 * exact[:, rows, kept]  # up to 0.1 from one pixel to the next
+    lines = (steep + np.random.default_rng(0).normal(0, 0.003, steep.shape)).astype(np.float32)
+    assert found_defects(lines.swapaxes(1, 2) if turned else lines).notes == ()
+
+
+@pytest.mark.parametrize("columns", [slice(18, None), slice(None)])
+def test_a_bad_column_at_the_edge_is_found(exact, columns):
+    lines = (2.5 * exact[..., columns]).astype(np.float32)
+    lines[..., 0] += 1
+    found = found_defects(lines)
+    assert found.pixels[:, 0].all() and found.pixels.sum() == lines.shape[1]

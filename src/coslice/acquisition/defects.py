@@ -187,6 +187,15 @@ def _neighbours(view: np.ndarray, least, empty: float):
     """`least` (np.minimum or np.maximum) of all neighbours, of those left and right, of those above and below."""
     view = np.where(np.isfinite(view), view, np.float32(empty))
     padded = np.pad(view, 1, constant_values=empty)
+    inner = padded[1:-1, 1:-1]
+    # The outermost pixels have one neighbour only, and of an object that reaches beyond them all would stand out: the
+    # slope of the next two continues.
+    for lines, edges in ((inner.T, padded[1:-1].T), (inner, padded[:, 1:-1])):
+        if len(lines) >= 3:
+            with np.errstate(invalid="ignore"):
+                for edge, next_one, after in ((0, lines[1], lines[2]), (-1, lines[-2], lines[-3])):
+                    onwards = 2 * next_one - after
+                    edges[edge] = np.where(np.isfinite(onwards), onwards, empty)
     beside = least(padded[:, :-2], padded[:, 2:])
     three = least(beside, padded[:, 1:-1])
     above = least(padded[:-2, 1:-1], padded[2:, 1:-1])

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coslice.cli.display import Watch
 from coslice.errors import CosliceError
-from coslice.geometry import ParallelBeam
+from coslice.geometry import Orbit, ParallelBeam
 from coslice.io.geometry_files import ScannerFile, read_geometry
 from coslice.io.recordings import Recording, is_recording, read_recording
 from coslice.problems import Stated, Study, from_projections
@@ -70,25 +72,24 @@ def opened(files: ProjectionFiles, one_view: bool = False) -> tuple[Recording, S
     Raises:
         CosliceError: files that cannot be read or do not belong together; projections without a geometry.
     """
-    recording = read_recording(
-        files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, order=files.order
-    )
-    pixel = files.pixel or recording.pixel
-    if files.geometry is not None:
-        if files.beam is not None:
-            raise CosliceError(
-                f"--beam {files.beam} was given with --geometry, which says it already; leave one of them out."
-            )
-        shape = None if one_view else recording.data.shape
-        scanner = read_geometry(
-            files.geometry,
-            shape if shape is None else (shape[0], shape[1], shape[2]),
-            None if one_view else recording.angles,
-            pixel=pixel,
-            origin=recording.origin,
+    if files.geometry is None:
+        recording = _recorded(files)
+        return recording, _parallel(files, recording, files.pixel or recording.pixel)
+    if files.beam is not None:
+        raise CosliceError(
+            f"--beam {files.beam} was given with --geometry, which says it already; leave one of them out."
         )
-        return _in_the_scanners_order(files, recording, scanner, one_view), scanner
-    return recording, _parallel(files, recording, pixel)
+    try:
+        return _with_geometry(files, files.geometry, _recorded(files), one_view)
+    except CosliceError:
+        # Axes in another order than (v, r, c) fit neither the fields nor the geometry, which may know the right one.
+        wanted = None if files.order is not None else _shape_by_itself(files.geometry, one_view)
+        if wanted is None:
+            raise
+        bare = read_recording(files.recording, dataset=files.dataset, shape=wanted)
+        if bare.data.shape != wanted:
+            raise
+    return _with_geometry(files, files.geometry, _recorded(files, wanted), one_view)
 
 
 def projections_study(files: ProjectionFiles, stated: Stated, window: Window, reference: bool, device: str) -> Study:
@@ -111,15 +112,39 @@ def projections_study(files: ProjectionFiles, stated: Stated, window: Window, re
     return replace(study, stated=said)
 
 
-def _in_the_scanners_order(
-    files: ProjectionFiles, recording: Recording, scanner: ScannerFile, one_view: bool
-) -> Recording:
-    """The recording, read again where its axes stand in an order that only the geometry tells."""
-    views, rows, columns = scanner.geometry.shape
-    wanted = (1 if one_view else views, rows, columns)
-    if recording.data.shape == wanted or files.order is not None:
-        return recording
-    return read_recording(files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, shape=wanted)
+def _recorded(files: ProjectionFiles, shape: tuple[int, int, int] | None = None) -> Recording:
+    return read_recording(
+        files.recording, flat=files.flat, dark=files.dark, dataset=files.dataset, order=files.order, shape=shape
+    )
+
+
+def _with_geometry(
+    files: ProjectionFiles, geometry: Path, recording: Recording, one_view: bool
+) -> tuple[Recording, ScannerFile]:
+    views, rows, columns = recording.data.shape
+    scanner = read_geometry(
+        geometry,
+        None if one_view else (views, rows, columns),
+        None if one_view else recording.angles,
+        pixel=files.pixel or recording.pixel,
+        origin=recording.origin,
+    )
+    told = None if isinstance(scanner.geometry, Orbit) else scanner.geometry.pixel
+    if files.pixel is not None and told is not None and not np.allclose(told, files.pixel, rtol=1e-3):
+        given, said = (" x ".join(f"{side:g}" for side in pixel) for pixel in (files.pixel, told))
+        raise CosliceError(
+            f"--pixel: {given} mm was given, but {geometry.name} says {said} mm; leave it out, or correct the file."
+        )
+    return recording, scanner
+
+
+def _shape_by_itself(geometry: Path, one_view: bool) -> tuple[int, int, int] | None:
+    """(views, rows, columns) of a geometry file that says all three without its recording, else None."""
+    try:
+        views, rows, columns = read_geometry(geometry).geometry.shape
+    except CosliceError:
+        return None
+    return 1 if one_view else views, rows, columns
 
 
 def _parallel(files: ProjectionFiles, recording: Recording, pixel: tuple[float, float] | None) -> ScannerFile:

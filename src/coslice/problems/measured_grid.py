@@ -22,9 +22,15 @@ from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 
-__all__ = ["GridChoice", "binning_for", "chosen_slices", "usual_grid", "voxels_and_blocks"]
+__all__ = ["OTHER_SLICES", "GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid", "voxels_and_blocks"]
 
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
+
+OTHER_SLICES = (
+    "The rays of a cone pass the slices that are left out too: methods that compare with the measurement, all but fdk, "
+    "put what is there into those that are kept; --rows keeps fewer rays."
+)
+"""What is said where a cone's volume is cut to some of its slices."""
 
 _MOST_VOXELS = 2**31
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
@@ -147,6 +153,10 @@ def _seen_by(geometry: _Circular, choice: GridChoice) -> Grid:
     if choice.size is not None and choice.spacing is not None:
         field = choice.size * choice.spacing
     voxel = choice.spacing or (field / choice.size if choice.size else du / across)
+    if voxel > field * (1 + 1e-6):
+        raise CosliceError(
+            f"spacing: voxels of {voxel:g} mm were asked for, but the field of view is {field:g} mm; give less."
+        )
     count = choice.size or max(1, math.floor(field / voxel + 1e-6))
     rows = dv / upward
     dz = max(rows, voxel) if isinstance(geometry, ConeBeam) else rows
@@ -187,3 +197,9 @@ def chosen_slices(grid: Grid, slices: tuple[int, int]) -> Grid:
         )
     middle = grid.centre[0] + ((first + last - 1) / 2 - (count - 1) / 2) * grid.spacing[0]
     return Grid((last - first, *grid.shape[1:]), grid.spacing, (middle, *grid.centre[1:]))
+
+
+def rows_of(geometry: FanBeam | ParallelBeam, grid: Grid) -> tuple[int, int]:
+    """First and last (not included) row of parallel or fan beams, whose rows are slices, within the grid."""
+    inside = np.flatnonzero(np.abs(geometry.v() - grid.centre[0]) < grid.size[0] / 2)
+    return int(inside[0]), int(inside[-1]) + 1

@@ -29,13 +29,13 @@ from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found
 from coslice.acquisition.trust import Trust, measured_trust
 from coslice.classical import Sirt
 from coslice.errors import CosliceError
-from coslice.geometry import Geometry, Grid, Orbit
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.geometry_files import ScannerFile
 from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import chosen_slices, voxels_and_blocks
+from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
@@ -171,17 +171,30 @@ def take(
     axis = None
     if stated.axis == "find":
         axis = counts.axis(reduction, geometry)
+        column = axis.column + (reduction.columns or (0, 0))[0]
         remarks += axis.notes
-        geometry = _with_axis(geometry, axis.column + (reduction.columns or (0, 0))[0])
+        geometry = _with_axis(geometry, column)
+        if (stored := geometry.detector[1] - 1 - column if scanner.flip_columns else column) != axis.column:
+            remarks.append(f"As the file counts its columns, the axis is at column {stored:.2f}.")
     elif stated.axis is not None:
-        column = geometry.detector[1] - 1 - stated.axis if scanner.flip_columns else stated.axis
+        last = geometry.detector[1] - 1
+        if not -0.5 <= stated.axis <= last + 0.5:
+            raise CosliceError(
+                f"rotation-axis: column {stated.axis:g} was given, but the detector has columns 0 to {last}."
+            )
+        column = last - stated.axis if scanner.flip_columns else stated.axis
         geometry = _with_axis(geometry, column)
     kept = reduction.geometry(geometry)
     grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.detector.binning)
     reduction = replace(reduction, binning=binning)
     if stated.slices is not None:
         first, last = stated.slices
-        grid = chosen_slices(grid, (first or 0, grid.shape[0] if last is None else last))
+        whole = grid
+        grid = chosen_slices(grid, (first or 0, whole.shape[0] if last is None else last))
+        if grid.shape != whole.shape and isinstance(geometry, ConeBeam):
+            remarks.append(OTHER_SLICES)
+        elif isinstance(geometry, FanBeam | ParallelBeam) and scanner.grid is None:
+            reduction = replace(reduction, rows=rows_of(geometry, grid))
     views = stated.views
     if stated.axisymmetric and views is None and geometry.views > _AROUND:
         views = _AROUND
@@ -192,7 +205,12 @@ def take(
     geometry = reduction.geometry(geometry)
     if stated.axisymmetric:
         reduction = replace(reduction, views=None)
-    remarks += replace(reduction, views=None).notes(data.shape)
+    # What is said of rows and columns counts as the file does.
+    sides = zip(
+        (reduction.rows, reduction.columns), data.shape[1:], (scanner.flip_rows, scanner.flip_columns), strict=True
+    )
+    rows, columns = (_stored(kept, count, flipped) for kept, count, flipped in sides)
+    remarks += replace(reduction, views=None, rows=rows, columns=columns).notes(data.shape)
     if stated.detector.median > 1:
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."

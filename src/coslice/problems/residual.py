@@ -198,7 +198,7 @@ def _mistakes(geometry: Geometry, y: Tensor) -> list[tuple[str, Geometry, Tensor
     low, high = _ends(y)
     if low > 0:
         logged = -torch.log(y.clamp(min=1e-3 * high) / high)
-        tried.append(("-ln of them is taken: say that they are counts", geometry, logged))
+        tried.append(("-ln of them is taken: say that they are counts or transmission", geometry, logged))
     if -low > high:
         tried.append(("their sign is turned: give -ln(counts / open beam)", geometry, -y))
     # Where air is seen at the edges of the views, an offset is what they have in common.

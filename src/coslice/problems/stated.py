@@ -10,6 +10,9 @@ from coslice.problems.measured_grid import GridChoice
 
 __all__ = ["DetectorChoice", "Stated", "stated_settings"]
 
+MOST_MEDIAN = 31
+"""Pixels along a side of the square that a median is taken of: more takes minutes and leaves nothing."""
+
 
 @dataclass(frozen=True)
 class DetectorChoice:
@@ -22,7 +25,7 @@ class DetectorChoice:
             none. It takes away noise and hits, and details smaller than half of it.
 
     Raises:
-        CosliceError: a median of less than 1 pixel.
+        CosliceError: a median of an even number of pixels, of less than 1 or of more than `MOST_MEDIAN`.
     """
 
     rows: tuple[int | None, int | None] | None = None
@@ -31,8 +34,11 @@ class DetectorChoice:
     median: int = 1
 
     def __post_init__(self) -> None:
-        if self.median < 1:
-            raise CosliceError(f"median: {self.median} was given, a number of pixels from 1 up is needed.")
+        # About a pixel there is no middle of an even number, and the image would move by half a pixel.
+        if not (1 <= self.median <= MOST_MEDIAN and self.median % 2):
+            raise CosliceError(
+                f"median: {self.median} was given, an odd number of pixels from 1 to {MOST_MEDIAN} is needed."
+            )
 
 
 @dataclass(frozen=True)

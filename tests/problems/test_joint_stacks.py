@@ -153,7 +153,7 @@ def test_it_travels_and_makes_the_same_again():
 
 def test_what_was_measured_outside_of_the_window_is_kept():
     volume = patient()
-    study = from_stacks(three(volume), Window(0.1, 1.2))
+    study = from_stacks(three(volume), Window(0.1, 1.2, ""))
     assert sum("lie outside the window" in said for said in study.remarks) == 3
     found = run(study.problem, quick("dds", data={"rounds": 20}), prior("zx")).reconstruction
     assert float(found.max()) > 1 and float(found.min()) < 0

@@ -185,7 +185,6 @@ def test_the_grid_is_what_every_view_sees():
         (Stated(detector=DetectorChoice(rows=(2, 9))), "rows: number 8"),
         (Stated(slices=(0, 99)), "give FIRST:LAST within 0:4"),
         (Stated(views=25), "choose 1 to 24"),
-        (Stated(water=-1.0), "water"),
         (Stated(grid=GridChoice(spacing=1e-4)), "are possible; choose a smaller --size"),
         (Stated(window=(3.0, 3.0)), "Window"),
     ],
@@ -209,3 +208,10 @@ def test_the_window_of_laboratory_data_holds_the_densest_matter_and_is_said():
     assert 2 * WATER < study.window.high < 4 * WATER
     assert any("are what the prior sees as 0 to 1" in remark for remark in study.remarks)
     assert study.window != CT_WINDOW
+
+
+@pytest.mark.parametrize(("name", "value"), [("water", -1.0), ("water", 0.0), ("white", 0.0), ("photons", -2.0)])
+def test_numbers_that_cannot_be_are_refused_before_a_file_is_read(name, value):
+    told = {name: value}
+    with pytest.raises(CosliceError, match=name):
+        Stated(**told)

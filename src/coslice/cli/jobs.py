@@ -12,7 +12,7 @@ import torch
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.measurements import ProjectionFiles, projections_study
 from coslice.cli.opening import OpenedScan, open_scan, slices_said
-from coslice.cli.wishes import How, Where
+from coslice.cli.wishes import ALL_VIEWS, How, Where
 from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
@@ -48,8 +48,6 @@ __all__ = ["reconstruct_projections", "reconstruct_scan", "reconstruct_slices", 
 
 DEMO_SLICES = (8, 56)
 """Enough to see the slices flicker, few enough to wait for on a laptop."""
-
-_ALL_VIEWS = "all-views"
 
 
 def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None:
@@ -104,6 +102,7 @@ def reconstruct_scan(
             "--values any was given for a CT without --window, so nothing says which numbers the prior is to see as 0 "
             "and 1; say --window LOW:HIGH, or what the numbers are in HU: --values LOW:HIGH=-1000:1600."
         )
+    how.check(task.problem_kind)
     method = how.chosen(task.problem_kind)
     priors = how.loaded(method, task.problem_kind)
     if how.reference is not None:
@@ -147,6 +146,7 @@ def reconstruct_slices(
         CosliceError: anything that cannot be done, before a file is made.
     """
     kind = SliceSuperResolution.problem_kind
+    how.check(kind)
     method = how.chosen(kind)
     said = None if values is None else parse_values(values)
     opened = [open_scan(scan, series).settled(said) for scan in scans]
@@ -205,6 +205,7 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     Raises:
         CosliceError: anything that cannot be done, before a file is made.
     """
+    how.check("ct")
     method = how.chosen("ct")
     if stated.axisymmetric and isinstance(method, Direct) and isinstance(method.solution, AnalyticSolution):
         stated = replace(stated, grid=replace(stated.grid, plane=not how.compare))
@@ -212,7 +213,7 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     if stated.water is not None and priors:
         how.check_window(priors, None)
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
-    all_views = how.reference == _ALL_VIEWS
+    all_views = how.reference == ALL_VIEWS
     study = projections_study(files, stated, window, all_views, how.place)
     if not all_views:
         study = _compared(study, how)

@@ -9,14 +9,17 @@ from pathlib import Path
 from coslice.cli.selection import chosen_method
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
-from coslice.methods import AnyMethod, default_method
+from coslice.methods import AnyMethod, default_method, find_method
 from coslice.plans import Plan, load_priors, plan
 from coslice.priors import SlicePrior, check_window_of_prior
 from coslice.problems import Study
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["How", "Where"]
+__all__ = ["ALL_VIEWS", "How", "Where"]
+
+ALL_VIEWS = "all-views"
+"""The word for the reference of measured projections that is made of all their views."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class How:
         name = default_method(kind, self.priors) if self.method is None else self.method
         return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
 
+    def check(self, kind: str) -> None:
+        """Refuse what cannot be compared, before a measurement is read that may take minutes.
+
+        Raises:
+            CosliceError: a method to compare that is not known, or a reference that is not there.
+        """
+        for name in self.compare:
+            if name in ("reconstruction", "initial"):
+                raise CosliceError(f"compare: {name} was given, but a name that `coslice methods` lists is needed.")
+            find_method(name, kind)
+        if self.reference not in (None, ALL_VIEWS) and not Path(self.reference).exists():
+            raise CosliceError(
+                f"reference: {self.reference} does not exist; give a scan, or {ALL_VIEWS} of projections."
+            )
+
     def changes(self, part: str) -> bool:
         """Whether the user set something of a part of the method."""
         return any(setting.split("=")[0].split(".")[0].strip() == part for setting in self.settings)
@@ -90,8 +108,6 @@ class How:
         """The method, and those to compare it with, by file stem."""
         planned = {"reconstruction": plan(study.problem, method, priors, self.seed)}
         for name in self.compare:
-            if name in ("reconstruction", "initial"):
-                raise CosliceError(f"compare: {name} was given, but a name that `coslice methods` lists is needed.")
             planned[name] = plan(study.problem, name, seed=self.seed, device=self.place)
         return planned
 

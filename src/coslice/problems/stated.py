@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from coslice.acquisition.scale import HounsfieldScale
 from coslice.errors import CosliceError
 from coslice.problems.measured_grid import GridChoice
 
@@ -59,6 +61,9 @@ class Stated:
         slices: first and last (not included) of them along z, counted from the lowest; None in either place is the end.
         axisymmetric: the one view stands for every view.
         repair: whether dead and stuck pixels are looked for.
+
+    Raises:
+        CosliceError: a white level or photons that are not above 0, or water that does not attenuate more than air.
     """
 
     values: str | None = None
@@ -74,6 +79,14 @@ class Stated:
     slices: tuple[int | None, int | None] | None = None
     axisymmetric: bool = False
     repair: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("white", "photons"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise CosliceError(f"{name}: {value:g} was given, a positive number is needed.")
+        if isinstance(self.water, float | int):
+            HounsfieldScale(self.water, self.air)
 
 
 def stated_settings(stated: Stated | DetectorChoice | GridChoice) -> dict[str, Any]:

@@ -102,13 +102,13 @@ def reconstruct_scan(
             "--values any was given for a CT without --window, so nothing says which numbers the prior is to see as 0 "
             "and 1; say --window LOW:HIGH, or what the numbers are in HU: --values LOW:HIGH=-1000:1600."
         )
-    how.check(task.problem_kind)
-    method = how.chosen(task.problem_kind)
-    priors = how.loaded(method, task.problem_kind)
     if how.reference is not None:
         raise CosliceError(
             f"--reference {how.reference} was given, but a simulated measurement has its truth; leave it out."
         )
+    how.check(task.problem_kind)
+    method = how.chosen(task.problem_kind)
+    priors = how.loaded(method, task.problem_kind)
     opened, preparation = _cut(open_scan(scan, series), slices, preparation)
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)

@@ -7,15 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coslice.cli.options import option
+from coslice.cli.options import (
+    PROJECTIONS,
+    Axis,
+    Axisymmetric,
+    Binning,
+    Columns,
+    Dark,
+    Dataset,
+    Flat,
+    Geometry,
+    Order,
+    Pixel,
+    Rows,
+    White,
+    option,
+)
 
 if TYPE_CHECKING:
     from coslice.cli.descriptions.description import Description
     from coslice.cli.measurements import ProjectionFiles
 
 __all__ = ["inspect"]
-
-_PROJECTIONS = "Measured projections"
 
 
 def inspect(
@@ -33,29 +46,21 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     values: Annotated[str | None, option("What the numbers are, as of reconstruct.  [found]")] = None,
     series: Annotated[str | None, option("DICOM: number, UID or words of the series.")] = None,
-    geometry: Annotated[
-        Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
-    ] = None,
-    beam: Annotated[str | None, option("parallel, where the file has the angles.", _PROJECTIONS)] = None,
-    flat: Annotated[Path | None, option("Images of the open beam.", _PROJECTIONS)] = None,
-    dark: Annotated[Path | None, option("Images without beam.", _PROJECTIONS)] = None,
-    white: Annotated[float | None, option("Counts of the open beam, without --flat.", _PROJECTIONS)] = None,
-    pixel: Annotated[str | None, option("Of the detector, mm, or ROW,COLUMN.  [the files']", _PROJECTIONS)] = None,
-    dataset: Annotated[str | None, option("The array, in a file of several.", _PROJECTIONS)] = None,
-    order: Annotated[
-        str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", _PROJECTIONS)
-    ] = None,
-    rotation_axis: Annotated[
-        str | None, option("Its column on the detector, from 0, or find.  [as in the geometry]", _PROJECTIONS)
-    ] = None,
-    rows: Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", _PROJECTIONS)] = None,
-    columns: Annotated[str | None, option("Likewise.  [all]", _PROJECTIONS)] = None,
-    binning: Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", _PROJECTIONS)] = None,
-    axisymmetric: Annotated[
-        bool, typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=_PROJECTIONS)
-    ] = False,
-    size: Annotated[int | None, option("Of the grid, voxels across.", _PROJECTIONS)] = None,
-    spacing: Annotated[float | None, option("Of the grid, mm.", _PROJECTIONS)] = None,
+    geometry: Geometry = None,
+    beam: Annotated[str | None, option("parallel, where the file has the angles.", PROJECTIONS)] = None,
+    flat: Flat = None,
+    dark: Dark = None,
+    white: White = None,
+    pixel: Pixel = None,
+    dataset: Dataset = None,
+    order: Order = None,
+    rotation_axis: Axis = None,
+    rows: Rows = None,
+    columns: Columns = None,
+    binning: Binning = None,
+    axisymmetric: Axisymmetric = False,
+    size: Annotated[int | None, option("Of the grid, voxels across.", PROJECTIONS)] = None,
+    spacing: Annotated[float | None, option("Of the grid, mm.", PROJECTIONS)] = None,
     to_json: Annotated[
         Path | None, typer.Option("--as-json", help="Write the geometry as coslice's JSON.", show_default=False)
     ] = None,

@@ -12,7 +12,29 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-__all__ = ["Device", "Out", "Overwrite", "Set", "option"]
+__all__ = [
+    "PROJECTIONS",
+    "Axis",
+    "Axisymmetric",
+    "Binning",
+    "Columns",
+    "Dark",
+    "Dataset",
+    "Device",
+    "Flat",
+    "Geometry",
+    "Order",
+    "Out",
+    "Overwrite",
+    "Pixel",
+    "Rows",
+    "Set",
+    "White",
+    "option",
+]
+
+PROJECTIONS = "Measured projections"
+"""The panel of their options."""
 
 
 def option(text: str, panel: str | None = None) -> Any:
@@ -32,4 +54,22 @@ Set = Annotated[
         rich_help_panel="The method",
         show_default=False,
     ),
+]
+
+Geometry = Annotated[
+    Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", PROJECTIONS)
+]
+Flat = Annotated[Path | None, option("Images of the open beam.", PROJECTIONS)]
+Dark = Annotated[Path | None, option("Images without beam.", PROJECTIONS)]
+White = Annotated[float | None, option("Counts of the open beam, without --flat.", PROJECTIONS)]
+Pixel = Annotated[str | None, option("Of the detector, mm, or ROW,COLUMN.  [the files']", PROJECTIONS)]
+Dataset = Annotated[str | None, option("The array, in a file of several.", PROJECTIONS)]
+Order = Annotated[str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", PROJECTIONS)]
+Axis = Annotated[str | None, option("Its column on the detector, from 0, or find.  [as in the geometry]", PROJECTIONS)]
+Rows = Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", PROJECTIONS)]
+Columns = Annotated[str | None, option("Likewise.  [all]", PROJECTIONS)]
+Binning = Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", PROJECTIONS)]
+Axisymmetric = Annotated[
+    bool,
+    typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=PROJECTIONS),
 ]

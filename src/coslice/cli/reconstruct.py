@@ -7,12 +7,31 @@ from typing import Annotated
 
 import typer
 
-from coslice.cli.options import Device, Out, Overwrite, Set, option
+from coslice.cli.options import (
+    PROJECTIONS,
+    Axis,
+    Axisymmetric,
+    Binning,
+    Columns,
+    Dark,
+    Dataset,
+    Device,
+    Flat,
+    Geometry,
+    Order,
+    Out,
+    Overwrite,
+    Pixel,
+    Rows,
+    Set,
+    White,
+    option,
+)
 
 __all__ = ["demo", "reconstruct"]
 
 _SCAN, _METHOD = "The measurement", "The method"
-_PROJECTIONS, _DICOM = "Measured projections", "DICOM"
+_DICOM = "DICOM"
 
 
 def demo(
@@ -90,36 +109,27 @@ def reconstruct(
     slice_thickness: Annotated[
         float | None, option("zsr, measured: mm of a slice, instead of --gap.  [found]", _SCAN)
     ] = None,
-    geometry: Annotated[
-        Path | None, option("JSON, RTK .xml, ASTRA, Nikon .xtekct, LEAP or TIGRE: where the rays ran.", _PROJECTIONS)
-    ] = None,
-    flat: Annotated[Path | None, option("Images of the open beam.", _PROJECTIONS)] = None,
-    dark: Annotated[Path | None, option("Images without beam.", _PROJECTIONS)] = None,
-    white: Annotated[float | None, option("Counts of the open beam, without --flat.", _PROJECTIONS)] = None,
-    pixel: Annotated[str | None, option("Of the detector, mm, or ROW,COLUMN.  [the files']", _PROJECTIONS)] = None,
-    dataset: Annotated[str | None, option("The array, in a file of several.", _PROJECTIONS)] = None,
-    order: Annotated[
-        str | None, option("Axes of the file: vrc, rvc, ... (v views, r rows, c columns).", _PROJECTIONS)
-    ] = None,
-    rotation_axis: Annotated[
-        str | None, option("Its column on the detector, from 0, or find.  [as in the geometry]", _PROJECTIONS)
-    ] = None,
-    rows: Annotated[str | None, option("FIRST:LAST of the detector that are used.  [all]", _PROJECTIONS)] = None,
-    columns: Annotated[str | None, option("Likewise.  [all]", _PROJECTIONS)] = None,
-    binning: Annotated[str | None, option("Pixels to one: N or ROWS,COLUMNS.  [to the voxels]", _PROJECTIONS)] = None,
-    median: Annotated[int, option("Side of a median filter on every view, pixels.  [1]", _PROJECTIONS)] = 1,
-    axisymmetric: Annotated[
-        bool,
-        typer.Option("--axisymmetric", help="One view stands for every view.", rich_help_panel=_PROJECTIONS),
-    ] = False,
+    geometry: Geometry = None,
+    flat: Flat = None,
+    dark: Dark = None,
+    white: White = None,
+    pixel: Pixel = None,
+    dataset: Dataset = None,
+    order: Order = None,
+    rotation_axis: Axis = None,
+    rows: Rows = None,
+    columns: Columns = None,
+    binning: Binning = None,
+    median: Annotated[int, option("Side of a median filter on every view, pixels.  [1]", PROJECTIONS)] = 1,
+    axisymmetric: Axisymmetric = False,
     repair: Annotated[
         bool,
-        typer.Option("--repair/--no-repair", help="Mend dead and stuck pixels.", rich_help_panel=_PROJECTIONS),
+        typer.Option("--repair/--no-repair", help="Mend dead and stuck pixels.", rich_help_panel=PROJECTIONS),
     ] = True,
     water: Annotated[
-        str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", _PROJECTIONS)
+        str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", PROJECTIONS)
     ] = None,
-    air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", _PROJECTIONS)] = 0.0,
+    air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", PROJECTIONS)] = 0.0,
     method: Annotated[
         str | None,
         option(

@@ -119,7 +119,7 @@ def test_the_command_of_a_page_is_understood_as_what_was_run(task, name, tree, s
     assert got["job"] == "reconstruct_scan" and got["priors"] == (None, None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ct", pytest.param("zsr", marks=pytest.mark.slow)])
 def test_whatever_setting_is_another_the_command_says_it(kind, monkeypatch):
     study = studied(SparseViewCT() if kind == "ct" else SliceSuperResolution())
     for method in methods_for(kind).values():

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter
-from scipy.signal import find_peaks
 
 from coslice.errors import CosliceError
 from coslice.window import Window
@@ -97,6 +96,8 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
         CosliceError: no peak of matter apart from air, as where the object fills the field of view unevenly, or
             nothing was reconstructed.
     """
+    from scipy.signal import find_peaks  # takes half a second to load, and most runs need none
+
     inside = inside_circle(volume.shape) if inside is None else inside
     # peaks as narrow as the noise lets them be
     some = np.unique(np.linspace(0, len(volume) - 1, _SLICES).round().astype(int))

@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from coslice.acquisition.counts import LEAST_COUNT, MEDIAN_FROM, MeasuredLines
 from coslice.acquisition.defects import noise_along_rows
@@ -125,7 +125,7 @@ def _spread(frames: np.ndarray, beam: np.ndarray | None = None) -> float:
     good = np.isfinite(relative)
     middle = float(np.median(relative[good])) if good.any() else 0.0
     # chi-squared with n - 1 degrees: beyond this stand hits, not noise
-    good &= relative <= max(middle, 0.0) * chi2.isf(1e-6, n - 1) / chi2.median(n - 1)
+    good &= relative <= max(middle, 0.0) * chdtri(n - 1, 1e-6) / chdtri(n - 1, 0.5)
     if not good.any():
         return 0.0
     return float(variance[good].mean() / (1.0 if beam is None else beam[good].mean()))

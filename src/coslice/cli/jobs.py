@@ -17,7 +17,6 @@ from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
-from coslice.io.dicom import write_dicom
 from coslice.io.files import output_folder
 from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
 from coslice.methods.noisy_data import suited_to_noise
@@ -286,6 +285,8 @@ def _write_dicom(
     where: Where,
     opened: OpenedScan | None,
 ) -> None:
+    from coslice.io.dicom import write_dicom  # takes long to load
+
     source = None if opened is None else opened.dicom
     planned = plans["reconstruction"]
     volume = study.volume.with_data(study.window.from_unit(results["reconstruction"].reconstruction.cpu()))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coslice.io.dicom import DicomScan, is_dicom, open_dicom, upright
 from coslice.io.nifti import read_nifti
 from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
+
+if TYPE_CHECKING:
+    from coslice.io.dicom import DicomScan
 
 __all__ = ["OpenedScan", "open_scan", "slices_said"]
 
@@ -78,6 +81,10 @@ def open_scan(path: Path, series: str | None = None) -> OpenedScan:
     Raises:
         CosliceError: nothing that can be read as one scan; several series and none chosen.
     """
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
+        return OpenedScan(read_nifti(path))
+    from coslice.io.dicom import is_dicom, open_dicom, upright  # takes long to load, and most scans are NIfTI
+
     if not (path.is_dir() or is_dicom(path)):
         return OpenedScan(read_nifti(path))
     scan = open_dicom(path, series)

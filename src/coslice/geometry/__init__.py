@@ -17,7 +17,15 @@ Arrays never appear here with voxels in them; a `Grid` says where the voxels are
 
 from typing import TypeAlias
 
-from coslice.geometry.circular import ConeBeam, FanBeam, ParallelBeam, limited_angle, missing_wedge, sparse_view
+from coslice.geometry.circular import (
+    ConeBeam,
+    FanBeam,
+    ParallelBeam,
+    angles_of,
+    limited_angle,
+    missing_wedge,
+    sparse_view,
+)
 from coslice.geometry.orbit import Orbit
 from coslice.geometry.voxels import Grid
 
@@ -28,6 +36,7 @@ __all__ = [
     "Grid",
     "Orbit",
     "ParallelBeam",
+    "angles_of",
     "limited_angle",
     "missing_wedge",
     "sparse_view",

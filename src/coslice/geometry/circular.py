@@ -15,7 +15,14 @@ from coslice.errors import CosliceError
 from coslice.geometry.orbit import Orbit
 from coslice.geometry.voxels import Grid, floats
 
-__all__ = ["ConeBeam", "FanBeam", "ParallelBeam", "limited_angle", "missing_wedge", "sparse_view"]
+__all__ = ["ConeBeam", "FanBeam", "ParallelBeam", "angles_of", "limited_angle", "missing_wedge", "sparse_view"]
+
+
+def angles_of(geometry: _Detector | Orbit) -> tuple[float, ...]:
+    """View angles, rad; of a free orbit, those of its sources about z."""
+    if isinstance(geometry, Orbit):
+        return tuple(math.atan2(y, x) for x, y, _ in geometry.source)
+    return geometry.angles
 
 
 def sparse_view(views: int, arc: float = 2 * math.pi, start: float = 0.0) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found
 from coslice.acquisition.trust import Trust, measured_trust
 from coslice.classical import Sirt
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam, angles_of
 from coslice.io.geometry_files import ScannerFile
 from coslice.io.recordings import Recording
 from coslice.operators import Projector
@@ -41,7 +41,7 @@ from coslice.problems.study import Study
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
-__all__ = ["Taken", "angles_of", "first_reconstruction", "from_projections", "take"]
+__all__ = ["Taken", "first_reconstruction", "from_projections", "take"]
 
 _COARSE = 96  # voxels across of the reconstruction that a scale is looked for in
 _COARSE_ITERATIONS = 20
@@ -168,22 +168,8 @@ def take(
         columns=_stored(stated.detector.columns, geometry.detector[1], scanner.flip_columns),
     )
     counts = _Counts(data, fields, scanner, recording.logged, stated)
-    axis = None
-    if stated.axis == "find":
-        axis = counts.axis(reduction, geometry)
-        column = axis.column + (reduction.columns or (0, 0))[0]
-        remarks += axis.notes
-        geometry = _with_axis(geometry, column)
-        if (stored := geometry.detector[1] - 1 - column if scanner.flip_columns else column) != axis.column:
-            remarks.append(f"As the file counts its columns, the axis is at column {stored:.2f}.")
-    elif stated.axis is not None:
-        last = geometry.detector[1] - 1
-        if not -0.5 <= stated.axis <= last + 0.5:
-            raise CosliceError(
-                f"rotation-axis: column {stated.axis:g} was given, but the detector has columns 0 to {last}."
-            )
-        column = last - stated.axis if scanner.flip_columns else stated.axis
-        geometry = _with_axis(geometry, column)
+    geometry, axis, said = _with_the_axis(counts, reduction, geometry)
+    remarks += said
     kept = reduction.geometry(geometry)
     grid, binning = voxels_and_blocks(kept, stated.grid, scanner.grid, stated.detector.binning)
     reduction = replace(reduction, binning=binning)
@@ -230,6 +216,27 @@ def take(
         *(doubt.sentence for doubt in doubts(*looked_at, grid) if doubt.severity != "note"),
     ]
     return Taken(lines, weights, trust.deviation, geometry, grid, measured.values, axis, tuple(remarks))
+
+
+def _with_the_axis(
+    counts: _Counts, reduction: Reduction, geometry: Geometry
+) -> tuple[Geometry, RotationAxis | None, tuple[str, ...]]:
+    """The geometry with its axis where it was found or stated, the finding, and what is said of it."""
+    stated, flipped = counts.stated.axis, counts.scanner.flip_columns
+    last = geometry.detector[1] - 1
+    if stated is None:
+        return geometry, None, ()
+    if stated == "find":
+        axis = counts.axis(reduction, geometry)
+        column = axis.column + (reduction.columns or (0, 0))[0]
+        stored = last - column if flipped else column
+        said = (
+            (f"As the file counts its columns, the axis is at column {stored:.2f}.",) if stored != axis.column else ()
+        )
+        return _with_axis(geometry, column), axis, (*axis.notes, *said)
+    if not -0.5 <= stated <= last + 0.5:
+        raise CosliceError(f"rotation-axis: column {stated:g} was given, but the detector has columns 0 to {last}.")
+    return _with_axis(geometry, last - stated if flipped else stated), None, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,13 +390,6 @@ def _relative(weights: Tensor | None) -> Tensor | None:
     if weights is None or bool((weights == weights[0, 0, 0]).all()):
         return None
     return weights / weights.mean()
-
-
-def angles_of(geometry: Geometry) -> tuple[float, ...]:
-    """View angles, rad; of a free orbit, those of its sources about z."""
-    if isinstance(geometry, Orbit):
-        return tuple(math.atan2(y, x) for x, y, _ in geometry.source)
-    return geometry.angles
 
 
 def _words(geometry: Geometry) -> str:

@@ -56,7 +56,7 @@ class How:
         """The device, checked."""
         return str(chosen_device(self.device))
 
-    def chosen(self, kind: str, shape: tuple[int, ...] | None = None) -> AnyMethod:
+    def chosen(self, kind: str) -> AnyMethod:
         """The method for a kind of problem."""
         name = default_method(kind, self.priors) if self.method is None else self.method
         return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)

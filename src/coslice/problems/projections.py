@@ -207,14 +207,11 @@ def take(
     looked_at = lines, geometry
     if stated.axisymmetric:
         lines, weights = np.broadcast_to(lines, geometry.shape), np.broadcast_to(weights, geometry.shape)
-        few = Reduction(views=tuple(range(0, geometry.views, max(1, geometry.views // _LOOKED_AT))))
+        few = _every_few(geometry.views, _LOOKED_AT)
         looked_at = few.of(lines), few.geometry(geometry)
         remarks.append(f"The one view stands for all {geometry.views}: the object is taken to be the same all around.")
-    remarks += [
-        *measured.notes,
-        *trust.notes,
-        *(doubt.sentence for doubt in doubts(*looked_at, grid) if doubt.severity != "note"),
-    ]
+    doubted = (doubt.sentence for doubt in doubts(*looked_at, grid) if doubt.severity != "note")
+    remarks += [*measured.notes, *trust.notes, *doubted]
     return Taken(lines, weights, trust.deviation, geometry, grid, measured.values, axis, tuple(remarks))
 
 
@@ -237,6 +234,11 @@ def _with_the_axis(
     if not -0.5 <= stated <= last + 0.5:
         raise CosliceError(f"rotation-axis: column {stated:g} was given, but the detector has columns 0 to {last}.")
     return _with_axis(geometry, last - stated if flipped else stated), None, ()
+
+
+def _every_few(views: int, about: int) -> Reduction:
+    """Every n-th view from the first on, `about` so many of them."""
+    return Reduction(views=tuple(range(0, views, max(1, views // about))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,8 +281,7 @@ class _Counts:
         few = replace(reduction, rows=(middle, min(last, middle + _AXIS_ROWS)))
         lines, seen = self.lines(few).lines, few.geometry(geometry)
         if self.stated.axisymmetric:
-            views = Reduction(views=tuple(range(0, seen.views, max(1, seen.views // _LOOKED_AT))))
-            seen = views.geometry(seen)
+            seen = _every_few(seen.views, _LOOKED_AT).geometry(seen)
             lines = np.broadcast_to(lines, seen.shape)
         return found_axis(lines, seen)
 
@@ -338,8 +339,7 @@ def first_reconstruction(taken: Taken) -> np.ndarray:
     grid, geometry = taken.grid, taken.geometry
     nz, ny, nx = grid.shape
     block, rows = max(1, max(ny, nx) // _COARSE), max(1, nz // _COARSE)
-    few = max(1, geometry.views // (2 * _LOOKED_AT))
-    choice = Reduction(views=tuple(range(0, geometry.views, few)), binning=(rows, block))
+    choice = replace(_every_few(geometry.views, 2 * _LOOKED_AT), binning=(rows, block))
     deep, down, over = (max(1, n // by) for n, by in zip(grid.shape, (rows, block, block), strict=True))
     dz, dy, dx = (mm / n for mm, n in zip(grid.size, (deep, down, over), strict=True))
     if ny == 1:  # the plane of an object that is the same all around: its rays run through all of it

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.fidelity import RangeNullSpace
 from coslice.methods import AnyMethod, Direct, Projecting
 from coslice.metrics import Watcher
 from coslice.plans import Plan, Priors, plan
@@ -25,6 +26,9 @@ from coslice.sampling import Step, altered, sample, start
 from coslice.uncertainty import Welford
 
 __all__ = ["Progress", "Result", "run"]
+
+_INVERSE = 100
+"""Iterations of the pseudo-inverse that a start from the range takes where it has no closed form, as DDNM's."""
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
@@ -109,6 +113,8 @@ def run(
         with log.phase("preparation"):
             acting = method.data.acting(problem, asked, along, sigmas)
         x = start(first, sigmas[0], start_noise, seed)
+        if method.start.volume == "range":
+            x = RangeNullSpace(problem.operator, problem.measurement, problem.pseudo_inverse(_INVERSE))(x, sigmas[0])
         denoiser, fidelity = (
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),

@@ -36,7 +36,8 @@ class Start(Part):
     noise does not cover stays: a start must be nearly right wherever the prior is not asked to change it.
 
     Attributes:
-        volume: "initial", the first reconstruction plus noise, as published, or "noise" alone.
+        volume: "initial", the first reconstruction plus noise, as published; "noise" alone; or "range", noise in the
+            null space of A alone and A-dagger y in its range, which has none (TPDM's code for thick slices).
         noise: of the start; None is the method's own.
         solution: a method that does not sample, whose result stands in for the first reconstruction; None for that
             itself.
@@ -47,7 +48,7 @@ class Start(Part):
 
     kind = "start"
 
-    volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise"))
+    volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise", "range"))
     noise: Strategy | None = setting(None, "Noise of the start; none is the method's")
     solution: Solution | None = setting(None, "Solution in place of the first reconstruction; none keeps that")
 
@@ -60,9 +61,9 @@ class Start(Part):
             raise CosliceError(
                 f"Start: solution {word} was given, which needs a prior of its own; choose one that needs none."
             )
-        if self.volume == "noise":
+        if self.volume != "initial":
             raise CosliceError(
-                f"Start: volume noise and solution {word} were given, which exclude each other; drop one."
+                f"Start: volume {self.volume} and solution {word} were given, which exclude each other; drop one."
             )
 
 

@@ -213,9 +213,7 @@ class Planes(PriorPart):
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Perpendicular:
         return self.over(problem, priors, seed, ())
 
-    def over(
-        self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]
-    ) -> Perpendicular:
+    def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Perpendicular:
         for prior in priors:
             prior.check_single()
         if len(priors) < 2:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.fidelity import RangeNullSpace
 from coslice.methods import AnyMethod, Direct, Projecting
 from coslice.metrics import Watcher
 from coslice.plans import Plan, Priors, plan
@@ -26,9 +25,6 @@ from coslice.sampling import Step, altered, sample, start
 from coslice.uncertainty import Welford
 
 __all__ = ["Progress", "Result", "run"]
-
-_INVERSE = 100
-"""Iterations of the pseudo-inverse that a start from the range takes where it has no closed form, as DDNM's."""
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
@@ -112,9 +108,7 @@ def run(
         start_noise, noise = planned.noise(asked)
         with log.phase("preparation"):
             acting = method.data.acting(problem, asked, along, sigmas)
-        x = start(first, sigmas[0], start_noise, seed)
-        if method.start.volume == "range":
-            x = RangeNullSpace(problem.operator, problem.measurement, problem.pseudo_inverse(_INVERSE))(x, sigmas[0])
+        x = method.start.placed(problem, start(first, sigmas[0], start_noise, seed))
         denoiser, fidelity = (
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),

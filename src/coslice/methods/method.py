@@ -16,16 +16,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from coslice.errors import CosliceError
+from coslice.fidelity import RangeNullSpace
 from coslice.methods.data_steps import DataStep
 from coslice.methods.prior_parts import PriorPart
 from coslice.methods.solutions import Solution
 from coslice.noise import Slerp, Strategy
+from coslice.problems import Problem
 from coslice.renoising import Renoising, Share
 from coslice.schedule import Geometric, Schedule
 from coslice.settings import Part, setting
 
 __all__ = ["AnyMethod", "Direct", "Method", "Start"]
+
+
+_INVERSE = 100
+"""Iterations of the pseudo-inverse in a start from the range, where it has no closed form; as DDNM's."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,12 @@ class Start(Part):
             raise CosliceError(
                 f"Start: volume {self.volume} and solution {word} were given, which exclude each other; drop one."
             )
+
+    def placed(self, problem: Problem, x: Tensor) -> Tensor:
+        """x_T (z, y, x), with noise; of a start from the range, with what the measurement says in its place."""
+        if self.volume != "range":
+            return x
+        return RangeNullSpace(problem.operator, problem.measurement, problem.pseudo_inverse(_INVERSE))(x, 0.0)
 
 
 @dataclass(frozen=True)

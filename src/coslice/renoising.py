@@ -145,9 +145,9 @@ class PredictorCorrector(Renoising):
     a relative 1/sqrt(voxels), so the rule is used with its value and needs no sum over the volume. Schedules
     that repeat levels: `coslice.schedule.with_correctors`.
 
-    Its code may carry the predictor's mean, which has no fresh noise, to the next level, as TPDM's does (Lee et al.,
-    ICCV 2023). x then has less noise than sigma, and the published step would be longer than the one here: a little
-    where there are thousands of levels, several times where there are tens.
+    TPDM's code (Lee et al., ICCV 2023) hands the predictor's mean, without fresh noise, to the next level. x then has
+    less noise than sigma, and the published step is longer than the one here: by a few per cent with 2,000 levels from
+    378 to 0.01, by more with fewer levels.
 
     Attributes:
         snr: length of a Langevin step against that of its noise; 0.16 is DiffusionMBIR's.

@@ -324,8 +324,8 @@ class Guidance(DataStep):
 class UpdateGuidance(DataStep):
     """TPDM (Lee et al., ICCV 2023; its code): what every update gives goes down the gradient of |y - A prediction|.
 
-    All of the step is subtracted, whatever noise the update keeps, also after a corrector. Of two planes only the
-    primary prior is guided; the paper's Algorithm 1 says no word of it, its code does so.
+    All of the step is subtracted, whatever noise the update keeps, also after a corrector. Of two planes the primary
+    one alone is guided; the updates of the other are unconditional, and cost one network call instead of three.
 
     Attributes:
         step: zeta, for an A that counts lengths in voxels.

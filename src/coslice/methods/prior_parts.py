@@ -219,11 +219,6 @@ class Planes(PriorPart):
         if len(priors) < 2:
             raise CosliceError("tpdm: no prior of a second plane was given, but it needs one; give an auxiliary prior.")
         repeated = len(set(sigmas)) < len(sigmas)
-        levels = tuple(accumulate(int(b < a) for a, b in pairwise(sigmas[:-1]))) if repeated else ()
-        return Perpendicular(
-            priors[0], priors[1], self.auxiliary_every, seed if self._draws else 0, (0, *levels) if repeated else ()
-        )
-
-    @property
-    def _draws(self) -> bool:
-        return self.auxiliary_every != round(self.auxiliary_every)
+        falls = (int(b < a) for a, b in pairwise(sigmas[:-1]))
+        levels = tuple(accumulate(falls, initial=0)) if repeated else ()
+        return Perpendicular(priors[0], priors[1], self.auxiliary_every, seed, levels)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from coslice import run
-from coslice.methods import TPDM, UpdateGuidance, changed, find_method
+from coslice.methods import TPDM, Method, UpdateGuidance, changed, find_method
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.noise import Key, standard_normal
@@ -157,7 +157,7 @@ def test_unconditional_steps_ask_one_network():
 
 def test_a_fractional_ratio_is_a_frequency_and_a_whole_one_a_rhythm():
     levels = tuple(k // 2 for k in range(4000))
-    drawn = Perpendicular(*PRIORS, 2.7, 5, levels)
+    drawn = Perpendicular(PRIORS[0], PRIORS[1], 2.7, 5, levels)
     taken = [drawn.auxiliary(step) for step in range(4000)]
     assert taken[::2] == taken[1::2], "both calls of a level are one family's"
     # Five standard deviations of the mean of 2000 draws.
@@ -167,7 +167,7 @@ def test_a_fractional_ratio_is_a_frequency_and_a_whole_one_a_rhythm():
     assert taken == [replace(drawn).auxiliary(step) for step in range(4000)]
     assert taken != [replace(drawn, seed=6).auxiliary(step) for step in range(4000)]
     for every in (3, 3.0):
-        whole = Perpendicular(*PRIORS, every, 5, levels)
+        whole = Perpendicular(PRIORS[0], PRIORS[1], every, 5, levels)
         assert [whole.auxiliary(step) for step in range(12)] == [False] * 4 + [True] * 2 + [False] * 4 + [True] * 2
     orders = []
     for seed in (5, 6):
@@ -203,8 +203,8 @@ def test_a_start_in_the_range_is_the_measurement_there_and_noise_elsewhere():
 def test_thick_slices_of_mr_run_with_two_priors():
     problem = thick_slices(uniform((20, 8, 8), 1), 5)
     method = changed(find_method("tpdm", "zsr"), {"schedule": {"steps": 4}})
-    assert isinstance(method.data, UpdateGuidance)
-    assert (method.published["data.step"], method.published["start.volume"]) == (4.0, "range")
+    assert isinstance(method, Method) and method.data == UpdateGuidance(step=4.0)
+    assert (method.published["schedule.steps"], method.published["start.volume"]) == (4000, "range")
     coronal, axial = (random_prior(plane, seed) for seed, plane in enumerate(("zx", "yx")))
     found = [run(problem, method, [coronal, axial], seed=seed).reconstruction for seed in (SEED, SEED, SEED + 1)]
     assert found[0].shape == (20, 8, 8) and bool(found[0].isfinite().all())

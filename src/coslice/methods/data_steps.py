@@ -334,7 +334,7 @@ class UpdateGuidance(DataStep):
 
     kind = "update-guidance"
 
-    step: float = setting(0.5, "Step against the gradient of the residual's length", least=0)
+    step: float = setting(0.25, "Step against the gradient of the residual's length", least=0)
     planes: str = setting("primary", "Planes whose updates the measurement guides", choices=("primary", "both"))
 
     def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:

@@ -108,7 +108,7 @@ def run(
         start_noise, noise = planned.noise(asked)
         with log.phase("preparation"):
             acting = method.data.acting(problem, asked, along, sigmas)
-        x = start(first, sigmas[0], start_noise, seed)
+        x = method.start.placed(problem, start(first, sigmas[0], start_noise, seed))
         denoiser, fidelity = (
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),

@@ -49,22 +49,39 @@ class Changing(ABC):
     def reading(self, step: int) -> Reading:
         """How it reads the volume, for the noise that is added before it does."""
 
+    def auxiliary(self, step: int) -> bool:
+        """Whether a second prior has the step, which a method may leave alone with it."""
+        return False
 
-def altered(prior: Denoiser | Changing, change: Callable[[Any], Denoiser]) -> Denoiser | Changing:
-    """`prior` with something done to it; where it changes from step to step, to the denoiser of every step."""
-    return _Altered(prior, change) if isinstance(prior, Changing) else change(prior)
+
+def altered(
+    prior: Denoiser | Changing, change: Callable[[Any], Denoiser], auxiliary: bool = True
+) -> Denoiser | Changing:
+    """`prior` with something done to it; where it changes from step to step, to the denoiser of every step.
+
+    Args:
+        prior: any.
+        change: what is done to a denoiser.
+        auxiliary: whether also to that of a second prior, see `Changing.auxiliary`.
+    """
+    return _Altered(prior, change, auxiliary) if isinstance(prior, Changing) else change(prior)
 
 
 @dataclass(frozen=True)
 class _Altered(Changing):
     prior: Changing
     change: Callable[[Any], Denoiser]
+    everywhere: bool
 
     def at(self, step: int) -> Denoiser:
-        return self.change(self.prior.at(step))
+        denoiser = self.prior.at(step)
+        return self.change(denoiser) if self.everywhere or not self.prior.auxiliary(step) else denoiser
 
     def reading(self, step: int) -> Reading:
         return self.prior.reading(step)
+
+    def auxiliary(self, step: int) -> bool:
+        return self.prior.auxiliary(step)
 
 
 Fidelity = Callable[[Tensor, float], Tensor]

@@ -127,8 +127,13 @@ def test_published_editions_have_the_published_settings():
         assert (found["schedule.steps"], found["renoising.eta"]) == (steps, 0.85)
         assert (found["data.iterations"], found["schedule"]) == (5, "vp")
         assert (found["start.volume"], found["renoising.temperature"]) == ("noise", 1)
-    for row in ("DiffusionMBIR", "TPDM"):
-        assert settings(blend.rows["LIDC, 8 views"][row])["schedule.steps"] == 2000
+    assert settings(blend.rows["LIDC, 8 views"]["DiffusionMBIR"])["schedule.steps"] == 2000
+    for edition, group, ratio in ((blend, "LIDC, 8 views", 2), (published_edition("table4"), "L506 (1mm)", 2.7)):
+        found = settings(edition.rows[group]["TPDM"])
+        assert (found["schedule.steps"], found["schedule.sigma_max"]) == (4000, 378)
+        assert (found["renoising"], found["renoising.carried"]) == ("predictor-corrector", "mean")
+        assert (found["data"], found["data.step"], found["data.planes"]) == ("update-guidance", 0.5, "primary")
+        assert (found["prior.auxiliary_every"], found["start.volume"]) == (ratio, "noise")
     assert [len(published_edition(name).seeds) for name in ("table2", "table8")] == [5, 10]
 
 

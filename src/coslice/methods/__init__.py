@@ -19,6 +19,7 @@ from coslice.methods.data_steps import (
     StackTV,
     TrustedPrediction,
     TVAfterCorrector,
+    UpdateGuidance,
     WeightedGradients,
 )
 from coslice.methods.method import AnyMethod, Direct, Method, Start
@@ -126,6 +127,7 @@ __all__ = [
     "SuitedSolution",
     "TVAfterCorrector",
     "TrustedPrediction",
+    "UpdateGuidance",
     "WeightedGradients",
     "Windows",
     "changed",

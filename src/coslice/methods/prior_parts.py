@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 from coslice.axes import axis_number
@@ -196,18 +197,28 @@ class Planes(PriorPart):
     """Two perpendicular planes in turn (TPDM, Lee et al., ICCV 2023).
 
     Attributes:
-        auxiliary_every: the prior of the second plane takes the last of so many steps.
+        auxiliary_every: K, so that the prior of the second plane takes one of so many noise levels: the last of a whole
+            number, each with probability 1/K of a fraction. A whole number never draws, also one with a point, which in
+            its code would.
     """
 
     kind = "planes"
     need = "planes"
     planes = ("prior", "auxiliary prior")
 
-    auxiliary_every: int = setting(2, "Steps of which the second plane takes one", least=2)
+    auxiliary_every: int | float = setting(
+        2, "Noise levels of which the second plane takes one; of a fraction, by chance", least=2
+    )
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Perpendicular:
+        return self.over(problem, priors, seed, ())
+
+    def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Perpendicular:
         for prior in priors:
             prior.check_single()
         if len(priors) < 2:
             raise CosliceError("tpdm: no prior of a second plane was given, but it needs one; give an auxiliary prior.")
-        return Perpendicular(priors[0], priors[1], self.auxiliary_every)
+        repeated = len(set(sigmas)) < len(sigmas)
+        falls = (int(b < a) for a, b in pairwise(sigmas[:-1]))
+        levels = tuple(accumulate(falls, initial=0)) if repeated else ()
+        return Perpendicular(priors[0], priors[1], self.auxiliary_every, seed, levels)

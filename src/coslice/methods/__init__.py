@@ -21,6 +21,7 @@ from coslice.methods.data_steps import (
     TVAfterCorrector,
     WeightedGradients,
 )
+from coslice.methods.endings import DenoisedEstimate, Ending, KaczmarzStep, LastEstimate, LastPrediction
 from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.own import is_own, load_method
 from coslice.methods.papers import (
@@ -104,8 +105,13 @@ __all__ = [
     "CglsSolution",
     "ConjugateGradients",
     "DataStep",
+    "DenoisedEstimate",
     "Direct",
+    "Ending",
     "Guidance",
+    "KaczmarzStep",
+    "LastEstimate",
+    "LastPrediction",
     "Matern",
     "Method",
     "Mixed",

@@ -114,7 +114,7 @@ def run(
             log.timed("fidelity", acting.fidelity),
         )
         steps = sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction)
-        ask = denoiser.at(len(sigmas) - 1) if isinstance(denoiser, Changing) else denoiser
+        ask = denoiser.at(len(sigmas) - 2) if isinstance(denoiser, Changing) else denoiser
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
         for step in steps:

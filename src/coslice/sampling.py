@@ -29,7 +29,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, Noise, Reading
-from coslice.renoising import Renoising, Share
+from coslice.renoising import Mix, Renoising, Share
 from coslice.schedule import falls
 
 __all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "altered", "sample", "start"]
@@ -127,30 +127,22 @@ def sample(
         denoiser = prior.at(index) if isinstance(prior, Changing) else prior
         denoised = denoiser(x, sigma)
         estimate = fidelity(denoised, sigma)
-        x = _renoise(x, denoised, estimate, sigma, sigma_next, renoising, noise, Key(seed, index))
+        if sigma_next == 0:
+            x = estimate
+        else:
+            mix = renoising(sigma, sigma_next, len(sigmas) - 3 - index)
+            origin = denoised if renoising.origin == "denoised" else estimate
+            x = _renoise(x, estimate, origin, mix, noise.at(sigma_next), Key(seed, index))
         if correction is not None:
             x = correction(x, sigma, sigma_next)
         yield Step(index, sigma, denoised, estimate, x)
 
 
-def _renoise(
-    x: Tensor,
-    denoised: Tensor,
-    estimate: Tensor,
-    sigma: float,
-    sigma_next: float,
-    renoising: Renoising,
-    noise: Noise,
-    key: Key,
-) -> Tensor:
-    if sigma_next == 0:
-        return estimate
-    mix = renoising(sigma, sigma_next)
+def _renoise(x: Tensor, estimate: Tensor, origin: Tensor, mix: Mix, noise: Noise, key: Key) -> Tensor:
     # The prior reads slices next: give it slices in memory, whatever layout the operator left behind.
     renoised = estimate.clone(memory_format=torch.contiguous_format)
     if mix.kept > 0:
-        origin = denoised if renoising.origin == "denoised" else estimate
         renoised.add_(x, alpha=mix.kept).sub_(origin, alpha=mix.kept)
     if mix.fresh > 0:
-        noise.at(sigma_next).add_(renoised, mix.fresh, key)
+        noise.add_(renoised, mix.fresh, key)
     return renoised

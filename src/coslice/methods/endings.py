@@ -37,8 +37,8 @@ class Ending(Part, ABC):
 
         Args:
             last: the last step, whose `x` is the volume that the loop ends with.
-            ask: the prior (x, sigma) -> denoised, as the step after the last would ask it: a prior that changes from
-                step to step goes on changing. Its time counts as the prior's.
+            ask: the prior (x, sigma) -> denoised, of a prior that changes from step to step that of the last step.
+                Its time counts as the prior's.
             problem: y and its operator A; `misfit` has the weights of the rays in it.
         """
 

@@ -105,7 +105,7 @@ def made(method, problem=None, module=None, **changes):
     """The reconstruction, (32,); no value of it may lie where `run` would cut it off."""
     given = changed(replace(method, noise=Ones()), QUICK | {"start": {"volume": "noise"}} | changes)
     x = run(problem or linear(), given, SlicePrior(module or Linear(), 2, (1e-3, 50.0), "yx")).reconstruction
-    assert 0 < float(x.min()) and float(x.max()) < 1
+    assert float(x.min()) > 0 and float(x.max()) < 1
     return x.reshape(-1).double().numpy()
 
 
@@ -151,7 +151,9 @@ def test_the_last_transitions_put_nothing_back_where_they_are_quiet(quiet):
 
 def test_a_prediction_of_patches_is_cut_off_where_that_is_asked():
     volume = scan((6, 8, 8)) * 4 - 1
-    cut, whole = (Blend(prior(channels=3), 6, 2.0, lambda step, n: windows(n, 3, "overlap"), True, c) for c in (1, 0))
+    cut, whole = (
+        Blend(prior(channels=3), 6, 2.0, lambda step, n: windows(n, 3, "overlap"), clip=c) for c in (True, False)
+    )
     assert torch.equal(cut.at(0)(volume, 0.1), whole.at(0)(volume, 0.1).clamp(0, 1))
     assert float(whole.at(0)(volume, 0.1).max()) > 1.05
     for name in ("diffusionblend", "diffusionblend++", "wblend"):
@@ -226,7 +228,7 @@ def test_an_end_of_one_s_own_is_a_small_class_and_gives_a_volume():
     np.testing.assert_allclose(made(DDS, end=Halfway(), **small), (prediction + estimate) / 2, atol=2e-5)
     with pytest.raises(CosliceError, match="the end Nothing gave None, but a volume"):
         made(DDS, end=Nothing(), **small)
-    with pytest.raises(CosliceError, match="end .* was given, but a Ending is needed"):
+    with pytest.raises(CosliceError, match=r"end .* was given, but a Ending is needed"):
         replace(DDS, end="denoised")  # pyright: ignore[reportArgumentType]
 
 

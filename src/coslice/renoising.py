@@ -172,7 +172,7 @@ class PredictorCorrector(Renoising):
         return Mix((sigma_next / sigma) ** 2, math.sqrt(sigma**2 - sigma_next**2))
 
     def sigmas(self, schedule: Schedule) -> tuple[float, ...]:
-        """Half as many levels, every one twice; an odd number of steps becomes the next even one, and a plan says so."""
+        """Half as many levels, every one twice; an odd number of steps becomes the next even one, which a plan says."""
         return with_correctors(replace(schedule, steps=(schedule.steps + 1) // 2).sigmas())
 
 

@@ -5,9 +5,9 @@
     x         = estimate + kept (x - origin) + fresh noise                      (3) eqs. 8, 12
 
 with kept and fresh = renoising(sigma, sigma_next), see `coslice.renoising`. origin is denoised: the noise the prior saw
-is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is no
-noise where sigma_next = 0. A prior that looks at the volume another way at every step is `Changing`. A method that also
-acts on the noisy volume itself (DiffusionMBIR) adds
+is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next. There is no noise
+where sigma_next = 0, nor, of a `quiet` rule, in the last transitions before it. A prior that looks at the volume
+another way at every step is `Changing`. A method that also acts on the noisy volume itself (DiffusionMBIR) adds
 
     x         = correction(x, sigma, sigma_next)                                (4)
 

@@ -58,17 +58,29 @@ class Renoising(Part, ABC):
     Attributes:
         temperature: size of the fresh noise against the rule's, 0 to 1.
         origin: which noise is kept: that of x against the "denoised" volume, or against the "estimate".
+        quiet: so many transitions between levels, the last ones, put no noise back, neither fresh nor kept: the prior
+            sees the estimate itself. 1 is the code of DDS and of DiffusionBlend, whose last level is t = 0; their
+            papers do not say so.
     """
 
     _: KW_ONLY
     temperature: float = setting(1.0, "Size of the fresh noise against the published", least=0, most=1)
     origin: Origin = setting("denoised", _ORIGIN, choices=("denoised", "estimate"))
+    quiet: int = setting(0, "Transitions between levels, at the end, that put no noise back", least=0)
 
     @abstractmethod
     def mix(self, sigma: float, sigma_next: float) -> Mix:
         """How much noise is kept and how much is fresh, at temperature 1."""
 
-    def __call__(self, sigma: float, sigma_next: float) -> Mix:
+    def __call__(self, sigma: float, sigma_next: float, left: int | None = None) -> Mix:
+        """The rule at its temperature.
+
+        Args:
+            sigma, sigma_next: the levels.
+            left: transitions between levels that follow this one; None where it is not known.
+        """
+        if left is not None and left < self.quiet:
+            return Mix(0.0, 0.0)
         mix = self.mix(sigma, sigma_next)
         return Mix(mix.kept, self.temperature * mix.fresh)
 
@@ -167,7 +179,7 @@ class PredictorCorrector(Renoising):
         return Mix((sigma_next / sigma) ** 2, fresh)
 
     def sigmas(self, schedule: Schedule) -> tuple[float, ...]:
-        """Half as many levels, every one of them twice; an odd number of steps becomes the next even one."""
+        """Half as many levels, every one twice; an odd number of steps becomes the next even one, which a plan says."""
         return with_correctors(replace(schedule, steps=(schedule.steps + 1) // 2).sigmas())
 
 

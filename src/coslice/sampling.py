@@ -5,9 +5,9 @@
     x         = estimate + kept (x - origin) + fresh noise                      (3) eqs. 8, 12
 
 with kept and fresh = renoising(sigma, sigma_next), see `coslice.renoising`. origin is denoised: the noise the prior saw
-is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is no
-noise where sigma_next = 0. A prior that looks at the volume another way at every step is `Changing`. A method that also
-acts on the noisy volume itself (DiffusionMBIR) adds
+is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next. There is no noise
+where sigma_next = 0, nor, of a `quiet` rule, in the last transitions before it. A prior that looks at the volume
+another way at every step is `Changing`. A method that also acts on the noisy volume itself (DiffusionMBIR) adds
 
     x         = correction(x, sigma, sigma_next)                                (4)
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, Noise, Reading
-from coslice.renoising import Renoising, Share
+from coslice.renoising import Mix, Renoising, Share
 from coslice.schedule import falls
 
 __all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "altered", "sample", "start"]
@@ -144,30 +144,22 @@ def sample(
         denoiser = prior.at(index) if isinstance(prior, Changing) else prior
         denoised = denoiser(x, sigma)
         estimate = fidelity(denoised, sigma)
-        x = _renoise(x, denoised, estimate, sigma, sigma_next, renoising, noise, Key(seed, index))
+        if sigma_next == 0:
+            x = estimate
+        else:
+            mix = renoising(sigma, sigma_next, len(sigmas) - 3 - index)
+            origin = denoised if renoising.origin == "denoised" else estimate
+            x = _renoise(x, estimate, origin, mix, noise.at(sigma_next), Key(seed, index))
         if correction is not None:
             x = correction(x, sigma, sigma_next)
         yield Step(index, sigma, denoised, estimate, x)
 
 
-def _renoise(
-    x: Tensor,
-    denoised: Tensor,
-    estimate: Tensor,
-    sigma: float,
-    sigma_next: float,
-    renoising: Renoising,
-    noise: Noise,
-    key: Key,
-) -> Tensor:
-    if sigma_next == 0:
-        return estimate
-    mix = renoising(sigma, sigma_next)
+def _renoise(x: Tensor, estimate: Tensor, origin: Tensor, mix: Mix, noise: Noise, key: Key) -> Tensor:
     # The prior reads slices next: give it slices in memory, whatever layout the operator left behind.
     renoised = estimate.clone(memory_format=torch.contiguous_format)
     if mix.kept > 0:
-        origin = denoised if renoising.origin == "denoised" else estimate
         renoised.add_(x, alpha=mix.kept).sub_(origin, alpha=mix.kept)
     if mix.fresh > 0:
-        noise.at(sigma_next).add_(renoised, mix.fresh, key)
+        noise.add_(renoised, mix.fresh, key)
     return renoised

@@ -22,6 +22,7 @@ from coslice.methods.data_steps import (
     UpdateGuidance,
     WeightedGradients,
 )
+from coslice.methods.endings import DenoisedEstimate, Ending, KaczmarzStep, LastEstimate, LastPrediction
 from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.own import is_own, load_method
 from coslice.methods.papers import (
@@ -37,6 +38,7 @@ from coslice.methods.papers import (
     DIFFUSION_MBIR,
     DIFFUSIONBLEND,
     DIFFUSIONBLEND_PP,
+    DIFFUSIONBLEND_TV,
     DPS,
     FBP_UNET,
     FDK,
@@ -85,6 +87,7 @@ __all__ = [
     "DIFFPIR",
     "DIFFUSIONBLEND",
     "DIFFUSIONBLEND_PP",
+    "DIFFUSIONBLEND_TV",
     "DIFFUSION_MBIR",
     "DPS",
     "FBP_UNET",
@@ -105,8 +108,13 @@ __all__ = [
     "CglsSolution",
     "ConjugateGradients",
     "DataStep",
+    "DenoisedEstimate",
     "Direct",
+    "Ending",
     "Guidance",
+    "KaczmarzStep",
+    "LastEstimate",
+    "LastPrediction",
     "Matern",
     "Method",
     "Mixed",

@@ -1,6 +1,7 @@
 """A method is a composition of parts; nothing else is known of it.
 
     Method    a diffusion method: how the volume is read, what the data do, noise, re-noising, noise levels, the start
+              and the end
     Direct    a method that does not sample: a solution
 
 A change is a new value:
@@ -21,6 +22,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.fidelity import RangeNullSpace
 from coslice.methods.data_steps import DataStep
+from coslice.methods.endings import Ending, LastEstimate
 from coslice.methods.prior_parts import PriorPart
 from coslice.methods.solutions import Solution
 from coslice.noise import Slerp, Strategy
@@ -95,6 +97,7 @@ class Method:
         schedule: noise levels.
         noise: how the noise of a slice depends on that of the others.
         start: what sampling starts from.
+        end: what is made of the last step.
         samples: number of reconstructions with seeds seed, seed + 1, ..., of which the mean is the result.
         kinds: of problems it is for; empty for all.
         published: settings by path ("schedule.steps") that were published with another value, and that value.
@@ -112,6 +115,7 @@ class Method:
     schedule: Schedule = Geometric()
     noise: Strategy = Slerp()
     start: Start = Start()
+    end: Ending = LastEstimate()
     samples: int = 1
     kinds: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
@@ -175,6 +179,7 @@ _PARTS: dict[str, type[Part]] = {
     "schedule": Schedule,
     "noise": Strategy,
     "start": Start,
+    "end": Ending,
 }
 
 

@@ -34,6 +34,7 @@ class Blend(Changing):
         partition: (step, count) -> the slices that are seen together.
         lanes: whether ISCS and BCS give every slice of a patch its own noise, as in training; else the noise is that
             for a prior of single slices.
+        clip: whether predictions are cut off at 0 and 1.
 
     Raises:
         CosliceError: a prior of single slices, or one whose patches no such partition can be made of.
@@ -44,6 +45,7 @@ class Blend(Changing):
     spacing: float
     partition: Callable[[int, int], Partition]
     lanes: bool = True
+    clip: bool = False
 
     def __post_init__(self) -> None:
         self.prior.check_patches()
@@ -52,7 +54,8 @@ class Blend(Changing):
 
     def at(self, step: int) -> Denoiser:
         patches = self.partition(step, self.count).patches
-        return partial(self.prior.patches, patches=patches, spacing=self.spacing)
+        denoiser = partial(self.prior.patches, patches=patches, spacing=self.spacing)
+        return (lambda x, sigma: denoiser(x, sigma).clamp_(0, 1)) if self.clip else denoiser
 
     def reading(self, step: int) -> Reading:
         lanes = self.partition(step, self.count).lanes if self.lanes else Lanes()

@@ -33,6 +33,7 @@ def benchmark(
     scan: Annotated[list[str] | None, option("NAME=FILE: a scan of the recipe.")] = None,
     prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
+    protocol: Annotated[str | None, option("unit, iscs, tpdm or diffusionblend.  [the recipe's, else unit]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be computed, and stop.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -41,7 +42,7 @@ def benchmark(
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
     from coslice.benchmark import Store, keyed_cells, load_benchmark, shipped_benchmarks
-    from coslice.cli.display import say, show_benchmark, show_benchmarks
+    from coslice.cli.display import Watch, say, show_benchmark, show_benchmarks
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
     from coslice.errors import CosliceError
@@ -53,7 +54,7 @@ def benchmark(
     if seeds is not None and seeds < 1:
         raise CosliceError(f"--seeds {seeds} was given, at least 1 is needed.")
     scans, priors = _pairs("--scan", scan), _pairs("--prior", prior)
-    chosen = load_benchmark(recipe, scans, priors, tuple(range(seeds)) if seeds else None)
+    chosen = load_benchmark(recipe, scans, priors, tuple(range(seeds)) if seeds else None, protocol)
     place = str(chosen_device(device))
     cells, store = keyed_cells(chosen), Store(out)
     if plan:
@@ -61,8 +62,13 @@ def benchmark(
         return
     if not all(map(store.has, cells.values())):
         _complete(chosen, cells, store, place)
-    command = benchmark_command(chosen.called, scans, priors, seeds)
-    table, page = publish(out / chosen.name, chosen, cells, store, command)
+    command = benchmark_command(chosen.called, scans, priors, seeds, protocol)
+    with Watch() as watch, watch.task(f"protocol {chosen.protocol.name}", transient=True) as progress:
+
+        def measured(done: int, total: int) -> None:
+            progress("cells", done, total)
+
+        table, page = publish(out / chosen.outputs, chosen, cells, store, command, measured)
     show_benchmark(table)
     say(f"Report: {page}")
 

@@ -69,7 +69,7 @@ def evaluate(
         taken = {"protocol": chosen.name, "data_range": data_range, "window": asdict(seen), "values": ends}
         print_json(metrics | taken | {"remarks": list(compared.remarks)})
         return
-    show_table({reconstruction.name: metrics})
+    show_table({reconstruction.name: metrics}, chosen.name)
     of = f" {seen.unit}".rstrip()
     say(f"Window: {seen.low:g} to {seen.high:g}{of}")
     say(f"{chosen.sentence} The data range is {data_range * seen.width:g}{of}.")

@@ -19,17 +19,20 @@ import yaml
 from coslice.benchmark import (
     Figure,
     Store,
+    finished_records,
     grid,
     keyed_cells,
     latex,
     markdown,
     metric_called,
     other_protocols,
+    remeasured,
     table_of,
     tidy_csv,
 )
 from coslice.benchmark.rows import RowMethod
 from coslice.cli.display import show_benchmark
+from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.methods import changed, find_method
 from coslice.metrics import evaluate
@@ -174,29 +177,34 @@ def test_another_protocol_is_measured_from_the_finished_volumes_and_said_everywh
     assert float(row["value"]) == pytest.approx(statistics.fmean(slices), abs=1e-4)
     figure = "figures/axial-psnr-against-steps.svg"
     assert (folder / figure).read_bytes() == (out / "ball" / figure).read_bytes()
-    monkeypatch.setattr(other_protocols, "evaluate", None)  # a second time nothing is measured
     path.write_text(path.read_text() + "\nprotocol: iscs\n")
-    assert "Protocol iscs" in coslice("benchmark", path, "--out", out)[1]
-    assert coslice("benchmark", path, "--out", out, "--protocol", "unit") == (0, said, "")
+    assert loaded(path).outputs == "ball.iscs" and loaded(path, protocol="unit").outputs == "ball"
 
 
-def test_what_is_kept_of_another_protocol_is_made_again_where_it_is_of_something_else(copied, coslice, refused):
+def test_numbers_of_another_protocol_are_kept_and_made_again_where_they_are_of_something_else(copied, monkeypatch):
     path, out, _ = copied
-    _, anew, _ = coslice("benchmark", path, "--out", out, "--protocol", "iscs")
-    kept = sorted(out.glob("cells/*.iscs.json"))
-    assert len(kept) == len(list(out.glob("cells/*.nii.gz")))
+    benchmark, store = loaded(path, protocol="tpdm"), Store(out)
+    cells = {cell: key for cell, key in keyed_cells(benchmark).items() if cell.group == "few"}
+    before = finished_records(benchmark, cells, store)
+    found = remeasured(benchmark, cells, store, before)
+    kept = sorted(out.glob("cells/*.tpdm.json"))
+    assert len(kept) == len(set(cells.values()))
     whole = [file.read_bytes() for file in kept]
     kept[0].write_text("{")
-    kept[1].write_text(kept[1].read_text().replace('"variation": 1e-06', '"variation": 0.5'))
-    assert coslice("benchmark", path, "--out", out, "--protocol", "iscs")[1] == anew
+    kept[1].write_text(kept[1].read_text().replace('"one_stack": true', '"one_stack": false'))
+    assert remeasured(benchmark, cells, store, before) == found
     assert [file.read_bytes() for file in kept] == whole
-    store, key = Store(out), kept[0].name.partition(".")[0]
+    monkeypatch.setattr(other_protocols, "evaluate", None)
+    assert remeasured(benchmark, cells, store, before) == found
+    store.prepare()
+    key = kept[0].name.partition(".")[0]
     with store.taken(key):
         record = store.record(key)
         assert record is not None
         store.put(key, record, read_nifti(store.volume(key)))
     assert not kept[0].exists() and kept[1].exists()
-    assert "unit, iscs, tpdm, diffusionblend" in refused("benchmark", path, "--out", out, "--protocol", "paper")
+    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend"):
+        loaded(path, protocol="paper")
 
 
 def test_a_table_has_means_and_deviations_over_seeds(made):

@@ -77,8 +77,9 @@ def remeasured(
                 "metrics": evaluate(*pair, curves=curves, protocol=protocol),
                 "curves": {plane: asdict(curve) for plane, curve in curves.items()},
             }
-            store.keep_remeasured(key, protocol.name, numbers)
+            numbers = store.keep_remeasured(key, protocol.name, numbers)
         before = records[cell.group, cell.row][len(found.setdefault((cell.group, cell.row), []))]
-        found[cell.group, cell.row].append({**before, "metrics": numbers["metrics"], "curves": numbers["curves"]})
+        taken = {"protocol": protocol.name, "metrics": numbers["metrics"], "curves": numbers["curves"]}
+        found[cell.group, cell.row].append({**before, **taken})
     progress(len(cells), len(cells))
     return found

@@ -109,9 +109,10 @@ class Store:
             return None
         return found if isinstance(found, dict) and found.keys() >= {"metrics", "curves"} else None
 
-    def keep_remeasured(self, key: str, protocol: str, numbers: Mapping[str, Any]) -> None:
-        """Keep the numbers of a finished cell under another protocol than its record has."""
+    def keep_remeasured(self, key: str, protocol: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the numbers of a finished cell under another protocol than its record has; as they are read again."""
         write_json(self._remeasured(key, protocol), numbers, indent=None)
+        return json.loads(json.dumps(numbers))
 
     def put(self, key: str, record: Mapping[str, Any], volume: Volume) -> None:
         """Keep a finished cell that this process holds.

@@ -42,10 +42,11 @@ def benchmark(
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
     from coslice.benchmark import Store, keyed_cells, load_benchmark, shipped_benchmarks
-    from coslice.cli.display import Watch, say, show_benchmark, show_benchmarks
+    from coslice.cli.display import say, show_benchmark, show_benchmarks
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
     from coslice.errors import CosliceError
+    from coslice.metrics import UNIT
     from coslice.report.publication import publish
 
     if recipe is None:
@@ -63,12 +64,9 @@ def benchmark(
     if not all(map(store.has, cells.values())):
         _complete(chosen, cells, store, place)
     command = benchmark_command(chosen.called, scans, priors, seeds, protocol)
-    with Watch() as watch, watch.task(f"protocol {chosen.protocol.name}", transient=True) as progress:
-
-        def measured(done: int, total: int) -> None:
-            progress("cells", done, total)
-
-        table, page = publish(out / chosen.outputs, chosen, cells, store, command, measured)
+    if chosen.protocol != UNIT:
+        _remeasure(chosen, cells, store)
+    table, page = publish(out / chosen.outputs, chosen, cells, store, command)
     show_benchmark(table)
     say(f"Report: {page}")
 
@@ -105,6 +103,19 @@ def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device
                 f"Interrupted; {done} of {len(keys)} cells are kept in {store.folder}: the same command goes on there."
             )
             sys.exit(130)
+
+
+def _remeasure(chosen: Benchmark, cells: Mapping[Cell, str], store: Store) -> None:
+    """Measure the finished cells under the benchmark's protocol; what was measured before is there."""
+    from coslice.benchmark import finished_records, remeasured
+    from coslice.cli.display import Watch
+
+    with Watch() as watch, watch.task(f"protocol {chosen.protocol.name}", transient=True) as progress:
+
+        def measured(done: int, total: int) -> None:
+            progress("cells", done, total)
+
+        remeasured(chosen, cells, store, finished_records(chosen, cells, store), measured)
 
 
 def _pairs(who: str, given: list[str] | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ taken under the benchmark's protocol; figures and the course of the sampling alw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ def publish(
     cells: Mapping[Cell, str],
     store: Store,
     command: str | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Table, Path]:
     """Write the outputs of a finished benchmark into `folder`, unless they are there; its table, and its page.
 
@@ -70,13 +69,12 @@ def publish(
         benchmark, cells: the recipe, and the keys of its cells.
         store: holds all of them.
         command: what runs it again, for the page; None where no command does.
-        progress: called with how many cells were measured under the benchmark's protocol, and how many there are.
 
     Raises:
         CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
     """
     of_unit = finished_records(benchmark, cells, store)
-    records = remeasured(benchmark, cells, store, of_unit, progress)
+    records = remeasured(benchmark, cells, store, of_unit)
     table = table_of(benchmark, records)
     texts = {"table.csv": tidy_csv(benchmark, records), "table.md": markdown(table), "table.tex": latex(table)}
     made_of = {

@@ -125,7 +125,7 @@ DIFFUSIONBLEND = Protocol(
 """What is known of DiffusionBlend's: its scripts import scikit-image's PSNR and SSIM, and never call them.
 
 Known: images in [0, 1], averages over slices (Table 10 has their deviations), scikit-image. Assumed: its SSIM with its
-usual 7 x 7 box and with range 1 (releases before 0.21 took 2 for floats where nothing was said, which gives more),
+usual 7 x 7 box and with range 1 (older releases took 2 for floats where nothing was said, which gives more),
 clipping, and that constant slices were left out, which have an infinite PSNR where they are met. Of volumes that lie in
 0..1, as coslice's do, it is the same as `unit`.
 """

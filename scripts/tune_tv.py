@@ -56,9 +56,7 @@ def main() -> None:
     best: dict[str, tuple[float, float]] = {}
     for views in options.views:
         for photons in options.photons:
-            studies = [
-                measured(scan, views, options.slices, options.size, photons or None) for scan in options.scans
-            ]
+            studies = [measured(scan, views, options.slices, options.size, photons or None) for scan in options.scans]
             found: dict[tuple[float, float], float] = {}
             for penalty in options.penalties:
                 print(f"{views:>6} {photons:>8g} {penalty:>8g}", end="", flush=True)

@@ -122,6 +122,11 @@ def test_published_editions_have_the_published_settings():
         assert (found["data.iterations"], found["data.rounds"]) == (iterations, 0)
         assert (found["renoising.eta"], found["renoising.temperature"]) == (1, 1)
         assert (found["noise"], found["schedule"]) == ("iscs", "geometric")
+    published = {"weight": 3, "penalty": 50, "iterations": 30, "cg_iterations": 20, "scale": "voxels", "axes": "yx"}
+    for group in ("SVCT", "LACT"):
+        found = settings(table1.rows[group]["ADMM-TV, published"])
+        assert published.items() <= {path.removeprefix("solution."): value for path, value in found.items()}.items()
+        assert (found["solution.isotropic"], found["solution.periodic"]) == (False, True)
     blend = published_edition("blend-table1")
     for row, steps in (("DiffusionBlend++", 200), ("DiffusionBlend", 200), ("DDS", 100), ("DDS 2D", 100)):
         found = settings(blend.rows["LIDC, 8 views"][row])

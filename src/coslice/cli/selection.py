@@ -110,9 +110,7 @@ def settings_of_task(settings: Sequence[str], given: Mapping[str, Any]) -> tuple
     found = dict(nested([assigned(text) for text in texts]).get("task", {}))
     for name, value in found.items():
         if given.get(name) is not None:
-            raise CosliceError(
-                f"task.{name} was given by --{name.removesuffix('_mm')} and by --set too; give it once."
-            )
+            raise CosliceError(f"task.{name} was given by --{name.removesuffix('_mm')} and by --set too; give it once.")
         if not isinstance(value, int | float | str):
             raise CosliceError(f"set: task.{name} is {value!r}, but a number or a word is needed; correct it.")
     return found, tuple(text for text in settings if text not in texts)

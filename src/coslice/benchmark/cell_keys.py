@@ -25,8 +25,8 @@ from typing import Any
 from coslice.benchmark.definition import Benchmark, Cell
 from coslice.benchmark.store import digest_of, file_digest
 from coslice.methods import Direct, differing
+from coslice.priors.configurations import configuration_beside
 from coslice.priors.places import find_prior
-from coslice.priors.published import configuration_beside
 from coslice.problems import Task
 
 __all__ = ["NUMERICS", "Keyed", "keyed_cells"]

@@ -7,8 +7,8 @@ say other things.
 
     D(x, sigma) = x + sigma^2 s(x, sigma).
 
-A network whose images were not in [0, 1] but in an input range [a, b], so v = a + w x with the width w = b - a, had noise
-w times as large in v, and by the chain rule its score counts w times as much in x:
+A network whose images were not in [0, 1] but in an input range [a, b], so v = a + w x with the width w = b - a, had
+noise w times as large in v, and by the chain rule its score counts w times as much in x:
 
     D(x, sigma) = x + w sigma^2 s(a + w x, w sigma).
 
@@ -25,9 +25,10 @@ and (v_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) = a + w (x - sigma eps) is the d
 
     D(x, sigma) = x - sigma eps(v_t, t).
 
-The range decides what the network is shown and at which sigma its steps are. DiffusionBlend's networks saw 2 x - 1, [-1, 1]:
-w = 2, and sigma is half of sqrt((1 - abar) / abar), 0.005 to 78.7. DDS's CT network saw the images as they were, [0, 1]: w = 1,
-0.01 to 157. In the wrong range a network is asked for images that it has never seen, at half or twice the noise.
+The range decides what the network is shown and at which sigma its steps are. DiffusionBlend's networks saw 2 x - 1,
+[-1, 1]: w = 2, and sigma is half of sqrt((1 - abar) / abar), 0.005 to 78.7. DDS's CT network saw the images as they
+were, [0, 1]: w = 1, 0.01 to 157. In the wrong range a network is asked for images that it has never seen, at half or
+twice the noise.
 
 abar takes the table's values at whole t only. For sigmas between them t is interpolated linearly in ln(sigma), which
 is exact at the table's entries, and abar is computed from sigma, so the noise in v_t is always what sigma says.
@@ -62,8 +63,8 @@ def check_input_range(given: InputRange) -> None:
     low, high = given
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise CosliceError(
-            f"range: {low:g}:{high:g} was given, but LOW:HIGH is needed, what the network saw for 0 and 1 of the window; "
-            "usual are -1:1 and 0:1."
+            f"range: {low:g}:{high:g} was given, but LOW:HIGH is needed, what the network saw for 0 and 1 of the "
+            "window; usual are -1:1 and 0:1."
         )
 
 
@@ -105,7 +106,7 @@ class Betas:
 
 
 class PublishedDenoiser(nn.Module):
-    """What the denoisers of published networks share: a network, its range of images, the noise levels it was trained for.
+    """What the denoisers of published networks share: a network, its range of images, its noise levels.
 
     Attributes:
         network: the published module.
@@ -193,7 +194,7 @@ class VEDenoiser(PublishedDenoiser):
 
 
 class VPDenoiser(PublishedDenoiser):
-    """D(x, sigma) = x - sigma eps(sqrt(abar) (a + w x), t), from a network that names the noise, of input range [a, a + w].
+    """D(x, sigma) = x - sigma eps(sqrt(abar) (a + w x), t), with the input range [a, a + w], from what names the noise.
 
     Args:
         network: eps(v_t, t) or, with classes, eps(v_t, t, label); image (b, c, h, w) in its input range, t (b,) float

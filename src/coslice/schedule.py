@@ -99,8 +99,8 @@ class VariancePreserving(Schedule):
     """Evenly spaced timesteps of a DDPM with 1000 linear betas: DDS's and DiffusionBlend's.
 
     sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / width: DiffusionBlend's networks saw images in [-1, 1], twice as
-    wide as the unit window, so sigma is half of what it is there; DDS's saw them in [0, 1]. Between whole t, t is linear in
-    ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
+    wide as the unit window, so sigma is half of what it is there; DDS's saw them in [0, 1]. Between whole t, t is
+    linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
 
     Attributes:
         width: of the range that the network saw its images in.

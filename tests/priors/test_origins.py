@@ -1,17 +1,20 @@
 """What a published network was shown: read, recognised aloud, or asked for."""
 
 import json
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
 from coslice.errors import CosliceError
 from coslice.networks import GuidedUNet, GuidedUNetConfig, NCSNpp, NCSNppConfig
 from coslice.networks.configuration import Settings
-from coslice.priors import import_prior, load_prior, read_card, save_prior
+from coslice.priors import import_prior, load_prior, read_card, remarks_for_prior, save_prior
 from coslice.priors.denoisers import CENTRED, RAW
 from coslice.priors.origins import PUBLISHED_FILES, UNKNOWN, Shown, origin_of
+from coslice.volume import Volume
 from coslice.window import CT_WINDOW, same_window, scan_window
 from laws import draw, relative
 from published import SMALL_GUIDED, SMALL_NCSNPP, SMALL_PATCHES, blend_checkpoint, filled
@@ -21,8 +24,6 @@ ISCS_MR = {"data": {"dataset": "BMR", "centered": False, "num_channels": 1}, "mo
 
 def origin(name, config, words=(), stated=UNKNOWN, otherwise=UNKNOWN, tmp="somewhere"):
     family = "ncsnpp" if isinstance(config, NCSNppConfig) else "guided-diffusion"
-    from pathlib import Path
-
     return origin_of(Path(tmp) / name, family, config, Settings(dict(words), "config.yaml"), stated, otherwise)
 
 
@@ -69,7 +70,7 @@ def test_published_files_are_recognised_and_that_is_said(folder, name, config, e
         (
             {"data": {"dataset": "AAPM"}, "model": {"plane": "zx"}},
             ("zx", "ct", None),
-        ),  # its own word before the data set
+        ),  # a word of its own first
     ],
 )
 def test_a_configuration_says_it_flat_or_in_sections(words, expected):
@@ -102,21 +103,12 @@ def test_configurations_that_say_no_such_thing_are_refused(words, reason):
         origin("model.pt", SMALL_GUIDED, words)
 
 
-def test_images_of_complex_numbers_are_refused():
+def test_images_of_complex_numbers_are_refused(tmp_path):
     assert any(file.refusal for file in PUBLISHED_FILES)
     with pytest.raises(CosliceError, match="real and the imaginary"):
         origin("fastmri_knee_320_complex_1m.pt", SMALL_GUIDED)
     with pytest.raises(CosliceError, match="is_complex"):
-        import_words(SMALL_NCSNPP, {"is_complex": True})
-
-
-def import_words(config, words, **stated):
-    """A network's file with a configuration, imported."""
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        return written(Path(folder), config, words, **stated)
+        written(tmp_path, SMALL_NCSNPP, {"is_complex": True})
 
 
 def written(folder, config, words, name="model.pt", **stated):
@@ -127,7 +119,7 @@ def written(folder, config, words, name="model.pt", **stated):
 
 
 def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_path):
-    """The issue's file: D against the published update, x - sigma eps(x sqrt(abar), t) at sigma = sqrt((1 - abar)/abar)."""
+    """Against the published update: D = x - sigma eps(x sqrt(abar), t) at sigma = sqrt((1 - abar)/abar)."""
     prior = written(tmp_path, SMALL_GUIDED, {"centered": False})
     save_prior(tmp_path / "saved.safetensors", prior)
     again, network = load_prior(tmp_path / "saved.safetensors"), filled(GuidedUNet(SMALL_GUIDED))
@@ -140,26 +132,25 @@ def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_
         sigma, x = ((1 - abar) / abar) ** 0.5, 0.5 + draw((2, 1, 8, 8))
         expected = x - sigma * network(abar**0.5 * x, torch.full((2,), float(t)))
         for one in (prior, again):
-            assert relative(one(x, sigma), expected) <= 1e-4
+            assert relative(one(x, sigma), expected) <= 1e-3  # a random network; t goes through ln(sigma)
 
 
 def test_ncsnpp_of_centred_data_is_given_them_and_does_not_centre_again(tmp_path):
     """score_sde with centered: true: v = 2 x - 1 goes in as it is, with twice the noise of x."""
     shape = NCSNppConfig(channels=8, multipliers=(1, 2), blocks=1, centred=True)
     prior = written(tmp_path, SMALL_NCSNPP, {"data": {"centered": True}})
-    network, x, sigma = filled(NCSNpp(shape)), draw((2, 1, 8, 8)), torch.tensor([0.3, 2.0])
+    network, x, sigma = NCSNpp(shape), draw((2, 1, 8, 8)), torch.tensor([0.3, 2.0])
+    network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     expected = x + 2 * sigma[:, None, None, None] ** 2 * network(2 * x - 1, 2 * sigma)
     assert prior.sigma_range == (0.005, 189.0)
     assert relative(prior(x, sigma), expected) <= 1e-5
     save_prior(tmp_path / "saved.safetensors", prior)
-    assert torch.equal(load_prior(tmp_path / "saved.safetensors")(x, sigma), prior(x, sigma))
+    assert relative(load_prior(tmp_path / "saved.safetensors")(x, sigma), expected) <= 1e-5
     with pytest.raises(CosliceError, match="0:1 or -1:1"):
         written(tmp_path, SMALL_NCSNPP, {}, input_range=(0, 2))
 
 
 def test_files_before_ranges_were_stored_are_what_they_were(tmp_path):
-    import safetensors.torch
-
     prior = written(tmp_path, SMALL_GUIDED, {"centered": True})
     save_prior(tmp_path / "new.safetensors", prior)
     with safetensors.safe_open(tmp_path / "new.safetensors", framework="pt") as file:
@@ -168,7 +159,8 @@ def test_files_before_ranges_were_stored_are_what_they_were(tmp_path):
     del described["denoiser"]["input_range"]
     safetensors.torch.save_file(weights, tmp_path / "old.safetensors", {"coslice": json.dumps(described)})
     x = draw((1, 1, 8, 8))
-    assert torch.equal(load_prior(tmp_path / "old.safetensors")(x, 0.3), prior(x, 0.3))
+    old, new = (load_prior(tmp_path / f"{name}.safetensors") for name in ("old", "new"))
+    assert torch.equal(old(x, 0.3), new(x, 0.3)) and relative(old(x, 0.3), prior(x, 0.3)) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -181,8 +173,8 @@ def test_files_before_ranges_were_stored_are_what_they_were(tmp_path):
         (SMALL_NCSNPP, {"unet_config": {"nf": 8}}, "section unet_config"),
     ],
 )
-def test_entries_that_are_not_used_are_named(config, words, said):
-    prior = import_words(config, words, input_range=(0, 1))
+def test_entries_that_are_not_used_are_named(config, words, said, tmp_path):
+    prior = written(tmp_path, config, words, input_range=(0, 1))
     assert any(said in note and "not used" in note for note in prior.card["notes"]), prior.card["notes"]
 
 
@@ -196,9 +188,9 @@ def test_entries_that_are_not_used_are_named(config, words, said):
         (SMALL_GUIDED, {"rescale_timesteps": True, "diffusion_steps": 500}, "rescale_timesteps"),
     ],
 )
-def test_entries_that_change_what_the_network_is_are_refused(config, words, reason):
+def test_entries_that_change_what_the_network_is_are_refused(config, words, reason, tmp_path):
     with pytest.raises(CosliceError, match=reason):
-        import_words(config, words, input_range=(0, 1))
+        written(tmp_path, config, words, input_range=(0, 1))
 
 
 def test_a_coronal_mr_network_has_the_right_card_and_a_configuration_of_iscs_is_silent(tmp_path):
@@ -225,14 +217,14 @@ def test_what_nothing_says_is_asked_for_in_one_sentence(coslice, refused, scan, 
         load_prior("ct", plane="zx")
 
 
-def test_what_was_inferred_is_said_in_the_record_of_a_run(coslice, scan, tmp_path):
+def test_what_was_inferred_is_a_remark_on_every_run_and_of_an_imported_prior_is_not(tmp_path):
     blend_checkpoint(tmp_path / "blend.pt")
-    arguments = ["--method", "diffusionblend++", "--prior", tmp_path / "blend.pt", "--steps", 1, "--views", 8]
-    arguments += ["--size", 8, "--slices", "3:13", "--set", "schedule.sigma_min=0.02", "--out", tmp_path / "out"]
-    code, _, error = coslice("reconstruct", scan, *arguments)
-    assert code == 0, error
-    remarks = json.loads((tmp_path / "out" / "run.json").read_text())["remarks"]
-    assert any("range -1:1" in remark and "DiffusionBlend" in remark for remark in remarks)
+    volume = Volume(torch.zeros(4, 8, 8), (1.0, 1.0, 1.0))
+    direct = load_prior(tmp_path / "blend.pt")
+    (remark,) = remarks_for_prior(volume, direct)
+    assert "plane yx, window ct and input range -1:1" in remark and "DiffusionBlend" in remark
+    save_prior(tmp_path / "mine.safetensors", import_prior(tmp_path / "blend.pt"))
+    assert remarks_for_prior(volume, load_prior(tmp_path / "mine.safetensors")) == ()
 
 
 def test_windows_are_compared_by_their_values():

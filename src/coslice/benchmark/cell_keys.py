@@ -8,8 +8,8 @@
                    part that is not coslice's all settings, and a digest of the file that defines it
     seed           of the first sample; none of a method that draws nothing, so one run does for all seeds
     lpips          where it is followed
-    priors         digests of the bytes of their files; of a published checkpoint also `READING`, and what the recipe says
-                   of its images
+    priors         digests of the bytes of their files; of a published checkpoint also `READING`, and what the recipe
+                   says of its images
 
 Words, such as titles, are no part of a key. Neither are settings as they were when they were published, so a new
 setting whose default changes nothing keeps every finished cell; who changes a default says with `first=` what it was

@@ -1,7 +1,9 @@
 """Published checkpoints in a benchmark: what a recipe says of them, what is refused before hours, and Table 1 whole."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,8 +14,10 @@ import yaml
 from coslice.benchmark import keyed_cells, load_benchmark
 from coslice.networks import NCSNpp
 from coslice.priors import import_prior, load_prior, save_prior
+from coslice.priors.origins import PUBLISHED_FILES
 from published import SMALL_NCSNPP, filled
 
+PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 NEEDED = {"ct.slices": {"needs": "a network", "plane": "yx", "window": "ct"}}
 
 
@@ -71,6 +75,27 @@ def test_what_a_recipe_says_of_a_raw_checkpoint_is_part_of_its_cells(tree, saved
     classical = keys[0] & keys[1] & keys[2]
     assert classical and all(len(one - classical) == 10 for one in keys)
     assert not (keys[0] & keys[1]) - classical and not (keys[1] & keys[2]) - classical
+
+
+def test_the_pages_name_every_published_file_and_their_small_recipe_is_table_1(tmp_path):
+    page = PAGE.read_text(encoding="utf-8")
+    rows = [line.split("|")[1:] for line in page.splitlines() if line.startswith("| `")]
+    for file in PUBLISHED_FILES:
+        (first, *_) = [row for row in rows if re.search(file.pattern, row[0].replace("...", "_"), re.IGNORECASE)]
+        for cell, value in zip(first[3:5], (file.shown.plane, file.shown.window), strict=True):
+            assert value is None or f"`{value}`" in cell, (file.title, cell)
+        if file.shown.input_range is not None:
+            assert f"`{file.shown.input_range[0]:g}:{file.shown.input_range[1]:g}`" in first[5]
+    (small,) = re.findall(r"```yaml\n(like: table1\n.*?)```", page, re.DOTALL)
+    (tmp_path / "small.yaml").write_text(small)
+    named = {"ct.slices": "ct.pth", "zsr.slices": "mr.pth"}
+    found = load_benchmark(f"{tmp_path / 'small.yaml'}:paper", {"chest": "c.nii", "brain": "b.nii"}, named)
+    whole = load_benchmark("table1-paper", {"chest": "c.nii", "brain": "b.nii"}, named)
+    assert {group: list(rows) for group, rows in found.rows.items()} == {g: list(r) for g, r in whole.rows.items()}
+    assert found.shown == whole.shown and (found.shown["zsr.slices"].plane, found.shown["ct.slices"].plane) == (
+        "zx",
+        "yx",
+    )
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def written(folder, config, words, name="model.pt", **stated):
 
 def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_path):
     """Against the published update: D = x - sigma eps(x sqrt(abar), t) at sigma = sqrt((1 - abar)/abar)."""
-    prior = written(tmp_path, SMALL_GUIDED, {"centered": False})
+    prior = written(tmp_path, SMALL_GUIDED, {"centered": False, "num_head_channels": 16})
     save_prior(tmp_path / "saved.safetensors", prior)
     again, network = load_prior(tmp_path / "saved.safetensors"), filled(GuidedUNet(SMALL_GUIDED))
     assert again.sigma_range == pytest.approx((0.0100005, 157.407), rel=1e-4)
@@ -132,7 +132,7 @@ def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_
         sigma, x = ((1 - abar) / abar) ** 0.5, 0.5 + draw((2, 1, 8, 8))
         expected = x - sigma * network(abar**0.5 * x, torch.full((2,), float(t)))
         for one in (prior, again):
-            assert relative(one(x, sigma), expected) <= 1e-3  # a random network; t goes through ln(sigma)
+            assert relative(one(x, sigma), expected) <= 5e-4  # t goes through ln(sigma)
 
 
 def test_ncsnpp_of_centred_data_is_given_them_and_does_not_centre_again(tmp_path):
@@ -141,6 +141,7 @@ def test_ncsnpp_of_centred_data_is_given_them_and_does_not_centre_again(tmp_path
     prior = written(tmp_path, SMALL_NCSNPP, {"data": {"centered": True}})
     network, x, sigma = NCSNpp(shape), draw((2, 1, 8, 8)), torch.tensor([0.3, 2.0])
     network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    network.eval().requires_grad_(False)
     expected = x + 2 * sigma[:, None, None, None] ** 2 * network(2 * x - 1, 2 * sigma)
     assert prior.sigma_range == (0.005, 189.0)
     assert relative(prior(x, sigma), expected) <= 1e-5
@@ -219,7 +220,7 @@ def test_what_nothing_says_is_asked_for_in_one_sentence(coslice, refused, scan, 
 
 def test_what_was_inferred_is_a_remark_on_every_run_and_of_an_imported_prior_is_not(tmp_path):
     blend_checkpoint(tmp_path / "blend.pt")
-    volume = Volume(torch.zeros(4, 8, 8), (1.0, 1.0, 1.0))
+    volume = Volume(torch.zeros(4, 8, 8), torch.eye(4, dtype=torch.float64))
     direct = load_prior(tmp_path / "blend.pt")
     (remark,) = remarks_for_prior(volume, direct)
     assert "plane yx, window ct and input range -1:1" in remark and "DiffusionBlend" in remark

@@ -35,6 +35,7 @@ def outline(benchmark: Benchmark) -> dict[str, Any]:
         "about": benchmark.about,
         "seeds": list(benchmark.seeds),
         "metrics": [metric.name for metric in benchmark.metrics],
+        "protocol": benchmark.protocol.name,
         "figures": [{"x": figure.x, "y": list(figure.ys)} for figure in benchmark.figures],
         "scans": scans,
         "priors": {kind: name if name in embedded_priors() else "FILE" for kind, name in benchmark.priors.items()},

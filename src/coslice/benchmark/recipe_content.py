@@ -6,6 +6,7 @@
     methods                      its rows: a method and settings of it, see `coslice.benchmark.rows`
     published                    its numbers, by group and row, in the order of `metrics`
     scans, priors, seeds         where the data are, and how often each row is run
+    protocol                     how its numbers are taken, see `coslice.metrics.protocols`; "unit" unless it is said
     settings                     settings by method, "*" for every method that samples; a row's own come after them
     figures                      what to draw beside the table
 
@@ -25,7 +26,7 @@ from coslice.detector import detector_noise
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, setting_lines
 from coslice.methods.former import FORMER
-from coslice.metrics import PER_STEP
+from coslice.metrics import PER_STEP, UNIT, protocol_called
 from coslice.preparation import Preparation, parse_slices
 from coslice.priors import Shown, parse_range
 from coslice.problems import Task, make_task
@@ -223,3 +224,7 @@ class RecipeContent:
     settings: SettingsByMethod = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     published: PublishedNumbers = field(default_factory=dict)
+    protocol: str = UNIT.name
+
+    def __post_init__(self) -> None:
+        protocol_called(self.protocol)

@@ -7,7 +7,8 @@
     report.html     the table, the figures, every volume of the first seed, the curves, the seconds, the recipe
     stamp           what they were made of: they are made again when that changes
 
-Volumes, curves and trajectories are of the first seed, the numbers of all.
+Volumes, curves and trajectories are of the first seed, the numbers of all. Table, curves and the viewer's numbers are
+taken under the benchmark's protocol; figures and the course of the sampling always under "unit", which they then say.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from coslice.benchmark import (
     Store,
     Table,
     digest_of,
+    finished_records,
     first_reconstruction,
     latex,
     markdown,
     outline,
+    remeasured,
     table_of,
     tidy_csv,
     truth_of,
@@ -39,7 +42,7 @@ from coslice.benchmark import (
 from coslice.errors import CosliceError
 from coslice.io.files import write_bytes, write_text
 from coslice.io.nifti import read_nifti
-from coslice.metrics import Curves
+from coslice.metrics import UNIT, Curves
 from coslice.report.environment import template, uri
 from coslice.report.figures import Drawing, drawings
 from coslice.report.plots import course_plots, neighbour_plot, slice_plots
@@ -53,7 +56,11 @@ _MOST_VOXELS = 40_000_000
 
 
 def publish(
-    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, command: str | None = None
+    folder: Path,
+    benchmark: Benchmark,
+    cells: Mapping[Cell, str],
+    store: Store,
+    command: str | None = None,
 ) -> tuple[Table, Path]:
     """Write the outputs of a finished benchmark into `folder`, unless they are there; its table, and its page.
 
@@ -66,12 +73,8 @@ def publish(
     Raises:
         CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
     """
-    records: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for cell, key in cells.items():
-        record = store.record(key)
-        if record is None:
-            raise CosliceError(f"{benchmark.name}: {cell.group}, {cell.row} is not finished; run the benchmark again.")
-        records.setdefault((cell.group, cell.row), []).append(record)
+    of_unit = finished_records(benchmark, cells, store)
+    records = remeasured(benchmark, cells, store, of_unit)
     table = table_of(benchmark, records)
     texts = {"table.csv": tidy_csv(benchmark, records), "table.md": markdown(table), "table.tex": latex(table)}
     made_of = {
@@ -82,7 +85,7 @@ def publish(
         "command": command,
     }
     stamp, page, mark = digest_of(made_of), folder / "report.html", folder / "stamp"
-    with store.publishing(benchmark.name):
+    with store.publishing(folder.name):
         there = all((folder / name).is_file() for name in (*texts, page.name, mark.name))
         if there and mark.read_text(encoding="utf-8").strip() == stamp:
             return table, page
@@ -93,7 +96,7 @@ def publish(
             raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from error
         for name, text in texts.items():
             write_text(folder / name, text)
-        drawn = drawings(benchmark, records)
+        drawn = drawings(benchmark, of_unit)
         for drawing in drawn:
             write_bytes(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
             write_bytes(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
@@ -142,6 +145,7 @@ def _page(
         title=table.title,
         table=table,
         starts=starts,
+        aside="" if benchmark.protocol == UNIT else UNIT.sentence,
         timed=all(metric.name != "seconds" for metric in table.metrics),  # else the recipe asks for them itself
         figures=[{"src": uri("image/svg+xml", drawing.svg), "alt": drawing.title} for drawing in drawn],
         viewer=viewer(scenes),

@@ -110,8 +110,13 @@ def check_shown(prior: SlicePrior, stated: Shown, whose: str = "was stated") -> 
 
 
 def is_published(name: str) -> bool:
-    """Whether a prior is a checkpoint as its authors left it, and no file of coslice's."""
-    return _description(find_prior(name)) is None
+    """Whether a prior is a checkpoint as its authors left it, and no file of coslice's; not of what nobody can read."""
+    path = find_prior(name)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "coslice" not in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return path.suffix != ".safetensors"
 
 
 def import_prior(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import matplotlib
@@ -50,7 +51,7 @@ _LOWEST = 0.3  # inches that numbers need
 _AMBER, _CYAN = "#f0b428", "#00d7ff"
 _OVER: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "black", "alpha": 0.6, "pad": 0.8, "linewidth": 0}}
 _GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "none", "aspect": "auto"}
-_MARGIN = 20.0  # mm, the least side of a frame about a lesion
+_MARGIN = 30.0  # mm, the least side of a frame about a lesion
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Slices:
 class _Line:
     """Pictures of one height, one for each column; None leaves a place empty."""
 
-    label: str
+    plane: str
     tiles: list[Image.Image | None]
     frame: tuple[float, float, float, float] | None = None
     colour: str = _AMBER
@@ -160,7 +161,7 @@ def _lines(
         frame = (scaled[0], scaled[1], scaled[2], scaled[3])
         lines = [
             _Line(plane, whole.tiles, frame, colour, () if low else texts),
-            _Line("enlarged", [*parts], None, colour, texts if low else ()),
+            _Line(plane, [*parts], None, colour, texts if low else ()),
         ]
     if limit is not None:
         span = slices.window[1] - slices.window[0]
@@ -169,7 +170,7 @@ def _lines(
             fitted(square(error_map(span * np.abs(cut - truth), limit), plane, slices.spacing), width)
             for cut in [*cuts.values()][1:]
         ]
-        lines.append(_Line("|error|", [None, *maps], texts=(f"0 to {limit:g} {slices.unit}".rstrip(),)))
+        lines.append(_Line(plane, [None, *maps], texts=(f"|error|, 0 to {limit:g} {slices.unit}".rstrip(),)))
     return lines
 
 
@@ -189,11 +190,10 @@ def _through(lesion: Box, plane: str, volume: Tensor) -> float:
 
 
 def _frame(lesion: Box, plane: str, slices: Slices, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of a square about a lesion in a picture, twice as wide as it, as far as there is
-    picture."""
+    """(left, top, right, bottom) of a square about a lesion, three times as wide as it, as far as there is picture."""
     shape = next(iter(slices.volumes.values())).shape
     longest = max((b - a) * mm for (a, b), mm in zip(lesion, slices.spacing, strict=True))
-    side, ends = max(2 * longest, _MARGIN), []
+    side, ends = max(3 * longest, _MARGIN), []
     for axis_name, pixels in ((PLANES[plane].columns, size[0]), (PLANES[plane].rows, size[1])):
         axis = axis_number(axis_name)
         count, mm = shape[axis], slices.spacing[axis]
@@ -214,8 +214,12 @@ def _laid_out(titles: Sequence[str], lines: Sequence[_Line]) -> Canvas:
     for left, title in zip(lefts, titles, strict=True):
         _write(canvas, left + _COLUMN / 2, _HEAD / 2, literal(title), ha="center", va="center", fontsize=8)
     top = _HEAD
+    for plane, found in groupby(lines, key=lambda line: line.plane):
+        middle = top + sum(line.height + _GAP for line in found) / 2
+        _write(canvas, _SIDE / 2, middle, plane, ha="center", va="center", fontsize=7, rotation=90)
+        top = 2 * middle - top
+    top = _HEAD
     for line in lines:
-        _write(canvas, _SIDE / 2, top + line.height / 2, line.label, ha="center", va="center", fontsize=7, rotation=90)
         for i, (left, tile) in enumerate(zip(lefts, line.tiles, strict=True)):
             text = line.texts[i] if i < len(line.texts) else ""
             tall = 0.0

@@ -179,8 +179,9 @@ def test_pictures_that_could_not_be_drawn_are_refused_when_the_recipe_is_read(fo
     over, said = PICTURES[case]
     with pytest.raises(CosliceError, match=said):
         recipe(folder, pictures=[over])
-    groups = {"brain": {"scan": "body", "task": "zsr", "factor": 2}}
+
+
+def test_a_window_by_name_is_for_ct_alone(folder):
+    brain = {"groups": {"brain": {"scan": "body", "task": "zsr", "factor": 2}}, "methods": {"C": {"method": "cubic"}}}
     with pytest.raises(CosliceError, match="is no CT"):
-        recipe(
-            folder, pictures=[{"window": "soft"}], groups=groups, metrics=["sdiff"], methods={"C": {"method": "cubic"}}
-        )
+        recipe(folder, pictures=[{"window": "soft"}], metrics=["sdiff"], **brain)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from coslice.benchmark import SliceFigure
 from coslice.report.pictures import grey, square, view
-from coslice.report.slice_sheets import Slices, _frame, _numbers, slice_sheet
+from coslice.report.slice_sheets import SheetContent, _frame, _numbers, slice_sheet
 
 HU = (-1000.0, 1600.0)
 BOX = ((3, 5), (20, 24), (6, 10))
@@ -29,7 +29,7 @@ def slices(**over):
         "curves": curves,
         "lesions": [BOX],
     }
-    return Slices(**settings | over)
+    return SheetContent(**settings | over)
 
 
 @pytest.mark.parametrize(("window", "display"), [("soft", (-175.0, 275.0)), (None, (-480.0, 820.0))])

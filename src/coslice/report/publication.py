@@ -50,7 +50,7 @@ from coslice.metrics import Curves
 from coslice.report.environment import template, uri
 from coslice.report.figures import drawings
 from coslice.report.plots import course_plots, neighbour_plot, slice_plots
-from coslice.report.slice_sheets import Sheet, Slices, slice_sheet
+from coslice.report.slice_sheets import Sheet, SheetContent, slice_sheet
 from coslice.report.tables import seconds_table
 from coslice.report.viewer import Scene, has_niivue, viewer
 
@@ -159,7 +159,7 @@ def _sheets(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
                 volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data)
         curves = {row: records[title, row][0]["curves"] for row in benchmark.rows[title]}
         boxes = lesion_boxes(benchmark, title)
-        slices = Slices(title, volumes, truth.spacing, (window.low, window.high), window.unit, curves, boxes)
+        slices = SheetContent(title, volumes, truth.spacing, (window.low, window.high), window.unit, curves, boxes)
         for sheet in (slice_sheet(picture, slices) for picture in asked):
             if sheet is not None:
                 again = sum(name.startswith(sheet.name) for name in sheets)

@@ -41,7 +41,7 @@ from coslice.report.pictures import (
 )
 from coslice.report.style import STYLE, content, literal
 
-__all__ = ["Sheet", "Slices", "slice_sheet"]
+__all__ = ["Sheet", "SheetContent", "slice_sheet"]
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First and last (not included) voxel along z, y and x."""
@@ -71,7 +71,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Slices:
+class SheetContent:
     """What a sheet is made of.
 
     Attributes:
@@ -111,7 +111,7 @@ class _Line:
         return max(tall, _LOWEST) if any(self.texts) else tall
 
 
-def slice_sheet(figure: SliceFigure, slices: Slices) -> Sheet | None:
+def slice_sheet(figure: SliceFigure, slices: SheetContent) -> Sheet | None:
     """The sheet of a group; None where the figure is of a lesion that the group has not, or of none of its rows."""
     truth, *others = slices.volumes
     rows = [row for row in figure.rows or others if row in others]
@@ -134,7 +134,7 @@ def slice_sheet(figure: SliceFigure, slices: Slices) -> Sheet | None:
 
 def _lines(
     figure: SliceFigure,
-    slices: Slices,
+    slices: SheetContent,
     volumes: Mapping[str, Tensor],
     plane: str,
     display: Range,
@@ -189,7 +189,7 @@ def _through(lesion: Box, plane: str, volume: Tensor) -> float:
     return (sum(lesion[axis]) / 2) / volume.shape[axis]
 
 
-def _frame(lesion: Box, plane: str, slices: Slices, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _frame(lesion: Box, plane: str, slices: SheetContent, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of a square about a lesion, three times as wide as it, as far as there is picture."""
     shape = next(iter(slices.volumes.values())).shape
     longest = max((b - a) * mm for (a, b), mm in zip(lesion, slices.spacing, strict=True))

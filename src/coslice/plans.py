@@ -30,6 +30,7 @@ from coslice.noise import Following, Key, Noise, Reading, Strategy
 from coslice.priors import SlicePrior, load_prior
 from coslice.priors.supervised import check_diffusion
 from coslice.problems import Problem
+from coslice.renoising import PredictorCorrector
 from coslice.sampling import Changing
 from coslice.schedule import falls
 
@@ -62,7 +63,21 @@ class Plan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Full sentences on what of these priors will not help with this problem."""
+        """Full sentences on what is done otherwise than asked, and what of these priors will not help here."""
+        return (*self._remarks_on_steps(), *self._remarks_on_priors())
+
+    def _remarks_on_steps(self) -> tuple[str, ...]:
+        if isinstance(self.method, Direct) or not isinstance(self.method.renoising, PredictorCorrector):
+            return ()
+        asked, made = self.method.schedule.steps, len(self.sigmas) - 1
+        if made == asked:
+            return ()
+        return (
+            f"{self.method.title} was given {asked} network evaluations, but makes {made}: it takes them in pairs, a "
+            "predictor and a corrector for each noise level.",
+        )
+
+    def _remarks_on_priors(self) -> tuple[str, ...]:
         axis = getattr(self.problem, "axis", "")
         blind = [prior for prior in self.priors if axis and axis not in prior.plane]
         if not blind or len(blind) < len(self.priors):

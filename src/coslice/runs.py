@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.methods import AnyMethod, Direct, Projecting
+from coslice.methods import AnyMethod, Direct, Ending, Projecting
 from coslice.metrics import Watcher
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
-from coslice.sampling import Step, altered, sample, start
+from coslice.sampling import Changing, Denoiser, Step, altered, sample, start
 from coslice.uncertainty import Welford
 
 __all__ = ["Progress", "Result", "run"]
@@ -108,19 +108,21 @@ def run(
         start_noise, noise = planned.noise(asked)
         with log.phase("preparation"):
             acting = method.data.acting(problem, asked, along, sigmas)
-        x = start(first, sigmas[0], start_noise, seed)
+        x = method.start.placed(problem, start(first, sigmas[0], start_noise, seed))
         denoiser, fidelity = (
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),
         )
         steps = sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction)
+        ask = denoiser.at(len(sigmas) - 2) if isinstance(denoiser, Changing) else denoiser
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
         for step in steps:
+            last = step.index == len(sigmas) - 2
+            x = log.ended(method.end, step, ask, problem) if last else step.x
             log.end(total)
-            x = step.x
             if number == 0:
-                log.record(step, x if step.index == len(sigmas) - 2 else step.estimate)
+                log.record(step, x if last else step.estimate)
             log.begin()
         if isinstance(method.data, Projecting) and method.data.rounds:
             project = acting.projection or acting.fidelity
@@ -198,6 +200,20 @@ class _Log:
             return given
 
         return call
+
+    @torch.no_grad()
+    def ended(self, end: Ending, last: Step, ask: Denoiser, problem: Problem) -> Tensor:
+        """What the ending makes of the last step; what it takes besides the prior is counted as fidelity."""
+        began, parts = time.perf_counter(), self._parts
+        given: Any = end.ended(last, ask, problem)
+        if not isinstance(given, Tensor) or given.shape != last.x.shape:
+            found = tuple(given.shape) if isinstance(given, Tensor) else given
+            raise CosliceError(
+                f"run: the end {end.kind or type(end).__name__} gave {found!r}, but a volume (z, y, x) of shape "
+                f"{tuple(last.x.shape)} is needed."
+            )
+        self.seconds["fidelity"] += time.perf_counter() - began - (self._parts - parts)
+        return given
 
     def _check_part(self, name: str, x: Tensor, given: Tensor, sigma: float) -> None:
         """Stop at the step and at the part that makes what is no number, before hours are spent on it."""

@@ -5,9 +5,9 @@
     x         = estimate + kept (x - origin) + fresh noise                      (3) eqs. 8, 12
 
 with kept and fresh = renoising(sigma, sigma_next), see `coslice.renoising`. origin is denoised: the noise the prior saw
-is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next, and there is no
-noise where sigma_next = 0. A prior that looks at the volume another way at every step is `Changing`. A method that also
-acts on the noisy volume itself (DiffusionMBIR) adds
+is carried on; some methods take estimate instead. Full re-noising is kept = 0, fresh = sigma_next. There is no noise
+where sigma_next = 0, nor, of a `quiet` rule, in the last transitions before it. A prior that looks at the volume
+another way at every step is `Changing`. A method that also acts on the noisy volume itself (DiffusionMBIR) adds
 
     x         = correction(x, sigma, sigma_next)                                (4)
 
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.noise import Key, Noise, Reading
-from coslice.renoising import Renoising, Share
+from coslice.renoising import Mix, Renoising, Share
 from coslice.schedule import falls
 
 __all__ = ["Changing", "Correction", "Denoiser", "Fidelity", "Step", "altered", "sample", "start"]
@@ -49,22 +49,39 @@ class Changing(ABC):
     def reading(self, step: int) -> Reading:
         """How it reads the volume, for the noise that is added before it does."""
 
+    def auxiliary(self, step: int) -> bool:
+        """Whether a second prior has the step, which a method may leave alone with it."""
+        return False
 
-def altered(prior: Denoiser | Changing, change: Callable[[Any], Denoiser]) -> Denoiser | Changing:
-    """`prior` with something done to it; where it changes from step to step, to the denoiser of every step."""
-    return _Altered(prior, change) if isinstance(prior, Changing) else change(prior)
+
+def altered(
+    prior: Denoiser | Changing, change: Callable[[Any], Denoiser], auxiliary: bool = True
+) -> Denoiser | Changing:
+    """`prior` with something done to it; where it changes from step to step, to the denoiser of every step.
+
+    Args:
+        prior: any.
+        change: what is done to a denoiser.
+        auxiliary: whether also to that of a second prior, see `Changing.auxiliary`.
+    """
+    return _Altered(prior, change, auxiliary) if isinstance(prior, Changing) else change(prior)
 
 
 @dataclass(frozen=True)
 class _Altered(Changing):
     prior: Changing
     change: Callable[[Any], Denoiser]
+    everywhere: bool
 
     def at(self, step: int) -> Denoiser:
-        return self.change(self.prior.at(step))
+        denoiser = self.prior.at(step)
+        return self.change(denoiser) if self.everywhere or not self.prior.auxiliary(step) else denoiser
 
     def reading(self, step: int) -> Reading:
         return self.prior.reading(step)
+
+    def auxiliary(self, step: int) -> bool:
+        return self.prior.auxiliary(step)
 
 
 Fidelity = Callable[[Tensor, float], Tensor]
@@ -127,30 +144,22 @@ def sample(
         denoiser = prior.at(index) if isinstance(prior, Changing) else prior
         denoised = denoiser(x, sigma)
         estimate = fidelity(denoised, sigma)
-        x = _renoise(x, denoised, estimate, sigma, sigma_next, renoising, noise, Key(seed, index))
+        if sigma_next == 0:
+            x = estimate
+        else:
+            mix = renoising(sigma, sigma_next, len(sigmas) - 3 - index)
+            origin = denoised if renoising.origin == "denoised" else estimate
+            x = _renoise(x, estimate, origin, mix, noise.at(sigma_next), Key(seed, index))
         if correction is not None:
             x = correction(x, sigma, sigma_next)
         yield Step(index, sigma, denoised, estimate, x)
 
 
-def _renoise(
-    x: Tensor,
-    denoised: Tensor,
-    estimate: Tensor,
-    sigma: float,
-    sigma_next: float,
-    renoising: Renoising,
-    noise: Noise,
-    key: Key,
-) -> Tensor:
-    if sigma_next == 0:
-        return estimate
-    mix = renoising(sigma, sigma_next)
+def _renoise(x: Tensor, estimate: Tensor, origin: Tensor, mix: Mix, noise: Noise, key: Key) -> Tensor:
     # The prior reads slices next: give it slices in memory, whatever layout the operator left behind.
     renoised = estimate.clone(memory_format=torch.contiguous_format)
     if mix.kept > 0:
-        origin = denoised if renoising.origin == "denoised" else estimate
         renoised.add_(x, alpha=mix.kept).sub_(origin, alpha=mix.kept)
     if mix.fresh > 0:
-        noise.at(sigma_next).add_(renoised, mix.fresh, key)
+        noise.add_(renoised, mix.fresh, key)
     return renoised

@@ -19,16 +19,20 @@ import yaml
 from coslice.benchmark import (
     Figure,
     Store,
+    finished_records,
     grid,
     keyed_cells,
     latex,
     markdown,
     metric_called,
+    other_protocols,
+    remeasured,
     table_of,
     tidy_csv,
 )
 from coslice.benchmark.rows import RowMethod
 from coslice.cli.display import show_benchmark
+from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.methods import changed, find_method
 from coslice.metrics import evaluate
@@ -143,6 +147,65 @@ def test_a_record_holds_the_metrics_of_its_volume(made):
     for plane in ("axial", "coronal", "sagittal"):
         assert store.record(key)["metrics"][plane]["psnr"] == pytest.approx(measured[plane]["psnr"], abs=1e-4)
     assert store.record(key)["metrics"]["sdiff"] == pytest.approx(measured["sdiff"], rel=1e-4)
+
+
+def test_another_protocol_is_measured_from_the_finished_volumes_and_said_everywhere(copied, coslice, monkeypatch):
+    path, out, said = copied
+    before = {file.name: file.read_bytes() for file in out.glob("cells/*")}
+    monkeypatch.setattr(grid, "run", None)
+    code, anew, error = coslice("benchmark", path, "--out", out, "--protocol", "iscs")
+    assert code == 0, error
+    assert "Protocol iscs" in anew and "Protocol unit" in said and "Protocol unit" not in anew
+    assert {name: (out / "cells" / name).read_bytes() for name in before} == before
+    folder = out / "ball.iscs"
+    page = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
+    for text in (page, *((folder / f"table.{kind}").read_text(encoding="utf-8") for kind in ("md", "tex"))):
+        assert "Protocol iscs: data range max - min of each truth" in text
+    assert page.count("Protocol unit") >= 2 and "--protocol iscs<" in page and "protocol: iscs" in page
+    rows = list(csv.DictReader(io.StringIO((folder / "table.csv").read_text(encoding="utf-8"))))
+    assert {(row["origin"], row["protocol"]) for row in rows} == {("measured", "iscs"), ("published", "")}
+    benchmark = loaded(path)
+    cell, key = next((c, k) for c, k in keyed_cells(benchmark).items() if (c.group, c.row) == ("few", "DDS"))
+    truth, window = grid.truth_of(benchmark, benchmark.groups[cell.group])
+    ours, theirs = (window.to_unit(v.data).double().numpy() for v in (read_nifti(Store(out).volume(key)), truth))
+    width = theirs.max() - theirs.min()
+    slices = [
+        10 * math.log10(width**2 / ((a - b) ** 2).mean())
+        for a, b in zip(ours, theirs, strict=True)
+        if b.max() > b.min()
+    ]
+    (row,) = [r for r in rows if (r["group"], r["method"], r["metric"]) == ("few", "DDS", "axial.psnr") and r["seed"]]
+    assert float(row["value"]) == pytest.approx(statistics.fmean(slices), abs=1e-4)
+    figure = "figures/axial-psnr-against-steps.svg"
+    assert (folder / figure).read_bytes() == (out / "ball" / figure).read_bytes()
+    path.write_text(path.read_text() + "\nprotocol: iscs\n")
+    assert loaded(path).outputs == "ball.iscs" and loaded(path, protocol="unit").outputs == "ball"
+
+
+def test_numbers_of_another_protocol_are_kept_and_made_again_where_they_are_of_something_else(copied, monkeypatch):
+    path, out, _ = copied
+    benchmark, store = loaded(path, protocol="tpdm"), Store(out)
+    cells = {cell: key for cell, key in keyed_cells(benchmark).items() if cell.group == "few"}
+    before = finished_records(benchmark, cells, store)
+    found = remeasured(benchmark, cells, store, before)
+    kept = sorted(out.glob("cells/*.tpdm.json"))
+    assert len(kept) == len(set(cells.values()))
+    whole = [file.read_bytes() for file in kept]
+    kept[0].write_text("{")
+    kept[1].write_text(kept[1].read_text().replace('"one_stack": true', '"one_stack": false'))
+    assert remeasured(benchmark, cells, store, before) == found
+    assert [file.read_bytes() for file in kept] == whole
+    monkeypatch.setattr(other_protocols, "evaluate", None)
+    assert remeasured(benchmark, cells, store, before) == found
+    store.prepare()
+    key = kept[0].name.partition(".")[0]
+    with store.taken(key):
+        record = store.record(key)
+        assert record is not None
+        store.put(key, record, read_nifti(store.volume(key)))
+    assert not kept[0].exists() and kept[1].exists()
+    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend"):
+        loaded(path, protocol="paper")
 
 
 def test_a_table_has_means_and_deviations_over_seeds(made):

@@ -159,9 +159,41 @@ def test_published_editions_have_the_published_settings():
         assert (found["schedule.steps"], found["renoising.eta"]) == (steps, 0.85)
         assert (found["data.iterations"], found["schedule"]) == (5, "vp")
         assert (found["start.volume"], found["renoising.temperature"]) == ("noise", 1)
-    for row in ("DiffusionMBIR", "TPDM"):
-        assert settings(blend.rows["LIDC, 8 views"][row])["schedule.steps"] == 2000
+    assert settings(blend.rows["LIDC, 8 views"]["DiffusionMBIR"])["schedule.steps"] == 4000
+    for edition, group, ratio in ((blend, "LIDC, 8 views", 2), (published_edition("table4"), "L506 (1mm)", 2.7)):
+        found = settings(edition.rows[group]["TPDM"])
+        assert (found["schedule.steps"], found["schedule.sigma_max"]) == (4000, 378)
+        assert (found["renoising"], found["renoising.carried"]) == ("predictor-corrector", "mean")
+        assert (found["data"], found["data.step"], found["data.planes"]) == ("update-guidance", 0.5, "primary")
+        assert (found["prior.auxiliary_every"], found["start.volume"]) == (ratio, "noise")
     assert [len(published_edition(name).seeds) for name in ("table2", "table8")] == [5, 10]
+
+
+@pytest.mark.parametrize("edition", ["small", "paper"])
+def test_rows_end_as_the_published_code_does(edition):
+    """ISCS's DDS for CT calls its network once more, its DDNM gives the last image and starts from SIRT; for thick
+    slices both end with their data step. DiffusionMBIR ends with a step of Kaczmarz. DDS and DiffusionBlend put no
+    noise back before t = 0, in the published editions."""
+
+    def rows(name):
+        benchmark = load_benchmark(f"{name}-small") if edition == "small" else published_edition(name)
+        for group, found in benchmark.rows.items():
+            for row in found.values():
+                if not isinstance(row.method, Direct):
+                    yield benchmark.groups[group].kind, row.method.name, settings(row)
+
+    for name in (*(f"table{n}" for n in range(1, 10)), "figure5"):
+        for kind, method, found in rows(name):
+            expected = {"dds": "denoised-estimate", "dds-tv": "denoised-estimate", "ddnm": "denoised"}.get(method)
+            assert found["end"] == ("estimate" if kind == "zsr" or expected is None else expected)
+            if method == "ddnm":
+                start = [found.get(f"start.solution{name}") for name in ("", ".iterations")]
+                assert start == (["sirt", found["data.sirt_iterations"]] if kind == "ct" else [None, None])
+    for name in (f"blend-table{n}" for n in (1, 2, 3, 4, 5, 6, 8, 9, 10)):
+        for _, method, found in rows(name):
+            assert found["end"] == ("kaczmarz" if method == "diffusion-mbir" else "estimate")
+            last = edition == "paper" and method in ("dds-2d", "dds-3d", "diffusionblend", "diffusionblend++")
+            assert found["renoising.quiet"] == last
 
 
 @pytest.mark.parametrize("name", PAPERS)

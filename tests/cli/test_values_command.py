@@ -105,7 +105,35 @@ def test_an_empty_volume_does_not_look_good(coslice, refused, chest, tmp_path, s
     assert code == 0 and numbers["axial"]["psnr"] < 15 and "in every voxel" in error
     assert numbers["window"] == {"low": 0.0, "high": 1.0, "unit": ""} and len(numbers["remarks"]) == 1
     code, said, _ = coslice("evaluate", unit, unit, "--window", "0:1")
-    assert code == 0 and "Window: 0 to 1" in said
+    assert code == 0 and "Window: 0 to 1" in said and "Protocol unit: data range 1" in said
+
+
+def test_each_file_is_said_what_it_is_and_the_numbers_say_how_they_were_taken(coslice, refused, chest, saved, tmp_path):
+    unit, whole = tmp_path / "unit.nii.gz", saved(chest)
+    write_nifti(chest.with_data(((chest.data + 1000) / 2600).clamp(0, 1)), unit)
+    assert "not in one unit" in refused("evaluate", unit, whole)
+    halves = ("--values", "0:1=-1000:1600", "--values", "hu")
+    code, said, error = coslice("evaluate", unit, whole, *halves, "--protocol", "iscs", "--json")
+    numbers, seen = json.loads(said), ((chest.data + 1000) / 2600).clamp(0, 1)
+    assert code == 0 and "turned into HU" in error and numbers["axial"]["psnr"] > 90
+    assert numbers["protocol"] == "iscs" and numbers["window"]["unit"] == "HU"
+    assert numbers["data_range"] == pytest.approx(float(seen.max() - seen.min()), abs=1e-6)
+    assert numbers["values"]["truth"] == [float(chest.data.min()), float(chest.data.max())]
+    assert "3 times" in refused("evaluate", unit, unit, *("--values", "hu") * 3)
+    assert "unit, iscs, tpdm, diffusionblend" in refused("evaluate", unit, unit, "--protocol", "paper")
+
+
+def test_values_beyond_the_window_count_in_iscs_and_are_cut_in_ours(coslice, chest, saved, tmp_path):
+    """ISCS's script clips the truth and not what it measures."""
+    write_nifti(chest.with_data(chest.data.clamp(-1000, 1600) - 260.0), tmp_path / "low.nii.gz")
+    whole, found = saved(chest), {}
+    for protocol in ("unit", "iscs"):
+        options = ("--window", "-1000:1600", "--protocol", protocol, "--json")
+        code, said, error = coslice("evaluate", tmp_path / "low.nii.gz", whole, *options)
+        assert code == 0, error
+        found[protocol] = json.loads(said)
+    assert found["iscs"]["axial"]["psnr"] == pytest.approx(20 + 20 * np.log10(found["iscs"]["data_range"]), abs=1e-3)
+    assert found["unit"]["axial"]["psnr"] > 20.5
 
 
 def test_dicom_is_compared_as_nifti_is(coslice, chest, tmp_path):

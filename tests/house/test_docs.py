@@ -16,7 +16,7 @@ import typer
 from coslice.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN_SCAN = ROOT / "docs" / "your-own-scan.md"
 ROOT_COMMAND = cast(Any, typer.main.get_command(app))  # only groups have commands
 
@@ -54,6 +54,11 @@ def unknown(line: str) -> list[str]:
 def test_the_commands_of_the_pages_are_understood(page):
     """Every command, and every option of it, exists: parsed, not run."""
     assert {line: wrong for line in commands(page.read_text(encoding="utf-8")) if (wrong := unknown(line))} == {}
+
+
+def test_the_results_are_a_page_one_reads():
+    """Tables have pages of their own, in docs/tables."""
+    assert len((ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()) <= 400
 
 
 def test_a_command_that_is_not_there_is_found():

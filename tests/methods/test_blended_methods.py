@@ -165,8 +165,10 @@ def test_two_planes_in_turn_are_the_papers(name, noise, every):
     axial = torch.kron(torch.eye(4, dtype=torch.float64), likeness(5))
     coronal = torch.kron(likeness(4), torch.eye(5, dtype=torch.float64))
     (p, problem), (q, _) = posed(axial, shape), posed(coronal, shape)
-    own = {"step": 0.4} if name == "tpdm" else {"iterations": 3}
-    method = changed(find_method(name), {"noise": noise, "data": own, "prior": {"auxiliary_every": every}})
+    own = {"data": {"iterations": 3}}
+    if name == "tpdm":  # as before its code's sampler; that is in test_two_planes
+        own = {"data": {"kind": "guidance", "step": 0.4}, "renoising": {"kind": "ddim", "eta": 1.0}}
+    method = changed(find_method(name), {"noise": noise, "prior": {"auxiliary_every": every}} | own)
     priors = [SlicePrior(Exact("rows"), 1, (1e-3, 10.0), plane) for plane in ("yx", "zx")]
 
     def second(k):

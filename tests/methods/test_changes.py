@@ -128,7 +128,11 @@ def test_a_part_may_be_a_value_or_nothing_where_there_may_be_none():
             {"start": {"noise": {"angle": 40.0}}},
             "start.noise was given settings .angle., .* give start.noise.kind",
         ),
-        ("dds", {"start": {"volume": "middle"}}, 'start.volume "middle" was given, initial or noise is needed'),
+        (
+            "dds",
+            {"start": {"volume": "middle"}},
+            'start.volume "middle" was given, initial or noise or range is',
+        ),
         ("dds", {"renoising": "magic"}, "renoising is 'magic', but it is one of share, ddim, "),
         ("dds", {"schedule": "cosine"}, "schedule is 'cosine', but it is one of geometric, "),
         ("dds", {"samples": 0}, "samples: 0 was given, a whole number of at least 1"),

@@ -41,7 +41,7 @@ def test_methods_are_each_other_where_what_sets_them_apart_is_taken_away(noise):
     tv: dict[str, Any] = vp | {"data": {"weight": 0.1, "penalty": 3.0}, "renoising": {"eta": 0.9, "temperature": 1.0}}
     assert torch.equal(run_with(quick("dds-3d", **tv), single), run_with(quick("dds-tv", **tv), single))
     never: dict[str, Any] = {"noise": noise, "prior": {"auxiliary_every": QUICK["schedule"]["steps"] + 1}}
-    guided: dict[str, Any] = {"data": {"step": 0.4}}
+    guided: dict[str, Any] = {"data": {"kind": "guidance", "step": 0.4}, "renoising": {"kind": "ddim", "eta": 1.0}}
     tpdm = run_with(quick("tpdm", **never, **guided), single, coronal)
     assert torch.equal(tpdm, run_with(quick("dps", noise=noise, **guided), single))
     tpdm_cg = run_with(quick("tpdm-cg", **never), single, coronal)

@@ -231,7 +231,7 @@ def test_settings_and_seed_reach_the_partitions():
     assert made("diffusionblend", three).lanes and not made("diffusionblend", three, lanes=False).lanes
     assert made("diffusionblend", three, ends="repeat").partition(8, 10) == windows(10, 3, "repeat")
     coronal = SlicePrior(Ramp(), 1, RANGE, "zx")
-    assert made("tpdm", single, coronal, auxiliary_every=4) == Perpendicular(single, coronal, 4)
+    assert made("tpdm-cg", single, coronal, auxiliary_every=4) == Perpendicular(single, coronal, 4)
 
 
 def test_priors_that_a_method_cannot_use_are_refused():

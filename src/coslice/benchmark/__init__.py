@@ -6,6 +6,7 @@ from coslice.benchmark.formats import latex, markdown, tidy_csv
 from coslice.benchmark.grid import complete, truth_of
 from coslice.benchmark.lesion_numbers import lesion_boxes, lesion_numbers, number_key
 from coslice.benchmark.metric import Metric, metric_called
+from coslice.benchmark.other_protocols import finished_records, remeasured
 from coslice.benchmark.outline import first_reconstruction, outline, sweep
 from coslice.benchmark.recipe_content import Figure
 from coslice.benchmark.recipe_file import shipped_benchmarks
@@ -31,6 +32,7 @@ __all__ = [
     "complete",
     "digest_of",
     "entry_of",
+    "finished_records",
     "first_reconstruction",
     "keyed_cells",
     "latex",
@@ -41,6 +43,7 @@ __all__ = [
     "metric_called",
     "number_key",
     "outline",
+    "remeasured",
     "shipped_benchmarks",
     "sweep",
     "table_of",

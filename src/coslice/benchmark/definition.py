@@ -15,6 +15,7 @@ from coslice.benchmark.rows import RowMethod, rows_of
 from coslice.benchmark.slice_figure import SliceFigure, check_pictures
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_lines
+from coslice.metrics import UNIT, Protocol, protocol_called
 
 __all__ = ["PRIORS", "Benchmark", "Cell", "load_benchmark", "prior_key", "setting_of"]
 
@@ -67,6 +68,7 @@ class Benchmark:
         pictures: of slices.
         called: the recipe as a command names it; of a path only the last part.
         published: by group and row, as in the file; shown beside a group with `published_of`.
+        protocol: how the numbers of its tables are taken.
     """
 
     name: str
@@ -83,6 +85,12 @@ class Benchmark:
     pictures: tuple[SliceFigure, ...]
     called: str
     published: PublishedNumbers
+    protocol: Protocol
+
+    @property
+    def outputs(self) -> str:
+        """The folder of its table: the name, with the protocol behind it where that is not "unit"."""
+        return self.name if self.protocol == UNIT else f"{self.name}.{self.protocol.name}"
 
     def cells(self) -> list[Cell]:
         """The grid, group by group, so that a measurement is made once."""
@@ -152,6 +160,7 @@ def load_benchmark(
     scans: Mapping[str, str] | None = None,
     priors: Mapping[str, str] | None = None,
     seeds: tuple[int, ...] | None = None,
+    protocol: str | None = None,
 ) -> Benchmark:
     """A recipe, ready to be run.
 
@@ -159,16 +168,19 @@ def load_benchmark(
         name: as `read_recipe` takes it.
         scans, priors: files the user names, by their names in the recipe.
         seeds: instead of the recipe's.
+        protocol: name of one, instead of the recipe's.
 
     Raises:
-        CosliceError: as `read_recipe`; a row that could not be run, data that the user must name.
+        CosliceError: as `read_recipe`; a row that could not be run, data that the user must name, another protocol.
     """
     recipe = read_recipe(name)
     scans, priors, usual = dict(scans or {}), dict(priors or {}), recipe.content.seeds
-    return _checked(recipe, scans, priors, seeds or usual)
+    return _checked(recipe, scans, priors, seeds or usual, protocol_called(protocol or recipe.content.protocol))
 
 
-def _checked(recipe: RecipeFile, scans: dict[str, str], priors: dict[str, str], seeds: tuple[int, ...]) -> Benchmark:
+def _checked(
+    recipe: RecipeFile, scans: dict[str, str], priors: dict[str, str], seeds: tuple[int, ...], protocol: Protocol
+) -> Benchmark:
     name, content = recipe.name, recipe.content
     if not seeds or len(set(seeds)) != len(seeds):
         raise CosliceError(f"{name}: the seeds {seeds} were given, at least one is needed and each only once.")
@@ -202,6 +214,7 @@ def _checked(recipe: RecipeFile, scans: dict[str, str], priors: dict[str, str], 
         pictures=content.pictures,
         called=recipe.called,
         published=_published(name, content),
+        protocol=protocol,
     )
 
 

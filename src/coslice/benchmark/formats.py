@@ -21,21 +21,22 @@ def tidy_csv(benchmark: Benchmark, records: Records) -> str:
     """A line for every number: one of ours for each seed, then the published ones, which have no seed.
 
     Columns: benchmark, origin ("measured" or "published"), group, method, seed, metric, value, deviation (of published
-    numbers that have one). The metrics are the table's, and the seconds.
+    numbers that have one), protocol (of ours). The metrics are the table's, and the seconds.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("benchmark", "origin", "group", "method", "seed", "metric", "value", "deviation"))
+    writer.writerow(("benchmark", "origin", "group", "method", "seed", "metric", "value", "deviation", "protocol"))
+    taken = benchmark.protocol.name
     for (group, row), found in records.items():
         for seed, record in zip(benchmark.seeds, found, strict=True):
             values = {metric.name: metric.of(record) for metric in benchmark.metrics} | {"seconds": record["seconds"]}
             for name, value in values.items():
-                writer.writerow((benchmark.name, "measured", group, row, seed, name, _number(value), ""))
+                writer.writerow((benchmark.name, "measured", group, row, seed, name, _number(value), "", taken))
         for metric, value in zip(benchmark.metrics, benchmark.published_of(group, row) or (), strict=False):
             mean, deviation = value if isinstance(value, tuple) else (value, None)
             if mean is not None:
                 numbers = _number(mean), _number(deviation)
-                writer.writerow((benchmark.name, "published", group, row, "", metric.name, *numbers))
+                writer.writerow((benchmark.name, "published", group, row, "", metric.name, *numbers, ""))
     return out.getvalue()
 
 

@@ -23,7 +23,7 @@ from coslice.benchmark.recipe_content import Group
 from coslice.benchmark.store import Store
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
-from coslice.metrics import evaluate, per_slice
+from coslice.metrics import UNIT, evaluate, per_slice
 from coslice.plans import Plan, load_priors, plan
 from coslice.priors import SlicePrior
 from coslice.problems import Study, simulate
@@ -117,6 +117,7 @@ class _Workshop:
         progress("metrics", 1, 1)
         record = {
             "title": planned.label,
+            "protocol": UNIT.name,
             "metrics": evaluate(reconstruction, truth, curves=curves),
             "curves": {plane: asdict(curve) for plane, curve in curves.items()},
             "trajectory": result.trajectory,

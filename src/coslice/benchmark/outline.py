@@ -37,6 +37,7 @@ def outline(benchmark: Benchmark) -> dict[str, Any]:
         "about": benchmark.about,
         "seeds": list(benchmark.seeds),
         "metrics": [metric.name for metric in benchmark.metrics],
+        "protocol": benchmark.protocol.name,
         "figures": [{"x": figure.x, "y": list(figure.ys)} for figure in benchmark.figures],
         **({"pictures": [_asked(picture) for picture in benchmark.pictures]} if benchmark.pictures else {}),
         "scans": scans,

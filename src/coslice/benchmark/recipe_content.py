@@ -6,6 +6,7 @@
     methods                      its rows: a method and settings of it, see `coslice.benchmark.rows`
     published                    its numbers, by group and row, in the order of `metrics`
     scans, priors, seeds         where the data are, and how often each row is run
+    protocol                     how its numbers are taken, see `coslice.metrics.protocols`; "unit" unless it is said
     settings                     settings by method, "*" for every method that samples; a row's own come after them
     figures                      what to draw beside the table
     pictures                     slices to show beside it, see `coslice.benchmark.slice_figure`
@@ -28,7 +29,7 @@ from coslice.detector import detector_noise
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, setting_lines
 from coslice.methods.former import FORMER
-from coslice.metrics import PER_STEP
+from coslice.metrics import PER_STEP, UNIT, protocol_called
 from coslice.preparation import Preparation, parse_slices
 from coslice.problems import Task, make_task
 
@@ -222,3 +223,7 @@ class RecipeContent:
     figures: tuple[Figure, ...] = ()
     pictures: tuple[SliceFigure, ...] = ()
     published: PublishedNumbers = field(default_factory=dict)
+    protocol: str = UNIT.name
+
+    def __post_init__(self) -> None:
+        protocol_called(self.protocol)

@@ -2,6 +2,7 @@
 
     cells/KEY.json       its record: the cell, metrics, curves, trajectory, seconds, device, versions
     cells/KEY.nii.gz     its reconstruction, in the scan's units and place
+    cells/KEY.iscs.json  its metrics and curves under another protocol, made from the volume when a table asks for them
     locks/KEY            held by the process that computes it; the system lets go of it when the process is gone
 
 A record comes after its volume, so a cell that has a record is whole, whenever a process was killed. Recipes that
@@ -100,6 +101,19 @@ class Store:
         """Where the reconstruction of a cell is."""
         return self._cells / f"{key}.nii.gz"
 
+    def remeasured(self, key: str, protocol: str) -> dict[str, Any] | None:
+        """What `keep_remeasured` kept of a cell; None where nothing is, or it is damaged, so that it is made again."""
+        try:
+            found = json.loads(self._remeasured(key, protocol).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and found.keys() >= {"metrics", "curves"} else None
+
+    def keep_remeasured(self, key: str, protocol: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the numbers of a finished cell under another protocol than its record has; as they are read again."""
+        write_json(self._remeasured(key, protocol), numbers, indent=None)
+        return json.loads(json.dumps(numbers))
+
     def put(self, key: str, record: Mapping[str, Any], volume: Volume) -> None:
         """Keep a finished cell that this process holds.
 
@@ -109,6 +123,8 @@ class Store:
         aside.mkdir(exist_ok=True)
         write_nifti(volume, aside / "volume.nii.gz")
         write_json(aside / "record.json", record, indent=None)
+        for former in self._cells.glob(f"{key}.*.json"):  # numbers of a volume that was there before
+            former.unlink(missing_ok=True)
         (aside / "volume.nii.gz").replace(self.volume(key))
         (aside / "record.json").replace(self._cells / f"{key}.json")
         shutil.rmtree(aside)
@@ -143,6 +159,9 @@ class Store:
             yield True
         finally:
             lock.release()
+
+    def _remeasured(self, key: str, protocol: str) -> Path:
+        return self._cells / f"{key}.{protocol}.json"
 
     def _aside(self, key: str) -> Path:
         return self._locks / f"{key}.unfinished"

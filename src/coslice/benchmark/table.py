@@ -14,7 +14,7 @@ from typing import Any
 
 from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.metric import Metric
-from coslice.metrics import best_of
+from coslice.metrics import Protocol, best_of
 
 __all__ = ["Entry", "Records", "Row", "Table", "entry_of", "table_of"]
 
@@ -69,6 +69,7 @@ class Table:
         metrics: the columns.
         groups: rows by the group's title.
         seeds: how many runs a number is the mean of.
+        protocol: how the numbers were taken.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Table:
     metrics: tuple[Metric, ...]
     groups: dict[str, tuple[Row, ...]]
     seeds: int
+    protocol: Protocol
 
     @property
     def spans(self) -> list[tuple[str, int]]:
@@ -90,7 +92,8 @@ class Table:
     @property
     def legend(self) -> str:
         """What a reader must know to read it."""
-        parts = ["↑ more is better, ↓ less is better, bold is best of its group." if self._marks else ""]
+        parts = [self.protocol.sentence if any(metric.plane for metric in self.metrics) else ""]
+        parts += ["↑ more is better, ↓ less is better, bold is best of its group." if self._marks else ""]
         if any(metric.title.startswith("PSNR") for metric in self.metrics):
             parts.append("PSNR in dB.")
         if self.seeds > 1:
@@ -120,7 +123,9 @@ def table_of(benchmark: Benchmark, records: Records) -> Table:
             for i, row in enumerate(recipes)
         )
     words = {"title": benchmark.title, "source": benchmark.source, "about": benchmark.about}
-    return Table(**words, metrics=benchmark.metrics, groups=groups, seeds=len(benchmark.seeds))
+    return Table(
+        **words, metrics=benchmark.metrics, groups=groups, seeds=len(benchmark.seeds), protocol=benchmark.protocol
+    )
 
 
 def entry_of(metric: Metric, records: Sequence[Mapping[str, Any]]) -> Entry:

@@ -33,6 +33,7 @@ def benchmark(
     scan: Annotated[list[str] | None, option("NAME=FILE: a scan of the recipe.")] = None,
     prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
+    protocol: Annotated[str | None, option("unit, iscs, tpdm or diffusionblend.  [the recipe's, else unit]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be computed, and stop.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -45,6 +46,7 @@ def benchmark(
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
     from coslice.errors import CosliceError
+    from coslice.metrics import UNIT
     from coslice.report.publication import publish
 
     if recipe is None:
@@ -53,7 +55,7 @@ def benchmark(
     if seeds is not None and seeds < 1:
         raise CosliceError(f"--seeds {seeds} was given, at least 1 is needed.")
     scans, priors = _pairs("--scan", scan), _pairs("--prior", prior)
-    chosen = load_benchmark(recipe, scans, priors, tuple(range(seeds)) if seeds else None)
+    chosen = load_benchmark(recipe, scans, priors, tuple(range(seeds)) if seeds else None, protocol)
     place = str(chosen_device(device))
     cells, store = keyed_cells(chosen), Store(out)
     if plan:
@@ -61,8 +63,10 @@ def benchmark(
         return
     if not all(map(store.has, cells.values())):
         _complete(chosen, cells, store, place)
-    command = benchmark_command(chosen.called, scans, priors, seeds)
-    table, page = publish(out / chosen.name, chosen, cells, store, command)
+    command = benchmark_command(chosen.called, scans, priors, seeds, protocol)
+    if chosen.protocol != UNIT:
+        _remeasure(chosen, cells, store)
+    table, page = publish(out / chosen.outputs, chosen, cells, store, command)
     show_benchmark(table)
     say(f"Report: {page}")
 
@@ -99,6 +103,19 @@ def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device
                 f"Interrupted; {done} of {len(keys)} cells are kept in {store.folder}: the same command goes on there."
             )
             sys.exit(130)
+
+
+def _remeasure(chosen: Benchmark, cells: Mapping[Cell, str], store: Store) -> None:
+    """Measure the finished cells under the benchmark's protocol; what was measured before is there."""
+    from coslice.benchmark import finished_records, remeasured
+    from coslice.cli.display import Watch
+
+    with Watch() as watch, watch.task(f"protocol {chosen.protocol.name}", transient=True) as progress:
+
+        def measured(done: int, total: int) -> None:
+            progress("cells", done, total)
+
+        remeasured(chosen, cells, store, finished_records(chosen, cells, store), measured)
 
 
 def _pairs(who: str, given: list[str] | None) -> dict[str, str]:

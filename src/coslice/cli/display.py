@@ -20,7 +20,7 @@ from coslice.axes import PLANES
 from coslice.benchmark import Entry, Metric
 from coslice.benchmark import Table as BenchmarkTable
 from coslice.cli.terminal import Terminal
-from coslice.metrics import PER_PLANE, QUANTITIES, Quantity
+from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
 from coslice.runs import Progress
 
 __all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
@@ -85,9 +85,9 @@ class Watch:
                 self._bars.remove_task(bar)
 
 
-def show_table(metrics: Mapping[str, Mapping[str, Any]]) -> None:
+def show_table(metrics: Mapping[str, Mapping[str, Any]], protocol: str = UNIT.name) -> None:
     """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
-    table = _plain_table(caption=_caption(metrics))
+    table = _plain_table(caption=_caption(metrics, protocol))
     table.add_column("\n", min_width=8)  # long titles are broken, numbers never
     titles = " ".join(quantity.title for quantity in PER_PLANE)
     for plane in PLANES:
@@ -212,9 +212,9 @@ def _compact(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _caption(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+def _caption(metrics: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
     truth = QUANTITIES["sdiff"].page_text(next(iter(metrics.values()))["sdiff_truth"])
-    return f"PSNR in dB; SDiff of the truth {truth}; |Δ| = |SDiff - SDiff of the truth|"
+    return f"Protocol {protocol}, PSNR in dB; SDiff of the truth {truth}; |Δ| = |SDiff - SDiff of the truth|"
 
 
 def _number(quantity: Quantity, values: Mapping[str, Any]) -> str:

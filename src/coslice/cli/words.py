@@ -68,18 +68,23 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
     return shlex.join([*words, "--out", f"{out}/"])
 
 
-def benchmark_command(called: str, scans: Iterable[str], priors: Iterable[str], seeds: int | None) -> str:
+def benchmark_command(
+    called: str, scans: Iterable[str], priors: Iterable[str], seeds: int | None, protocol: str | None = None
+) -> str:
     """One line for a shell that makes a benchmark again.
 
     Args:
         called: the recipe, see `coslice.benchmark.Benchmark`.
         scans, priors: names of those that the user gave; files appear as FILE.
         seeds: how many the user asked for; None where that was left to the recipe.
+        protocol: the one that the user asked for; None likewise.
     """
     words = ["coslice", "benchmark", called]
     for option, names in (("--scan", scans), ("--prior", priors)):
         words += [word for name in names for word in (option, f"{name}=FILE")]
-    return shlex.join([*words, *(() if seeds is None else ("--seeds", str(seeds)))])
+    for option, value in (("--seeds", seeds), ("--protocol", protocol)):
+        words += [] if value is None else [option, str(value)]
+    return shlex.join(words)
 
 
 def _recording_options(study: Study) -> Iterator[tuple[str, Any]]:

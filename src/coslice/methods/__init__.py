@@ -19,8 +19,10 @@ from coslice.methods.data_steps import (
     StackTV,
     TrustedPrediction,
     TVAfterCorrector,
+    UpdateGuidance,
     WeightedGradients,
 )
+from coslice.methods.endings import DenoisedEstimate, Ending, KaczmarzStep, LastEstimate, LastPrediction
 from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.own import is_own, load_method
 from coslice.methods.papers import (
@@ -36,6 +38,7 @@ from coslice.methods.papers import (
     DIFFUSION_MBIR,
     DIFFUSIONBLEND,
     DIFFUSIONBLEND_PP,
+    DIFFUSIONBLEND_TV,
     DPS,
     FBP_UNET,
     FDK,
@@ -84,6 +87,7 @@ __all__ = [
     "DIFFPIR",
     "DIFFUSIONBLEND",
     "DIFFUSIONBLEND_PP",
+    "DIFFUSIONBLEND_TV",
     "DIFFUSION_MBIR",
     "DPS",
     "FBP_UNET",
@@ -104,8 +108,13 @@ __all__ = [
     "CglsSolution",
     "ConjugateGradients",
     "DataStep",
+    "DenoisedEstimate",
     "Direct",
+    "Ending",
     "Guidance",
+    "KaczmarzStep",
+    "LastEstimate",
+    "LastPrediction",
     "Matern",
     "Method",
     "Mixed",
@@ -126,6 +135,7 @@ __all__ = [
     "SuitedSolution",
     "TVAfterCorrector",
     "TrustedPrediction",
+    "UpdateGuidance",
     "WeightedGradients",
     "Windows",
     "changed",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from coslice.errors import CosliceError
+from coslice.methods.endings import LastEstimate
 from coslice.methods.former import FORMER, FORMER_OF_DIRECT
 from coslice.methods.method import AnyMethod, Direct, Method
 from coslice.settings import Part, Setting, kinds_of
@@ -27,7 +28,7 @@ from coslice.tree import plain, typed
 __all__ = ["SettingLine", "changed", "described", "differing", "kinds_at", "parts_of", "setting_lines"]
 
 _SLOTS = {
-    Method: ("prior", "data", "renoising", "schedule", "noise", "start", "samples"),
+    Method: ("prior", "data", "renoising", "schedule", "noise", "start", "end", "samples"),
     Direct: ("solution",),
 }
 """What may be changed of a method: its parts, and the number of samples."""
@@ -249,8 +250,10 @@ def differing(value: AnyMethod | Part) -> dict[str, Any]:
         }
         return _kind(value) | settings | ({"code": _digest(type(value))} if own else {})
     tree = {name: _plain(getattr(value, name), differing) for name in _names(value)}
-    if tree.get("samples") == 1:
-        del tree["samples"]
+    # What methods did when they were first published is no trace, as with settings.
+    for name, first in (("samples", 1), ("end", {"kind": LastEstimate.kind})):
+        if tree.get(name) == first:
+            del tree[name]
     return tree
 
 

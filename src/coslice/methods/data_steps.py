@@ -5,7 +5,8 @@
     NullSpace             DDNM               keep the null-space part of the prediction
     StackTV               DDS+TV             conjugate gradients with total variation along the stack
     TrustedPrediction     DiffPIR            conjugate gradients whose trust in the data falls with sigma
-    Guidance              DPS, TPDM          nothing; the prior is guided instead
+    Guidance              DPS                nothing; the prior is guided instead
+    UpdateGuidance        TPDM               nothing; what the update gives is guided instead
     TVAfterCorrector      DiffusionMBIR      nothing; the noisy volume is corrected instead
 
 The arithmetic is in `coslice.fidelity`. An own data step is a subclass of `DataStep` with `build`.
@@ -29,6 +30,7 @@ from coslice.fidelity import (
     unchanged,
 )
 from coslice.priors import Guided, SlicePrior
+from coslice.priors.guidance import GuidedUpdates
 from coslice.problems import Problem
 from coslice.renoising import PredictorCorrector, Renoising
 from coslice.sampling import Changing, Correction, Denoiser, Fidelity, altered
@@ -45,6 +47,7 @@ __all__ = [
     "StackTV",
     "TVAfterCorrector",
     "TrustedPrediction",
+    "UpdateGuidance",
     "WeightedGradients",
 ]
 
@@ -315,3 +318,30 @@ class Guidance(DataStep):
     def guided(self, problem: Problem, prior: SlicePrior | Changing) -> Denoiser | Changing:
         (operator, y), step = problem.misfit, self.step / problem.unit
         return altered(prior, lambda one: Guided(one, one.pull_back, operator, y, step))
+
+
+@dataclass(frozen=True)
+class UpdateGuidance(DataStep):
+    """TPDM (Lee et al., ICCV 2023; its code): what every update gives goes down the gradient of |y - A prediction|.
+
+    All of the step is subtracted, whatever noise the update keeps, also after a corrector. Of two planes the primary
+    one alone is guided; the updates of the other are unconditional, and cost one network call instead of three.
+
+    Attributes:
+        step: zeta, for an A that counts lengths in voxels.
+        planes: which of two priors are guided.
+    """
+
+    kind = "update-guidance"
+
+    step: float = setting(0.25, "Step against the gradient of the residual's length", least=0)
+    planes: str = setting("primary", "Planes whose updates the measurement guides", choices=("primary", "both"))
+
+    def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:
+        updates = GuidedUpdates(*problem.misfit, self.step / problem.unit)
+
+        def guide(one: SlicePrior) -> Denoiser:
+            return updates.watched(one, one.pull_back)
+
+        guided = altered(prior, guide, auxiliary=self.planes == "both")
+        return Acting(guided, unchanged, updates.correction)

@@ -1,6 +1,7 @@
 """A method is a composition of parts; nothing else is known of it.
 
     Method    a diffusion method: how the volume is read, what the data do, noise, re-noising, noise levels, the start
+              and the end
     Direct    a method that does not sample: a solution
 
 A change is a new value:
@@ -16,16 +17,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from coslice.errors import CosliceError
+from coslice.fidelity import RangeNullSpace
 from coslice.methods.data_steps import DataStep
+from coslice.methods.endings import Ending, LastEstimate
 from coslice.methods.prior_parts import PriorPart
 from coslice.methods.solutions import Solution
 from coslice.noise import Slerp, Strategy
+from coslice.problems import Problem
 from coslice.renoising import Renoising, Share
 from coslice.schedule import Geometric, Schedule
 from coslice.settings import Part, setting
 
 __all__ = ["AnyMethod", "Direct", "Method", "Start"]
+
+
+_INVERSE = 100
+"""Iterations of the pseudo-inverse in a start from the range, where it has no closed form; as DDNM's."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,8 @@ class Start(Part):
     noise does not cover stays: a start must be nearly right wherever the prior is not asked to change it.
 
     Attributes:
-        volume: "initial", the first reconstruction plus noise, as published, or "noise" alone.
+        volume: "initial", the first reconstruction plus noise, as published; "noise" alone; or "range", noise in the
+            null space of A alone and A-dagger y in its range, which has none (TPDM's code for thick slices).
         noise: of the start; None is the method's own.
         solution: a method that does not sample, whose result stands in for the first reconstruction; None for that
             itself.
@@ -47,7 +58,7 @@ class Start(Part):
 
     kind = "start"
 
-    volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise"))
+    volume: str = setting("initial", "Volume that the first noise is added to", choices=("initial", "noise", "range"))
     noise: Strategy | None = setting(None, "Noise of the start; none is the method's")
     solution: Solution | None = setting(None, "Solution in place of the first reconstruction; none keeps that")
 
@@ -60,10 +71,16 @@ class Start(Part):
             raise CosliceError(
                 f"Start: solution {word} was given, which needs a prior of its own; choose one that needs none."
             )
-        if self.volume == "noise":
+        if self.volume != "initial":
             raise CosliceError(
-                f"Start: volume noise and solution {word} were given, which exclude each other; drop one."
+                f"Start: volume {self.volume} and solution {word} were given, which exclude each other; drop one."
             )
+
+    def placed(self, problem: Problem, x: Tensor) -> Tensor:
+        """x_T (z, y, x), with noise; of a start from the range, with what the measurement says in its place."""
+        if self.volume != "range":
+            return x
+        return RangeNullSpace(problem.operator, problem.measurement, problem.pseudo_inverse(_INVERSE))(x, 0.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,7 @@ class Method:
         schedule: noise levels.
         noise: how the noise of a slice depends on that of the others.
         start: what sampling starts from.
+        end: what is made of the last step.
         samples: number of reconstructions with seeds seed, seed + 1, ..., of which the mean is the result.
         kinds: of problems it is for; empty for all.
         published: settings by path ("schedule.steps") that were published with another value, and that value.
@@ -97,6 +115,7 @@ class Method:
     schedule: Schedule = Geometric()
     noise: Strategy = Slerp()
     start: Start = Start()
+    end: Ending = LastEstimate()
     samples: int = 1
     kinds: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
@@ -160,6 +179,7 @@ _PARTS: dict[str, type[Part]] = {
     "schedule": Schedule,
     "noise": Strategy,
     "start": Start,
+    "end": Ending,
 }
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 from coslice.axes import axis_number
@@ -103,6 +104,7 @@ class Slices(PriorPart):
 
 
 _ENDS = "Patches at the ends of the stack: moved inside, or with the last slice repeated"
+_CLIP = "Predictions cut off at 0 and 1 before the data step"
 _LANES = "Noise of their own for the slices of a patch, where noise is tied between slices"
 
 
@@ -114,13 +116,15 @@ class _OfPatches(PriorPart):
 
     ends: str = setting("overlap", _ENDS, choices=ENDS)
     lanes: bool = setting(True, _LANES)
+    _: KW_ONLY
+    clip: bool = setting(False, _CLIP)
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Blend:
         prior = priors[0]
         prior.check_patches()
         axis = axis_number(prior.along)
         partition = self._partition(prior.channels, seed)
-        return Blend(prior, problem.shape[axis], problem.spacing[axis], partition, self.lanes)
+        return Blend(prior, problem.shape[axis], problem.spacing[axis], partition, self.lanes, self.clip)
 
     @abstractmethod
     def _partition(self, size: int, seed: int) -> Callable[[int, int], Partition]:
@@ -135,6 +139,8 @@ class Patches(_OfPatches):
         ends: "overlap", as in the published code, or "repeat", as in the paper.
         lanes: whether ISCS and BCS leave the slices of a patch independent (`coslice.noise.Lanes`); without, they treat
             all slices alike, as with a prior of single ones.
+        clip: whether predictions are cut off at the ends of the window; DiffusionBlend's code has that, to [-1, 1], in
+            both of its released scripts, but commented out.
         cross_every: one step of so many sees slices k apart; 0 is never.
         partition: "random" or "fixed" starts of the patches of neighbours (Table 4).
     """
@@ -153,7 +159,7 @@ class Windows(_OfPatches):
     """A window about every slice, which answers for that slice alone (DiffusionBlend, Algorithm 2).
 
     Attributes:
-        ends, lanes: as of `Patches`.
+        ends, lanes, clip: as of `Patches`.
     """
 
     kind = "windows"
@@ -196,18 +202,28 @@ class Planes(PriorPart):
     """Two perpendicular planes in turn (TPDM, Lee et al., ICCV 2023).
 
     Attributes:
-        auxiliary_every: the prior of the second plane takes the last of so many steps.
+        auxiliary_every: K, so that the prior of the second plane takes one of so many noise levels: the last of a whole
+            number, each with probability 1/K of a fraction. A whole number never draws, also one with a point, which in
+            its code would.
     """
 
     kind = "planes"
     need = "planes"
     planes = ("prior", "auxiliary prior")
 
-    auxiliary_every: int = setting(2, "Steps of which the second plane takes one", least=2)
+    auxiliary_every: int | float = setting(
+        2, "Noise levels of which the second plane takes one; of a fraction, by chance", least=2
+    )
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Perpendicular:
+        return self.over(problem, priors, seed, ())
+
+    def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Perpendicular:
         for prior in priors:
             prior.check_single()
         if len(priors) < 2:
             raise CosliceError("tpdm: no prior of a second plane was given, but it needs one; give an auxiliary prior.")
-        return Perpendicular(priors[0], priors[1], self.auxiliary_every)
+        repeated = len(set(sigmas)) < len(sigmas)
+        falls = (int(b < a) for a, b in pairwise(sigmas[:-1]))
+        levels = tuple(accumulate(falls, initial=0)) if repeated else ()
+        return Perpendicular(priors[0], priors[1], self.auxiliary_every, seed, levels)

@@ -1,20 +1,24 @@
-"""PSNR and SSIM of stacks of grey images whose data range is 1.
+"""PSNR and SSIM of stacks of grey images, L the distance of black and white (data range), 1 unless it is said.
 
-    PSNR = -10 log10 mean (a - b)^2,
+    PSNR = 10 log10 (L^2 / mean (a - b)^2),
 
 capped at 100 dB: two images that agree to 1e-5 are equal for every purpose here, and infinity is neither
 a number JSON knows nor one that can be averaged.
 
     SSIM = mean  (2 m_a m_b + C1)(2 s_ab + C2) / ((m_a^2 + m_b^2 + C1)(s_a^2 + s_b^2 + C2)),
 
-m and s the means and (unbiased) covariances in a 7 x 7 box, C1 = 0.01^2, C2 = 0.03^2, the mean over all
-boxes that lie within the image: Wang et al. 2004 as scikit-image computes it by default, which is what
-most published CT and MRI numbers mean by SSIM.
+m and s the means and covariances in a window, C1 = (0.01 L)^2, C2 = (0.03 L)^2, the mean over all windows that
+lie within the image. There are two windows in use:
+
+    box         7 x 7, unbiased covariances: scikit-image's default, which most published CT numbers mean by SSIM
+    gaussian    11 x 11, sigma 1.5, biased: Wang et al. 2004, and torchmetrics' default
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,42 +26,57 @@ from torch.nn import functional
 
 from coslice.errors import CosliceError
 
-__all__ = ["PSNR_CAP", "chunked", "psnr", "ssim"]
+__all__ = ["PSNR_CAP", "SSIM_SIDES", "chunked", "psnr", "ssim"]
 
 PSNR_CAP = 100.0
 """The largest PSNR reported, dB."""
 
-_BOX = 7
-_C1, _C2 = 0.01**2, 0.03**2
+SSIM_SIDES = {"box": 7, "gaussian": 11}
+"""Pixels of the side of SSIM's windows; images must have as many."""
+
+_SIGMA = 1.5  # pixels, of the Gaussian
 _CHUNK = 1 << 20
 
 
-def psnr(image: Tensor, truth: Tensor) -> Tensor:
+def psnr(image: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
     """PSNR in dB of each image: (n, h, w) twice -> (n,) float64, at most `PSNR_CAP`.
 
+    Args:
+        image, truth: in one unit.
+        data_range: the distance of black and white, in that unit.
+
     Raises:
-        CosliceError: the shapes differ or are not (n, h, w).
+        CosliceError: the shapes differ or are not (n, h, w); a range that is not positive.
     """
-    _check("psnr", image, truth)
-    return torch.cat([_psnr(a, b) for a, b in chunked(image, truth)])
+    _check("psnr", image, truth, data_range)
+    return torch.cat([_psnr(a, b, data_range) for a, b in chunked(image, truth)])
 
 
-def ssim(image: Tensor, truth: Tensor) -> Tensor:
+def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal["box", "gaussian"] = "box") -> Tensor:
     """SSIM of each image: (n, h, w) twice -> (n,) float64.
 
+    Args:
+        image, truth: in one unit.
+        data_range: the distance of black and white, in that unit.
+        window: "box" or "gaussian", see above.
+
     Raises:
-        CosliceError: the shapes differ or are not (n, h, w); a side is below 7 pixels.
+        CosliceError: the shapes differ or are not (n, h, w); a side is below 7 pixels, of the Gaussian 11; a range that
+            is not positive.
     """
-    _check("ssim", image, truth)
-    if min(image.shape[1:]) < _BOX:
+    _check("ssim", image, truth, data_range)
+    side = SSIM_SIDES[window]
+    if min(image.shape[1:]) < side:
         raise CosliceError(
             f"ssim: images of {image.shape[1]} x {image.shape[2]} pixels were given, "
-            f"at least {_BOX} x {_BOX} are needed; measure more slices together."
+            f"at least {side} x {side} are needed; measure more slices together."
         )
-    return torch.cat([_ssim(a, b) for a, b in chunked(image, truth)])
+    return torch.cat([_ssim(a, b, data_range, window) for a, b in chunked(image, truth)])
 
 
-def _check(who: str, image: Tensor, truth: Tensor) -> None:
+def _check(who: str, image: Tensor, truth: Tensor, data_range: float) -> None:
+    if not data_range > 0:
+        raise CosliceError(f"{who}: a data range of {data_range:g} was given, a positive one is needed.")
     if image.shape != truth.shape or image.ndim != 3 or len(image) == 0:
         raise CosliceError(
             f"{who}: images of shape {tuple(image.shape)} and a truth of shape {tuple(truth.shape)} were given, "
@@ -71,23 +90,38 @@ def chunked(image: Tensor, truth: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(image.split(count), truth.split(count), strict=True)
 
 
-def _psnr(image: Tensor, truth: Tensor) -> Tensor:
+def _psnr(image: Tensor, truth: Tensor, data_range: float) -> Tensor:
     error = (image.double() - truth.double()).square().mean((1, 2))
-    return (-10 * error.log10()).clamp(max=PSNR_CAP)
+    return (20 * math.log10(data_range) - 10 * error.log10()).clamp(max=PSNR_CAP)
 
 
-def _ssim(image: Tensor, truth: Tensor) -> Tensor:
+def _ssim(image: Tensor, truth: Tensor, data_range: float, window: str) -> Tensor:
     # float64, since the variances below are small differences of large numbers.
     a, b = image.double(), truth.double()
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     moments = torch.stack((a, b, a * b, a * a + b * b), dim=1)
-    mean_a, mean_b, mean_ab, mean_squares = _box_means(moments).unbind(1)
-    unbiased = _BOX**2 / (_BOX**2 - 1)
+    means = _box_means(moments) if window == "box" else _gaussian_means(moments)
+    mean_a, mean_b, mean_ab, mean_squares = means.unbind(1)
+    count = SSIM_SIDES["box"] ** 2
+    unbiased = count / (count - 1) if window == "box" else 1.0
     squares = mean_a * mean_a + mean_b * mean_b
     covariance = unbiased * (mean_ab - mean_a * mean_b)
     variances = unbiased * (mean_squares - squares)
-    similarity = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
+    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
     return similarity.mean((1, 2))
 
 
 def _box_means(maps: Tensor) -> Tensor:
-    return functional.avg_pool2d(functional.avg_pool2d(maps, (_BOX, 1), stride=1), (1, _BOX), stride=1)
+    side = SSIM_SIDES["box"]
+    return functional.avg_pool2d(functional.avg_pool2d(maps, (side, 1), stride=1), (1, side), stride=1)
+
+
+def _gaussian_means(maps: Tensor) -> Tensor:
+    side = SSIM_SIDES["gaussian"]
+    bell = [math.exp(-0.5 * ((place - side // 2) / _SIGMA) ** 2) for place in range(side)]
+    for axis in (2, 3):
+        count = maps.shape[axis] - side + 1
+        maps = sum((weight * maps.narrow(axis, i, count) for i, weight in enumerate(bell)), maps.new_zeros(())) / sum(
+            bell
+        )
+    return maps

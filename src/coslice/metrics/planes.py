@@ -6,10 +6,11 @@
 
 Volumes are in the unit window. A slice whose truth is constant (air beside the patient) is dropped; PSNR
 and SSIM, data range 1, and LPIPS, on 2x - 1, are taken of each slice that is left and averaged. Nothing
-is clipped here: what the caller hands over is what is measured.
+is clipped here: what the caller hands over is what is measured. This is the protocol "unit"; what others do otherwise
+stands in `coslice.metrics.protocols`.
 
 What cannot be measured is None, never a made-up number: LPIPS of a plane whose images have a side below 31 pixels, SSIM
-below 7, and everything of a plane all of whose slices are constant.
+below 7 (in a Gaussian window 11), and everything of a plane all of whose slices are constant.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
 from coslice.metrics.consistency import NEIGHBOURS, consistency
-from coslice.metrics.images import psnr, ssim
+from coslice.metrics.images import SSIM_SIDES, psnr, ssim
+from coslice.metrics.protocols import UNIT, Protocol, protocol_called
 from coslice.metrics.quantities import PER_PLANE
 
 __all__ = ["SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
 
-SMALLEST_SIDE = 7
+SMALLEST_SIDE = SSIM_SIDES["box"]
 """Voxels that both sides of an image must have for SSIM's window."""
 
 
@@ -39,7 +41,7 @@ class Curves:
     """Metrics of one plane, slice by slice.
 
     Attributes:
-        index: the slices measured, those whose truth is not constant.
+        index: the slices measured, those whose truth is not constant; all of them where the protocol says so.
         psnr: dB, one per slice of `index`.
         ssim: one per slice of `index`; None where the images are too small.
         lpips: one per slice of `index`; None where it was not asked for or the images are too small.
@@ -52,7 +54,11 @@ class Curves:
 
 
 def evaluate(
-    reconstruction: Tensor, truth: Tensor, lpips: bool = True, curves: Mapping[str, Curves] | None = None
+    reconstruction: Tensor,
+    truth: Tensor,
+    lpips: bool = True,
+    curves: Mapping[str, Curves] | None = None,
+    protocol: Protocol | str = UNIT,
 ) -> dict[str, Any]:
     """Every published number of a reconstruction, ready for JSON.
 
@@ -60,7 +66,8 @@ def evaluate(
         reconstruction: (z, y, x) in the unit window.
         truth: the same shape.
         lpips: whether to compute LPIPS, by far the slowest; its entries are None otherwise.
-        curves: what `per_slice` gave of the two, where that is known already.
+        curves: what `per_slice` gave of the two with the same protocol, where that is known already.
+        protocol: how PSNR, SSIM and LPIPS are taken, or its name, see `coslice.metrics.protocols`.
 
     Returns:
         `{"axial": {"psnr", "ssim", "lpips"}, "coronal": {...}, "sagittal": {...}, "sdiff", "sdiff_truth",
@@ -69,23 +76,41 @@ def evaluate(
     Raises:
         CosliceError: as `per_slice`.
     """
-    curves = per_slice(reconstruction, truth, lpips) if curves is None else curves
+    protocol = _named(protocol)
+    curves = per_slice(reconstruction, truth, lpips, protocol) if curves is None else curves
+    reconstruction, truth = protocol.seen(reconstruction), protocol.seen(truth)
     whole = consistency(reconstruction, truth) if len(truth) > 1 else dict.fromkeys(NEIGHBOURS)
-    return {plane: averages(curves[plane]) for plane in PLANES} | whole
+    numbers: dict[str, Any] = {plane: averages(curves[plane]) for plane in PLANES} | whole
+    if protocol.one_stack:
+        of_all = float(psnr(reconstruction.reshape(1, 1, -1), truth.reshape(1, 1, -1), protocol.data_range(truth)))
+        for plane in PLANES:
+            numbers[plane]["psnr"] = of_all
+    return numbers
 
 
-def per_slice(reconstruction: Tensor, truth: Tensor, lpips: bool = True) -> dict[str, Curves]:
+def per_slice(
+    reconstruction: Tensor, truth: Tensor, lpips: bool = True, protocol: Protocol | str = UNIT
+) -> dict[str, Curves]:
     """The curves `evaluate` averages, for "axial", "coronal" and "sagittal". Arguments as there.
 
     Raises:
-        CosliceError: not two volumes (z, y, x) of one shape; voxels that are not finite.
+        CosliceError: not two volumes (z, y, x) of one shape; voxels that are not finite; a protocol of no such name, or
+            a constant truth where the protocol takes its range.
     """
     _check(reconstruction, truth)
+    protocol = _named(protocol)
+    reconstruction, truth = protocol.seen(reconstruction), protocol.seen(truth)
+    data_range = protocol.data_range(truth)
     curves = {}
     for plane in PLANES.values():
         axis = axis_number(plane.along)
-        curves[plane.name] = _curves(reconstruction.movedim(axis, 0), truth.movedim(axis, 0), lpips)
+        pair = reconstruction.movedim(axis, 0), truth.movedim(axis, 0)
+        curves[plane.name] = _curves(*pair, lpips, protocol, data_range)
     return curves
+
+
+def _named(protocol: Protocol | str) -> Protocol:
+    return protocol_called(protocol) if isinstance(protocol, str) else protocol
 
 
 def averages(curves: Curves) -> dict[str, float | None]:
@@ -96,18 +121,19 @@ def averages(curves: Curves) -> dict[str, float | None]:
     }
 
 
-def _curves(reconstruction: Tensor, truth: Tensor, lpips: bool) -> Curves:
-    kept = torch.nonzero(truth.amax((1, 2)) > truth.amin((1, 2))).flatten()
+def _curves(reconstruction: Tensor, truth: Tensor, lpips: bool, protocol: Protocol, data_range: float) -> Curves:
+    kept = protocol.counted(truth)
     if len(kept) == 0:
         return Curves((), (), (), None)
     image, truth = reconstruction[kept], truth[kept]
+    side, window = min(image.shape[1:]), protocol.ssim_window
     perceived = None
-    if lpips and min(image.shape[1:]) >= perceptual.SMALLEST_SIDE:
-        perceived = tuple(perceptual.lpips(image * 2 - 1, truth * 2 - 1).tolist())
+    if lpips and side >= perceptual.SMALLEST_SIDE:
+        perceived = tuple(perceptual.lpips(image / data_range * 2 - 1, truth / data_range * 2 - 1).tolist())
     return Curves(
         index=tuple(kept.tolist()),
-        psnr=tuple(psnr(image, truth).tolist()),
-        ssim=tuple(ssim(image, truth).tolist()) if min(image.shape[1:]) >= SMALLEST_SIDE else None,
+        psnr=tuple(psnr(image, truth, data_range).tolist()),
+        ssim=tuple(ssim(image, truth, data_range, window).tolist()) if side >= SSIM_SIDES[window] else None,
         lpips=perceived,
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from coslice.errors import CosliceError
-from coslice.noise import Lanes, Reading
+from coslice.noise import Key, Lanes, Reading, generator
 from coslice.priors.partitions import Partition
 from coslice.priors.slices import SlicePrior
 from coslice.sampling import Changing, Denoiser
@@ -34,6 +34,7 @@ class Blend(Changing):
         partition: (step, count) -> the slices that are seen together.
         lanes: whether ISCS and BCS give every slice of a patch its own noise, as in training; else the noise is that
             for a prior of single slices.
+        clip: whether predictions are cut off at 0 and 1.
 
     Raises:
         CosliceError: a prior of single slices, or one whose patches no such partition can be made of.
@@ -44,6 +45,7 @@ class Blend(Changing):
     spacing: float
     partition: Callable[[int, int], Partition]
     lanes: bool = True
+    clip: bool = False
 
     def __post_init__(self) -> None:
         self.prior.check_patches()
@@ -52,7 +54,8 @@ class Blend(Changing):
 
     def at(self, step: int) -> Denoiser:
         patches = self.partition(step, self.count).patches
-        return partial(self.prior.patches, patches=patches, spacing=self.spacing)
+        denoiser = partial(self.prior.patches, patches=patches, spacing=self.spacing)
+        return (lambda x, sigma: denoiser(x, sigma).clamp_(0, 1)) if self.clip else denoiser
 
     def reading(self, step: int) -> Reading:
         lanes = self.partition(step, self.count).lanes if self.lanes else Lanes()
@@ -102,20 +105,27 @@ class Perpendicular(Changing):
 
     Volumes of any shape: each prior sees the slices of its plane, whatever their sides.
 
+    Every noise level is one prior's: where a level is repeated for a corrector, both calls of it.
+
     Attributes:
-        primary, auxiliary: priors of single slices.
-        auxiliary_every: number of steps, the last of which is the auxiliary prior's; published: 2, so a = b.
+        primary, secondary: priors of single slices.
+        auxiliary_every: K. Of a whole number of levels the last is the second prior's. With a fraction every level is
+            the second prior's with probability 1/K, drawn by seed and level alone. Published: 2 for MR, 2.7 for CT.
+        seed: of these draws.
+        levels: number of the level of every step; none where no level is repeated.
 
     Raises:
         CosliceError: two priors of one plane, or of different windows; never a primary step.
     """
 
     primary: SlicePrior
-    auxiliary: SlicePrior
-    auxiliary_every: int = 2
+    secondary: SlicePrior
+    auxiliary_every: int | float = 2
+    seed: int = 0
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        first, second = self.primary, self.auxiliary
+        first, second = self.primary, self.secondary
         if first.along == second.along:
             raise CosliceError(
                 f"tpdm: priors {first.name} and {second.name} were given, which are both of plane {first.plane}; "
@@ -129,8 +139,14 @@ class Perpendicular(Changing):
         if self.auxiliary_every < 2:
             raise CosliceError(f"auxiliary_every: {self.auxiliary_every} was given, at least 2 is needed.")
 
+    def auxiliary(self, step: int) -> bool:
+        level, every = self.levels[step] if self.levels else step, self.auxiliary_every
+        if every == round(every):
+            return level % every == every - 1
+        return bool(generator(Key(self.seed, level, "planes"), 0).random() < 1 / every)
+
     def at(self, step: int) -> SlicePrior:
-        return self.auxiliary if step % self.auxiliary_every == self.auxiliary_every - 1 else self.primary
+        return self.secondary if self.auxiliary(step) else self.primary
 
     def reading(self, step: int) -> Reading:
         return Reading(self.at(step).along)

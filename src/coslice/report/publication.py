@@ -8,7 +8,8 @@
     report.html     the table, the figures, every volume of the first seed, the curves, the seconds, the recipe
     stamp           what they were made of: they are made again when that changes
 
-Volumes, curves and trajectories are of the first seed, the numbers of all.
+Volumes, curves and trajectories are of the first seed, the numbers of all. Table, curves and the viewer's numbers are
+taken under the benchmark's protocol; figures and the course of the sampling always under "unit", which they then say.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from coslice.benchmark import (
     Store,
     Table,
     digest_of,
+    finished_records,
     first_reconstruction,
     latex,
     lesion_boxes,
@@ -39,6 +41,7 @@ from coslice.benchmark import (
     markdown,
     number_key,
     outline,
+    remeasured,
     table_of,
     tidy_csv,
     truth_of,
@@ -46,7 +49,7 @@ from coslice.benchmark import (
 from coslice.errors import CosliceError
 from coslice.io.files import write_bytes, write_json, write_text
 from coslice.io.nifti import read_nifti
-from coslice.metrics import Curves
+from coslice.metrics import UNIT, Curves
 from coslice.report.environment import template, uri
 from coslice.report.figures import drawings
 from coslice.report.plots import course_plots, neighbour_plot, slice_plots
@@ -61,7 +64,11 @@ _MOST_VOXELS = 40_000_000
 
 
 def publish(
-    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, command: str | None = None
+    folder: Path,
+    benchmark: Benchmark,
+    cells: Mapping[Cell, str],
+    store: Store,
+    command: str | None = None,
 ) -> tuple[Table, Path]:
     """Write the outputs of a finished benchmark into `folder`, unless they are there; its table, and its page.
 
@@ -74,16 +81,8 @@ def publish(
     Raises:
         CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
     """
-    found = {}
-    for cell, key in cells.items():
-        record = store.record(key)
-        if record is None:
-            raise CosliceError(f"{benchmark.name}: {cell.group}, {cell.row} is not finished; run the benchmark again.")
-        found[cell] = record
-    found |= _with_lesions(folder, benchmark, cells, store, found)
-    records: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for cell, record in found.items():
-        records.setdefault((cell.group, cell.row), []).append(record)
+    of_unit = _with_lesions(folder, benchmark, cells, store, finished_records(benchmark, cells, store))
+    records = remeasured(benchmark, cells, store, of_unit)
     table = table_of(benchmark, records)
     texts = {"table.csv": tidy_csv(benchmark, records), "table.md": markdown(table), "table.tex": latex(table)}
     made_of = {
@@ -94,7 +93,7 @@ def publish(
         "command": command,
     }
     stamp, page, mark = digest_of(made_of), folder / "report.html", folder / "stamp"
-    with store.publishing(benchmark.name):
+    with store.publishing(folder.name):
         there = all((folder / name).is_file() for name in (*texts, page.name, mark.name))
         if there and mark.read_text(encoding="utf-8").strip() == stamp:
             return table, page
@@ -102,7 +101,7 @@ def publish(
         mark.unlink(missing_ok=True)  # until all that it stands for is written
         for name, text in texts.items():
             write_text(folder / name, text)
-        drawn = drawings(benchmark, records)
+        drawn = drawings(benchmark, of_unit)
         for drawing in drawn:
             write_bytes(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
             write_bytes(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
@@ -120,11 +119,12 @@ def publish(
 
 
 def _with_lesions(
-    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Mapping[Cell, dict[str, Any]]
-) -> dict[Cell, dict[str, Any]]:
-    """The records of the cells with lesions to measure, with their numbers; which are kept in `folder`."""
+    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records
+) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """The records, with the numbers of lesions where the recipe asks for them; which are kept in `folder`."""
+    completed = {place: list(found) for place, found in records.items()}
     if not benchmark.groups_with_lesions:
-        return {}
+        return completed
     kept, known = folder / "lesions.json", {}
     with suppress(OSError, ValueError):
         known = json.loads(kept.read_text(encoding="utf-8"))
@@ -132,10 +132,11 @@ def _with_lesions(
     if numbers != known:
         _make(folder)
         write_json(kept, numbers)
-    measured = [cell for cell in cells if cell.group in benchmark.groups_with_lesions]
-    return {
-        cell: records[cell] | {"lesions": numbers[number_key(benchmark, cells, cell)]["parts"]} for cell in measured
-    }
+    for cell in cells:
+        if cell.group in benchmark.groups_with_lesions:
+            found, i = completed[cell.group, cell.row], benchmark.seeds.index(cell.seed)
+            found[i] = {**found[i], "lesions": numbers[number_key(benchmark, cells, cell)]["parts"]}
+    return completed
 
 
 def _make(folder: Path) -> None:
@@ -206,6 +207,7 @@ def _page(
         title=table.title,
         table=table,
         starts=starts,
+        aside="" if benchmark.protocol == UNIT else UNIT.sentence,
         timed=all(metric.name != "seconds" for metric in table.metrics),  # else the recipe asks for them itself
         figures=figures,
         viewer=viewer(scenes),

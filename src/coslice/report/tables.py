@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coslice.axes import PLANES
-from coslice.metrics import PER_PLANE, QUANTITIES, Quantity, best_of
+from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity, best_of
 
 __all__ = ["metrics_table", "seconds_table"]
 
@@ -23,7 +23,7 @@ def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 
     Returns:
         Columns with a value in at least one row ("groups" and "heads"), "rows" as text with the best of each column
-        marked, and "truth_sdiff", None where no truth was known.
+        marked, "truth_sdiff", None where no truth was known, and in words the "protocol", which is "unit".
     """
     methods = [*methods, *(name for name in table if name not in methods)]
     columns: list[Column] = [
@@ -49,7 +49,13 @@ def metrics_table(table: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
     rows = [{"method": method, "cells": [column[i] for column in texts]} for i, method in enumerate(methods)]
     known = [row["sdiff_truth"] for row in table.values() if row.get("sdiff_truth") is not None]
     truth = QUANTITIES["sdiff_truth"].page_text(known[0]) if known else None
-    return {"groups": groups, "heads": heads, "rows": rows if heads else [], "truth_sdiff": truth}
+    return {
+        "groups": groups,
+        "heads": heads,
+        "rows": rows if heads else [],
+        "truth_sdiff": truth,
+        "protocol": UNIT.sentence,
+    }
 
 
 def seconds_table(seconds: Mapping[str, Any]) -> dict[str, Any] | None:

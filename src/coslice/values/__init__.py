@@ -2,16 +2,17 @@
 
 reading_of     what numbers look like: HU, HU + 1024, 0..1, attenuation, MR, a mask
 parse_values   what the user says they are: hu, hu+1024, 0:1=-1000:1600, mu/cm:0.193, any
-comparable     the window that two volumes are compared in, where it fits them
+comparable     two volumes in one unit, and the window that they are compared in, where it fits them
 settle         a scan in the unit that its task needs, with a sentence for what was done; or a refusal
 """
 
-from coslice.values.comparison import comparable
+from coslice.values.comparison import Comparison, comparable
 from coslice.values.intensities import Intensities, reading_of
 from coslice.values.settling import Settled, remarks_for_scan, settle
 from coslice.values.statements import Values, parse_values
 
 __all__ = [
+    "Comparison",
     "Intensities",
     "Settled",
     "Values",

@@ -11,8 +11,8 @@ from coslice.benchmark.recipe_file import read_recipe
 from coslice.methods import KINDS, METHODS, Direct, changed, find_method, setting_lines
 from coslice.priors import load_prior
 
-CT = ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
-MR = ["Cubic", *CT[1:]]
+CT = ["FDK", "ADMM-TV, published", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
+MR = ["Cubic", "ADMM-TV", *CT[2:]]
 THREE_D = ["DDS", "DDS+ISCS", "TPDM", "DiffusionBlend"]
 BLEND = ["FBP", "FBP-UNet", "DiffusionMBIR", "TPDM", "DDS 2D", "DDS", "DiffusionBlend", "DiffusionBlend++"]
 VIEWS = {f"{data}, {views} views": BLEND for data in ("AAPM", "LIDC") for views in (8, 6, 4)}
@@ -49,6 +49,7 @@ PAPERS = {
     "blend-figure6": {"LIDC": BLEND},
     "blend-figure7": {"AAPM, 8 views": ["Fixed partition", "Adjacency", "Adjacency + cross"]},
 }
+OURS = ("ours", "views", "noise", "pitch")
 
 
 def published_edition(name):
@@ -66,7 +67,7 @@ def settings(row):
 
 def test_every_table_is_shipped_in_both_editions_and_listed(coslice):
     names = {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
-    names |= {"ours-small", "ours-scans"}
+    names |= {f"{name}-{edition}" for name in OURS for edition in ("small", "scans")}
     names |= {f"{name}-{edition}" for name in ("lesions", "figure6") for edition in ("small", "scan", "paper")}
     assert set(shipped_benchmarks()) == names
     code, said, _ = coslice("benchmark")
@@ -153,6 +154,11 @@ def test_published_editions_have_the_published_settings():
         assert (found["data.iterations"], found["data.rounds"]) == (iterations, 0)
         assert (found["renoising.eta"], found["renoising.temperature"]) == (1, 1)
         assert (found["noise"], found["schedule"]) == ("iscs", "geometric")
+    published = {"weight": 3, "penalty": 50, "iterations": 30, "cg_iterations": 20, "scale": "voxels", "axes": "yx"}
+    for group in ("SVCT", "LACT"):
+        found = settings(table1.rows[group]["ADMM-TV, published"])
+        assert published.items() <= {path.removeprefix("solution."): value for path, value in found.items()}.items()
+        assert (found["solution.isotropic"], found["solution.periodic"]) == (False, True)
     blend = published_edition("blend-table1")
     for row, steps in (("DiffusionBlend++", 200), ("DiffusionBlend", 200), ("DDS", 100), ("DDS 2D", 100)):
         found = settings(blend.rows["LIDC, 8 views"][row])

@@ -12,8 +12,10 @@ import typer
 
 import coslice.cli.jobs
 from coslice.cli.app import app
+from coslice.cli.selection import settings_of_task
 from coslice.cli.words import reconstruct_command
 from coslice.detector import GaussianNoise, PhotonNoise
+from coslice.errors import CosliceError
 from coslice.methods import (
     DDS,
     KINDS,
@@ -45,6 +47,7 @@ from small_problems import another, excluded, prior
 TASKS = (
     SparseViewCT(),
     SparseViewCT("parallel", 12, noise=PhotonNoise(1e5, 3.5), seed=7),
+    SparseViewCT(views=20, rows=0.5),
     LimitedAngleCT(angle=95.5, noise=GaussianNoise(0.1), seed=7),
     SliceSuperResolution(4, 3.3),
 )
@@ -172,6 +175,14 @@ def test_the_command_of_a_real_scan_splits_its_slices_as_they_were(factor, monke
 @dataclass(frozen=True)
 class Unnamed(DataStep):
     pass
+
+
+def test_a_setting_of_the_measurement_is_given_once_and_is_plain():
+    assert settings_of_task(["task.rows=0.5", "data.iterations=3"], {}) == ({"rows": 0.5}, ("data.iterations=3",))
+    with pytest.raises(CosliceError, match=r"task\.views was given by --views and by --set too"):
+        settings_of_task(["task.views=8"], {"views": 30})
+    with pytest.raises(CosliceError, match=r"task\.rows is \[1, 2\], but a number or a word"):
+        settings_of_task(["task.rows=[1, 2]"], {})
 
 
 @dataclass(frozen=True)

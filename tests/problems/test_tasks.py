@@ -139,6 +139,25 @@ def test_the_key_names_the_views_however_they_were_given(task, key):
     assert measured(task, uniform((2, 8, 8)), SPACING).task == key
 
 
+def test_every_third_of_rows_a_third_as_high_is_a_published_row():
+    """A pixel is a ray through its middle. Middles: published -3, -1, 1, 3 slices; of rows of 2/3 -1, -1/3, 1/3, 1."""
+    truth = uniform((8, 16, 16))
+    published, fine = (measured(SparseViewCT(views=3, rows=rows), truth, SPACING).measurement for rows in (2.0, 2 / 3))
+    middle = published.shape[1] // 2
+    kept = fine[:, fine.shape[1] // 2 + 1 - 3 * middle :: 3][:, : published.shape[1]]
+    assert kept.shape == published.shape and fine.shape[1] > 2.5 * published.shape[1]
+    assert relative(kept, published) < 1e-4
+
+
+def test_rows_of_two_slices_are_the_published_ones_and_a_parallel_beam_has_its_own():
+    assert SparseViewCT(rows=2.0) == SparseViewCT() and SparseViewCT().row_height == 2
+    assert LimitedAngleCT("parallel", rows=1.0) == LimitedAngleCT("parallel")
+    assert "rows" not in SparseViewCT().chosen and SparseViewCT(rows=0.5).chosen["rows"] == 0.5
+    assert "rows of 0.5 slices" in str(SparseViewCT(rows=0.5))
+    with pytest.raises(CosliceError, match="a parallel beam has a row for each slice"):
+        make_task("svct", {"beam": "parallel", "rows": 0.5})
+
+
 @pytest.mark.parametrize(
     "key",
     ["", "svct", "zsr", "svct-cone-030", "lact-cone-100-100", "svct-fan-8", "svct-cone-0", "lact-cone-x", "pet-cone-3"],
@@ -165,6 +184,8 @@ def test_simulated_thick_slices_are_known_from_measured_ones():
         ("zsr", {"beam": "parallel"}, "task zsr: beam parallel was given, but it belongs to svct and lact"),
         ("svct", {"angle": 90.0, "beam": "parallel"}, "task svct: angle 90 was given, but it belongs to lact"),
         ("svct", {"detector": 3}, "task svct: detector 3 was given, but no task has it"),
+        ("zsr", {"rows": 1.0}, "task zsr: rows 1 was given, but it belongs to svct and lact"),
+        ("svct", {"rows": 0.0}, "rows 0 slices was given, at least 0.1"),
         ("zsr", {"factor": 1}, "factor 1 was given, above 1"),
         ("zsr", {"fwhm_mm": 0.0}, "fwhm_mm 0 mm was given, above 0"),
         ("zsr", {"fwhm_mm": math.nan}, "fwhm_mm nan mm was given"),

@@ -5,7 +5,7 @@ Here the names of a recipe become methods and files, and what could not be run i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from coslice.benchmark.metric import LesionMetric, Metric, metric_called
@@ -190,7 +190,8 @@ def _checked(
     for title, group in content.groups.items():
         if group.scan not in content.scans:
             raise CosliceError(f"{name}: group {title} is of the scan {group.scan}, which is none of its scans.")
-    _check_figures(name, content.figures, [chosen.method for found in rows.values() for chosen in found.values()])
+    methods = [chosen.method for found in rows.values() for chosen in found.values()]
+    _check_figures(name, content.figures, methods, content.groups.values())
     _check_lesions(name, content, rows)
     windows = {title: group.window for title, group in content.groups.items()}
     counts = {title: group.count_of_lesions for title, group in content.groups.items()}
@@ -218,8 +219,13 @@ def _checked(
     )
 
 
-def _check_figures(name: str, figures: Iterable[Figure], methods: list[AnyMethod]) -> None:
+def _check_figures(name: str, figures: Iterable[Figure], methods: list[AnyMethod], groups: Collection[Group]) -> None:
     for figure in figures:
+        if figure.kind == "groups" and len({group.number(figure.of_groups) for group in groups} - {None}) < 2:
+            raise CosliceError(
+                f"{name}: a figure is against {figure.x}, but no two groups differ in it; give some groups other "
+                f"{figure.of_groups}."
+            )
         if figure.kind == "sweep" and all(setting_of(method, figure.setting) is None for method in methods):
             raise CosliceError(
                 f"{name}: a figure is against {figure.x}, but no row has a number of that name; give the path of a "

@@ -17,7 +17,8 @@ The types of the classes here are what a file may say. How a file is found, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from coslice.preparation import Preparation, parse_slices
 from coslice.problems import Task, make_task
 
 __all__ = [
+    "NUMBERS_OF_GROUPS",
     "BenchmarkScan",
     "Figure",
     "Group",
@@ -46,6 +48,11 @@ __all__ = [
 _EMBEDDED = "embedded:"
 _SECTIONS = {line.path.partition(".")[0] for method in METHODS.values() for line in setting_lines(method)}
 """What the paths of settings begin with; no metric begins so."""
+_MEASURED = ("beam", "views", "angle", "rows", "factor", "fwhm_mm")
+_NOISE = ("measurement_noise", "photons", "electronic_noise")
+_OF_GROUPS = "task"
+NUMBERS_OF_GROUPS = (*_MEASURED[1:], *_NOISE)
+"""What a figure may be drawn against of the groups, as in "task.views"."""
 
 SettingsByMethod = dict[str, dict[str, Any]]
 PublishedNumbers = dict[str, dict[str, tuple[float | tuple[float, float] | None, ...]]]
@@ -102,7 +109,7 @@ class Group:
 
     Attributes:
         scan: its name in the recipe.
-        task, beam, views, angle, factor, fwhm_mm: as `coslice.problems.make_task` takes them.
+        task, beam, views, angle, rows, factor, fwhm_mm: as `coslice.problems.make_task` takes them.
         measurement_noise, photons, electronic_noise: as the command line takes them.
         settings: settings by method, for this group only.
         published: the published group whose numbers to show; None is the one of the same title.
@@ -118,6 +125,7 @@ class Group:
     beam: str | None = None
     views: int | None = None
     angle: float | None = None
+    rows: float | None = None
     factor: int | None = None
     fwhm_mm: float | None = None
     measurement_noise: float | None = None
@@ -137,8 +145,27 @@ class Group:
     def measurement(self, seed: int) -> Task:
         """How the scan is measured; the seed matters where there is noise."""
         noise = detector_noise(self.measurement_noise, self.photons, self.electronic_noise)
-        settings = {name: getattr(self, name) for name in ("beam", "views", "angle", "factor", "fwhm_mm")}
+        settings = {name: getattr(self, name) for name in _MEASURED}
         return make_task(self.task, settings, noise, seed if noise else 0)
+
+    def number(self, name: str) -> float | None:
+        """What a figure against a number of the groups has for this one.
+
+        What was left out has its published value. No noise is a deviation of 0, and infinitely many photons.
+
+        Args:
+            name: one of `NUMBERS_OF_GROUPS`; None is the answer where such a measurement has no such number.
+        """
+        task = self.measurement(0)
+        if name in _NOISE:
+            given, none = getattr(self, name), math.inf if name == "photons" else 0.0
+            return none if given is None else given
+        return getattr(task, "row_height", None) if name == "rows" else task.chosen.get(name)
+
+    def but_for(self, name: str) -> dict[str, Any]:
+        """How it is measured but for one number; groups of which this is the same are a line of a figure."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)} | self.measurement(0).chosen
+        return {key: value for key, value in values.items() if key not in (name, "settings", "published")}
 
     @property
     def kind(self) -> str:
@@ -161,8 +188,9 @@ class Figure:
     """A drawing of the table's numbers.
 
     Attributes:
-        x: the path of a setting that is a number and differs from row to row, as in "renoising.eta", or "steps"; "step"
-            for the course of the sampling; or a metric.
+        x: the path of a setting that is a number and differs from row to row, as in "renoising.eta", or "steps"; a
+            number that differs from group to group, as in "task.views" (`NUMBERS_OF_GROUPS`); "step" for the course of
+            the sampling; or a metric.
         y: what to draw against it, one or several: metrics; with "step" psnr, sdiff or lpips.
 
     Raises:
@@ -185,6 +213,9 @@ class Figure:
                         f"figure: {name} was given for each step, but what is known is {', '.join(known)}."
                     )
             return
+        if self.kind == "groups" and self.of_groups not in NUMBERS_OF_GROUPS:
+            known = ", ".join(f"{_OF_GROUPS}.{name}" for name in NUMBERS_OF_GROUPS)
+            raise CosliceError(f"figure: x {self.x} was given, but numbers of groups are {known}.")
         for name in (*self.ys, *((self.x,) if self.kind == "scatter" else ())):
             metric_called(name)
 
@@ -195,10 +226,17 @@ class Figure:
 
     @property
     def kind(self) -> str:
-        """ "course" over the steps, "sweep" over a setting, or "scatter" of two metrics."""
+        """ "course" over the steps, "sweep" over a setting, "groups" over a number of theirs, or "scatter"."""
         if self.x == "step":
             return "course"
+        if self.x.partition(".")[0] == _OF_GROUPS:
+            return "groups"
         return "sweep" if self.setting.partition(".")[0] in _SECTIONS else "scatter"
+
+    @property
+    def of_groups(self) -> str:
+        """The number of the groups that it is against: "views"."""
+        return self.x.partition(".")[2]
 
     @property
     def setting(self) -> str:

@@ -2,7 +2,8 @@
 
     min_x  1/2 |A x - y|^2 + lambda |D x|_1                               (ISCS paper, eq. 13, with its l2,1 norm)
 
-D takes forward differences between neighbouring voxels along the chosen axes, 0 behind the last voxel.
+D takes forward differences between neighbouring voxels along the chosen axes, 0 behind the last voxel, or, in
+published code, from the last voxel to the first (periodic).
 |D x|_1 is the sum over voxels of the length of the difference vector (isotropic, l2,1) or of its absolute
 entries (anisotropic). Values differ voxel by voxel: spacing in mm does not enter.
 
@@ -20,7 +21,11 @@ size of voxels. `admm_tv` therefore takes numbers relative to the mean diagonal 
 so that volumes of all sizes, scans of all view counts and data in all units share one `weight`. (The norm of
 A^T A would not do: it is the response to flat volumes, which grows with their width; differences between
 neighbours answer like the diagonal.) `weight` is in units of the image's values and the default is for
-volumes of about 0 to 1: for another unit multiply it by the range. `penalty` has no unit.
+volumes of about 0 to 1: for another unit multiply it by the range. `penalty` has no unit. Published numbers
+are lambda and rho themselves, of an A that counts lengths in voxels: with `unit`, the width of a voxel in A's
+unit,
+
+    lambda = weight * unit^2,    rho = penalty * unit^2.
 
 The state is explicit, so that a loop with an ADMM step inside (DiffusionMBIR, DDS + TV) carries split and
 dual from one step of the diffusion to the next, only along z if it likes: see `admm_step`.
@@ -50,10 +55,12 @@ class TotalVariation:
     Attributes:
         axes: the axes differences are taken along; ("z",) alone ties slices and nothing else.
         isotropic: l2,1 (lengths of difference vectors) or, if False, l1.
+        periodic: whether behind the last voxel stands the first one; if not, the difference there is 0.
     """
 
     axes: tuple[str, ...] = ("z", "y", "x")
     isotropic: bool = True
+    periodic: bool = False
 
     def __post_init__(self) -> None:
         if not self.axes or len(set(self.axes)) != len(self.axes) or not set(self.axes) <= set(AXES):
@@ -68,7 +75,10 @@ class TotalVariation:
             a = axis_number(name)
             last = volume.shape[a] - 1
             torch.sub(volume.narrow(a, 1, last), volume.narrow(a, 0, last), out=difference.narrow(a, 0, last))
-            difference.select(a, last).zero_()
+            if self.periodic:
+                torch.sub(volume.select(a, 0), volume.select(a, last), out=difference.select(a, last))
+            else:
+                difference.select(a, last).zero_()
         return differences
 
     def adjoint(self, differences: Tensor) -> Tensor:
@@ -79,6 +89,9 @@ class TotalVariation:
             last = volume.shape[a] - 1
             volume.narrow(a, 1, last).add_(difference.narrow(a, 0, last))
             volume.narrow(a, 0, last).sub_(difference.narrow(a, 0, last))
+            if self.periodic:
+                volume.select(a, 0).add_(difference.select(a, last))
+                volume.select(a, last).sub_(difference.select(a, last))
         return volume
 
     def shrink(self, differences: Tensor, threshold: float) -> Tensor:
@@ -153,6 +166,9 @@ def admm_tv(
     isotropic: bool = True,
     start: Tensor | None = None,
     callback: Callback | None = None,
+    *,
+    periodic: bool = False,
+    unit: float | None = None,
 ) -> Tensor:
     """Reconstruct with total variation: min 1/2 |A x - y|^2 + weight d |D x|_1, d = tr(A^T A)/voxels.
 
@@ -166,28 +182,33 @@ def admm_tv(
         axes, isotropic: as in `TotalVariation`.
         start: first x, (z, y, x); None for zero.
         callback: called with (iteration, x) after each iteration of ADMM.
+        periodic: as in `TotalVariation`.
+        unit: None for weight and penalty relative to d. A number is what published operators call 1, in units of A
+            (`coslice.problems.Problem.unit`); then lambda = weight unit^2 and rho = penalty unit^2, and no d is needed.
 
     Returns:
         x, (z, y, x).
 
     Raises:
-        CosliceError: for shapes that do not fit the operator, a negative weight, or a penalty not above 0.
+        CosliceError: for shapes that do not fit the operator, a negative weight, or a penalty or unit not above 0.
     """
     if weight < 0 or penalty <= 0:
         raise CosliceError(
             f"admm_tv: weight {weight} and penalty {penalty} were given, "
             "a weight of at least 0 and a penalty above 0 are needed."
         )
+    if unit is not None and not unit > 0:
+        raise CosliceError(f"admm_tv: unit {unit} was given, a length above 0 in units of A is needed.")
     check_measurement("admm_tv", operator, y)
     if start is not None:
         check_start("admm_tv", start, tuple(operator.domain))
-    variation = TotalVariation(axes, isotropic)
+    variation = TotalVariation(axes, isotropic, periodic)
     right = operator.adjoint(y)
     volume = torch.zeros_like(right)
     if start is not None:
         volume.copy_(start)
     state = AdmmState.started_at(volume, variation)
-    rho = penalty * mean_diagonal(operator, y.device)
+    rho = penalty * (mean_diagonal(operator, y.device) if unit is None else unit**2)
     for iteration in range(1, iterations + 1):
         state = admm_step(state, operator.normal, right, variation, weight / penalty, rho, cg_iterations)
         if callback is not None:

@@ -50,7 +50,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="A setting of the method, as in data.iterations=20; may be repeated. `coslice methods NAME` lists them.",
+        help="A setting of the method, as in data.iterations=20; may be repeated. `coslice methods NAME` lists them. "
+        "Of a simulated measurement: task.rows, height of a detector row in slices.",
         rich_help_panel="The method",
         show_default=False,
     ),

@@ -174,9 +174,12 @@ def reconstruct(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
+    from dataclasses import replace
+
     from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
     from coslice.cli.parsing import compared, interval, number_or_find, pair, refuse
+    from coslice.cli.selection import settings_of_task
     from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
@@ -277,5 +280,7 @@ def reconstruct(
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
     whole_factor = None if factor is None else int(factor)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": whole_factor, "fwhm_mm": fwhm}
-    acquired = make_task(task, measurement, detector, seed)
+    of_task, of_method = settings_of_task(how.settings, measurement)
+    how = replace(how, settings=of_method)
+    acquired = make_task(task, measurement | of_task, detector, seed)
     reconstruct_scan(scan, series, acquired, preparation, slices, values, how, where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ from coslice.cli.options import option
 if TYPE_CHECKING:
     from coslice.methods import AnyMethod
 
-__all__ = ["OWN_OPTIONS", "chosen_method", "list_methods", "settings_tree"]
+__all__ = ["OWN_OPTIONS", "chosen_method", "list_methods", "settings_of_task", "settings_tree"]
 
 OWN_OPTIONS = {"noise": "noise", "steps": "schedule.steps", "samples": "samples"}
 """Settings that have an option of their own: their paths, by option."""
@@ -91,6 +91,29 @@ def _check_once(given: Iterable[str], pairs: Iterable[tuple[str, Any]]) -> None:
         for name in given:
             if path in (OWN_OPTIONS[name], f"{OWN_OPTIONS[name]}.kind"):
                 raise CosliceError(f"{path} was given by --{name} and by --set too; give it once.")
+
+
+def settings_of_task(settings: Sequence[str], given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The settings of a simulated measurement among texts "task.rows=0.5", by name; and the other texts.
+
+    Args:
+        settings: texts "PATH=VALUE".
+        given: settings of the measurement that have options of their own; None where that was not used.
+
+    Raises:
+        CosliceError: a setting that an option gave too, one that is given twice, or a value that is no plain one.
+    """
+    from coslice.errors import CosliceError
+    from coslice.tree import assigned, nested
+
+    texts = [text for text in settings if text.partition("=")[0].strip().startswith("task.")]
+    found = dict(nested([assigned(text) for text in texts]).get("task", {}))
+    for name, value in found.items():
+        if given.get(name) is not None:
+            raise CosliceError(f"task.{name} was given by --{name.removesuffix('_mm')} and by --set too; give it once.")
+        if not isinstance(value, int | float | str):
+            raise CosliceError(f"set: task.{name} is {value!r}, but a number or a word is needed; correct it.")
+    return found, tuple(text for text in settings if text not in texts)
 
 
 def settings_tree(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

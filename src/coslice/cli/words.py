@@ -112,7 +112,9 @@ def _scan_options(study: Study) -> Iterator[tuple[str, Any]]:
         value, usual = getattr(task, name), _usual(task, name)
         # Of a measured scan, no factor means the one that makes cubes, and not the usual one.
         given = value != usual or (name == "factor" and study.measured)
-        if name not in ("noise", "seed") and given:
+        if name == "rows" and given:  # --rows are those of a recording
+            yield "set", f"task.rows={value:g}"
+        elif name not in ("noise", "seed") and given:
             yield name.removesuffix("_mm"), value
     if isinstance(task.noise, GaussianNoise):
         yield "measurement_noise", task.noise.sd

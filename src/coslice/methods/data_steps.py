@@ -227,16 +227,22 @@ class _WithTV(DataStep):
     """What the two data steps with total variation along the stack share.
 
     Weight and penalty are relative to the mean diagonal of A^T A. (Published code scales its backprojection by
-    pi/(2 views), which brings that diagonal to about 1.)
+    pi/(2 views), which brings that diagonal to about 1.) Split and dual go on from step to step, so one iteration of
+    ADMM in each, the published number, adds up over the sampling.
+
+    Attributes:
+        passes: iterations of ADMM in each step of the sampler; conjugate gradients are counted within one of them.
     """
 
     weight: float = setting(0.04, "Weight lambda of total variation, against the mean diagonal of A^T A", least=0)
     penalty: float = setting(10.0, "Penalty rho of ADMM, likewise", above=0)
+    _: KW_ONLY
+    passes: int = setting(1, "Iterations of ADMM in each step of the sampler", least=1)
 
     def _total_variation(self, problem: Problem, along: str, iterations: int) -> ProximalTV:
         operator, y = problem.misfit
         scale = mean_diagonal(operator, y.device)
-        return ProximalTV(operator, y, self.weight * scale, self.penalty * scale, along, cg_iterations=iterations)
+        return ProximalTV(operator, y, self.weight * scale, self.penalty * scale, along, self.passes, iterations)
 
 
 @dataclass(frozen=True)
@@ -245,7 +251,7 @@ class StackTV(_WithTV, Projecting):
 
     Attributes:
         weight, penalty: lambda and rho.
-        iterations: steps of conjugate gradients.
+        iterations: steps of conjugate gradients in each iteration of ADMM.
     """
 
     kind = "tv"
@@ -262,7 +268,7 @@ class TVAfterCorrector(_WithTV):
 
     Attributes:
         weight, penalty: lambda and rho.
-        iterations: steps of conjugate gradients.
+        iterations: steps of conjugate gradients in each iteration of ADMM.
 
     Raises:
         CosliceError: a re-noising without correctors.

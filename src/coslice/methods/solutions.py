@@ -21,6 +21,9 @@ __all__ = ["AdmmTVSolution", "AnalyticSolution", "CglsSolution", "NetworkSolutio
 _ROUNDING = 1e-6
 """Degrees by which sums of angles may be off."""
 
+_SCALES = ("diagonal", "voxels")
+_AXES = ("zyx", "zy", "zx", "yx", "z", "y", "x")
+
 Iterated = Callable[[int, int], None]
 """Called with the number of finished iterations, and of all of them."""
 
@@ -118,20 +121,33 @@ class CglsSolution(_Iterated):
 
 @dataclass(frozen=True)
 class AdmmTVSolution(Solution):
-    """Total variation in all three directions, by ADMM (the ISCS paper's eq. 13).
+    """Total variation by ADMM, from zero (the ISCS paper's eq. 13).
+
+    The paper's D has differences along all three axes and takes its constants from Chung et al. (CVPR 2023); its code
+    has D_x and D_y only, each shrunk by itself and periodic, with lambda 3 and rho 50 for lengths in voxels.
 
     Attributes:
-        weight, penalty: lambda and rho, relative to the mean diagonal of A^T A.
+        weight, penalty: lambda and rho.
         iterations: of ADMM.
         cg_iterations: steps of conjugate gradients in each of them.
+        scale: what lambda and rho are relative to: "diagonal", the mean diagonal of A^T A, so that one weight does for
+            any number of views; or "voxels", as published, for an A that counts lengths in voxels
+            (`coslice.problems.Problem.unit`).
+        axes: along which neighbours are compared.
+        isotropic: whether the differences of a voxel shrink together, as one vector; if not, each by itself.
+        periodic: whether the last voxel of a row is compared with the first.
     """
 
     kind = "admm-tv"
 
-    weight: float = setting(0.06, "Weight lambda of total variation, against the mean diagonal of A^T A", least=0)
+    weight: float = setting(0.06, "Weight lambda of total variation, relative to scale", least=0)
     penalty: float = setting(1.0, "Penalty rho of ADMM, likewise", above=0)
     iterations: int = setting(30, "Iterations of ADMM", least=1)
     cg_iterations: int = setting(5, "Steps of conjugate gradients in each iteration", least=1)
+    scale: str = setting("diagonal", "What they are relative to: mean diagonal of A^T A, or voxels", choices=_SCALES)
+    axes: str = setting("zyx", "Axes along which neighbours are compared", choices=_AXES)
+    isotropic: bool = setting(True, "Differences of a voxel shrink together, not each by itself")
+    periodic: bool = setting(False, "The last voxel of a row is compared with the first")
 
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
         return admm_tv(
@@ -140,7 +156,11 @@ class AdmmTVSolution(Solution):
             penalty=self.penalty,
             iterations=self.iterations,
             cg_iterations=self.cg_iterations,
+            axes=tuple(self.axes),
+            isotropic=self.isotropic,
             callback=_counted(iterated, self.iterations),
+            periodic=self.periodic,
+            unit=problem.unit if self.scale == "voxels" else None,
         )
 
 

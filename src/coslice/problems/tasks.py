@@ -91,10 +91,33 @@ class Task(Part, ABC):
 
 @dataclass(frozen=True)
 class _CT(Task):
-    """What the two tasks of CT share."""
+    """What the two tasks of CT share.
+
+    Attributes:
+        rows: height of a detector row of a cone beam, slices; None is the published one, 2. A parallel beam has a row
+            for each slice.
+
+    Raises:
+        CosliceError: other rows of a parallel beam.
+    """
 
     beam: str = setting("cone", "Beam of the scanner", choices=tuple(BEAMS))
     views: int | None = setting(None, "Number of views", least=1, most=1_000_000)
+    _: KW_ONLY
+    rows: float | None = setting(None, "Height of a detector row of a cone beam", "slices", least=0.1, most=50)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        usual = BEAMS[self.beam]
+        if self.rows is None:
+            return
+        if self.rows == usual.rows:
+            object.__setattr__(self, "rows", None)  # one scanner, one value: its key is that of all earlier cells
+        elif usual.whole_rows:
+            raise CosliceError(
+                f"{type(self).__name__}: rows {self.rows:g} was given, but a {self.beam} beam has a row for each "
+                "slice; leave it out, or choose a cone beam."
+            )
 
     @property
     @abstractmethod
@@ -108,11 +131,11 @@ class _CT(Task):
 
         Task, beam and number of views of svct ("svct-cone-30", "svct-parallel-8"); task, beam and wedge in degrees of
         lact ("lact-cone-100", "lact-parallel-90"), and the number of views where it is not one per degree
-        ("lact-cone-100-50"). Noise and the grid are not part of it.
+        ("lact-cone-100-50"). Noise, the grid and the height of detector rows are not part of it.
         """
 
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> CTProblem:
-        geometry = BEAMS[self.beam].scanner(self.angles, grid)
+        geometry = BEAMS[self.beam].scanner(self.angles, grid, self.row_height)
         operator = Projector(geometry, grid)
         measurement, deviation = operator.forward(truth), 0.0
         if self.noise is not None:
@@ -121,9 +144,20 @@ class _CT(Task):
             measurement = measured(measurement, self.noise, self.seed, lines)
         return CTProblem(geometry, grid, measurement, deviation, self.key)
 
+    @property
+    def row_height(self) -> float:
+        """Height of a detector row, slices."""
+        return BEAMS[self.beam].rows if self.rows is None else self.rows
+
+    @property
+    def _rows_chosen(self) -> dict[str, Any]:
+        """The rows, where they are not the published ones."""
+        return {} if self.rows is None else {"rows": self.rows}
+
     def describe(self) -> str:
         count = len(self.angles)
-        return f"{count} {self.beam}-beam view{'s' if count > 1 else ''}"
+        rows = "" if self.rows is None else f", detector rows of {self.rows:g} slices"
+        return f"{count} {self.beam}-beam view{'s' if count > 1 else ''}{rows}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +167,7 @@ class SparseViewCT(_CT):
     Attributes:
         beam: "cone" or "parallel".
         views: number of views; None is the published one: 30 of a cone beam, 8 of a parallel one.
+        rows: height of a detector row of a cone beam, slices; None is the published one, 2.
     """
 
     kind, title = "svct", "Sparse-view CT"
@@ -144,7 +179,7 @@ class SparseViewCT(_CT):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        return {"beam": self.beam, "views": len(self.angles), "angle": None}
+        return {"beam": self.beam, "views": len(self.angles), "angle": None, **self._rows_chosen}
 
     @property
     def key(self) -> str:
@@ -159,6 +194,7 @@ class LimitedAngleCT(_CT):
         beam: "cone" or "parallel".
         views: number of views; None is one per degree.
         angle: the wedge, degrees; None is the published one: 100 of a cone beam, 90 of a parallel one.
+        rows: as of `SparseViewCT`.
 
     Raises:
         CosliceError: a wedge that is none, or wider than what shows something new.
@@ -193,7 +229,7 @@ class LimitedAngleCT(_CT):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        return {"beam": self.beam, "views": len(self.angles), "angle": self.wedge}
+        return {"beam": self.beam, "views": len(self.angles), "angle": self.wedge, **self._rows_chosen}
 
     @property
     def key(self) -> str:

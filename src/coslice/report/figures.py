@@ -1,6 +1,7 @@
 """The drawings of a benchmark: a metric against a setting, against another metric, or along the sampling.
 
     sweep      a line for each method over the values its rows give a setting, deviations over seeds as bars
+    groups     a line for each row over a number of the groups, such as that of views; a panel for what else differs
     course     a line for each row: the estimate after each step, of the first seed
     scatter    a point for each row
 
@@ -9,8 +10,11 @@ A figure has a panel for each group and quantity that has something to show. The
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -27,6 +31,14 @@ _PANEL = (4.6, 3.4)  # inches
 _MOST_COLUMNS = 3
 _MARKS = "osD^vPX*hp<>"
 _WORDS = {
+    "task.angle": "wedge of directions (degrees)",
+    "task.electronic_noise": "electronic noise (counts)",
+    "task.factor": "thin slices to a thick one",
+    "task.fwhm_mm": "width of the slice profile (mm)",
+    "task.measurement_noise": "standard deviation of the noise",
+    "task.photons": "photons per detector pixel",
+    "task.rows": "height of a detector row (slices)",
+    "task.views": "views",
     "noise.angle": "anchor angle (degrees)",
     "prior.cross_every": "one step of so many jumps slices",
     "renoising.eta": "η",
@@ -74,15 +86,59 @@ def drawings(benchmark: Benchmark, records: Records) -> list[Drawing]:
     """
     found = []
     for figure in benchmark.figures:
+        families = _families(figure, benchmark) if figure.kind == "groups" else {}
         panels = {
-            (group, y): lines
-            for group in benchmark.groups
+            (title, y): lines
+            for title in families or benchmark.groups
             for y in figure.ys
-            if (lines := _lines(figure, y, group, benchmark, records))
+            if (
+                lines := _lines_over_groups(y, families[title], benchmark, records)
+                if families
+                else _lines(figure, y, title, benchmark, records)
+            )
         }
         if panels:
-            found.append(_drawn(figure, panels, records, len(benchmark.groups) > 1))
+            found.append(_drawn(figure, panels, records, len(families or benchmark.groups) > 1))
     return found
+
+
+def _families(figure: Figure, benchmark: Benchmark) -> dict[str, dict[str, float]]:
+    """Groups that differ in nothing but the number a figure is against: their numbers in order, by what they share."""
+    found: list[tuple[dict[str, Any], dict[str, float]]] = []
+    for title, group in benchmark.groups.items():
+        number, shared = group.number(figure.of_groups), group.but_for(figure.of_groups)
+        if number is None:
+            continue
+        for known, members in found:
+            if known == shared:
+                members[title] = number
+                break
+        else:
+            found.append((shared, {title: number}))
+    first = found[0][0]
+    differing = [name for name in first if any(shared[name] != first[name] for shared, _ in found)]
+    titles = [", ".join(_said(name, shared[name]) for name in differing) for shared, _ in found]
+    ordered = [dict(sorted(members.items(), key=itemgetter(1))) for _, members in found]
+    return dict(zip(titles, ordered, strict=True))
+
+
+def _said(name: str, value: Any) -> str:
+    """A field of a group in the title of a panel."""
+    if name in ("scan", "task", "beam"):
+        return str(value)
+    return f"{name.replace('_', ' ')} {'none' if value is None else f'{value:g}'}"
+
+
+def _lines_over_groups(
+    y: str, members: Mapping[str, float], benchmark: Benchmark, records: Records
+) -> dict[str, _Line]:
+    """The lines of a panel by the title of their row."""
+    lines: dict[str, _Line] = {}
+    for group, number in members.items():
+        for row, entry in _column(benchmark, records, group, y).items():
+            if entry.mean is not None:
+                lines.setdefault(row, _Line([], [], [])).add(number, entry.mean, entry.deviation)
+    return lines
 
 
 def _lines(figure: Figure, y: str, group: str, benchmark: Benchmark, records: Records) -> dict[str, _Line]:
@@ -134,15 +190,43 @@ def _drawn(
 
 
 def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> None:
+    of_groups = figure.kind == "groups"
+    if of_groups:
+        lines = _with_ticks(axes, lines)
     for i, (label, line) in enumerate(lines.items()):
-        mark = _MARKS[i % len(_MARKS)] if figure.kind == "scatter" else "o" if len(line.xs) < 12 else None
+        mark = _MARKS[i % len(_MARKS)] if figure.kind in ("scatter", "groups") else "o" if len(line.xs) < 12 else None
         bars = line.deviations if any(line.deviations) else None
         style = {"marker": mark, "markersize": 5, "linewidth": LINE_WIDTH, "capsize": 3, "color": f"C{i % 10}"}
         axes.errorbar(line.xs, line.ys, bars, label=literal(label), **style)
     axes.set_xlabel(_words(figure.x))
     axes.set_ylabel(_words(y))
     course = figure.kind == "course"
-    set_style(axes, log=course and y == "sdiff", whole=course)
+    gaps = of_groups and y == "sdiff_gap" and min(min(line.ys) for line in lines.values()) > 0
+    set_style(axes, log=gaps or (course and y == "sdiff"), whole=course)
+
+
+def _with_ticks(axes: Axes, lines: Mapping[str, _Line]) -> dict[str, _Line]:
+    """Ticks where there are values, by their logarithms if all are above 0; infinity stands one step beyond the others.
+
+    Returns:
+        The lines, with x where they are drawn.
+    """
+    values = sorted({x for line in lines.values() for x in line.xs})
+    known = [value for value in values if math.isfinite(value)] or [1.0]
+    step = known[-1] / known[-2] if len(known) > 1 and known[-2] > 0 else 10
+    places = [value if math.isfinite(value) else step * known[-1] for value in values]
+    axes.set_xscale("log" if places[0] > 0 else "linear")
+    axes.set_xticks(places, [_tick(value) for value in values])
+    axes.minorticks_off()
+    at = dict(zip(values, places, strict=True))
+    return {label: _Line([at[x] for x in line.xs], line.ys, line.deviations) for label, line in lines.items()}
+
+
+def _tick(value: float) -> str:
+    if not math.isfinite(value):
+        return "no noise"
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if abs(value) >= 1e4 else f"{value:g}"
 
 
 def _words(name: str) -> str:

@@ -38,6 +38,7 @@ def small_tree(scan, tiny_prior):
             {"x": "step", "y": ["psnr", "sdiff"]},
             {"x": "axial.psnr", "y": "sdiff_gap"},
         ],
+        "pictures": [{"planes": ["axial"], "groups": ["few"], "rows": ["DDS"]}],
         "published": {"few": {"DDS": [30.0, 0.9, None, [0.01, 0.002]], "FDK": [None, None, None, None]}},
     }
 

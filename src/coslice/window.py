@@ -1,7 +1,8 @@
 """Windows: the intensities that a prior sees as 0 and 1.
 
 Priors live in [0, 1]. A window [low, high] is the affine map u = (v - low)/(high - low), with values beyond its ends
-clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own (`scan_window`).
+clipped; the paper's for CT is [-1000, 1600] HU (`CT_WINDOW`); an MR scan has its own (`scan_window`). What a picture
+shows black and white is another matter: `DISPLAYS` names the ranges of HU that are usual there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 
-__all__ = ["CT_WINDOW", "Window", "check_window", "same_window", "scan_window"]
+__all__ = ["CT_WINDOW", "DISPLAYS", "Window", "check_window", "same_window", "scan_window"]
 
 
 _BELOW = 0.01
@@ -58,6 +59,16 @@ class Window:
 
 CT_WINDOW = Window(-1000.0, 1600.0)
 """The paper's window for CT (appendix A.2)."""
+
+DISPLAYS = {
+    "chest": (-480.0, 820.0),
+    "soft": (-175.0, 275.0),
+    "lung": (-1350.0, 150.0),
+    "bone": (-500.0, 1300.0),
+    "brain": (0.0, 80.0),
+}
+"""HU shown black and white, by name. "chest" is that of both papers' figures of CT, "soft" of the ISCS paper's lesions
+(Figure 6)."""
 
 
 def scan_window(name: str, data: Tensor) -> Window:

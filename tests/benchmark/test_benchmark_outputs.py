@@ -65,6 +65,7 @@ def test_the_second_run_computes_and_writes_nothing(published, coslice, monkeypa
     names = {str(file.relative_to(out / "ball")) for file in before if "ball" in file.parts}
     figures = {"axial-psnr-against-steps", "psnr-sdiff-against-step", "sdiff-gap-against-axial-psnr"}
     drawn = {f"figures/{name}.{kind}" for name in figures for kind in ("svg", "pdf")}
+    drawn |= {f"figures/slices-few-axial.{kind}" for kind in ("png", "pdf")}
     assert names == {"table.csv", "table.md", "table.tex", "report.html", "stamp"} | drawn
     monkeypatch.setattr(grid, "run", None)
     assert coslice("benchmark", path, "--out", out) == (0, said, "")
@@ -114,7 +115,7 @@ def test_the_page_has_every_number_figure_and_word_of_the_table(published):
             )
             assert re.search(rf'<th scope="row">{re.escape(row.title)}</th>{cells}', page), row.title
     assert page.count('<tr class="published">') == 1 and "<i>30.00</i>" in page
-    assert page.count('<figure class="wide">') == len(benchmark.figures)
+    assert page.count('<figure class="wide">') == len(benchmark.figures) + len(benchmark.pictures)
     assert ">coslice benchmark ball.yaml<" in page and table.legend in page
     for drawing in (out / "ball" / "figures").glob("*.svg"):
         assert ElementTree.parse(drawing).getroot().tag.endswith("svg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coslice.benchmark import load_benchmark, outline, shipped_benchmarks
+from coslice.benchmark import keyed_cells, load_benchmark, outline, shipped_benchmarks
 from coslice.benchmark.definition import PRIORS, prior_key
 from coslice.benchmark.recipe_content import Needed
 from coslice.benchmark.recipe_file import read_recipe
@@ -28,7 +28,13 @@ PAPERS = {
     "table7": 11,
     "table8": 6,
     "table9": {thickness: ["DDS", "DDS+ISCS"] for thickness in ("3mm", "5mm", "7.5mm")},
+    "figure2": {"SVCT": CT},
+    "figure3": {"MRI SR": MR},
+    "figure4": {"SVCT": ["BCS", "ISCS"]},
     "figure5": {"SVCT": ["DDS", "DDS+TV", "DDS+ISCS"]},
+    "figure7": {"SVCT": CT},
+    "figure8": {"LACT": CT},
+    "figure9": {"MRI SR": MR},
     "blend-table1": VIEWS,
     "blend-table2": {"AAPM": BLEND, "LIDC": BLEND},
     "blend-table3": 3,
@@ -38,6 +44,10 @@ PAPERS = {
     "blend-table8": VIEWS,
     "blend-table9": VIEWS,
     "blend-table10": VIEWS,
+    "blend-figure2": {"AAPM, 4 views": BLEND},
+    "blend-figure3": {f"LIDC, {views} views": BLEND for views in (8, 6, 4)},
+    "blend-figure6": {"LIDC": BLEND},
+    "blend-figure7": {"AAPM, 8 views": ["Fixed partition", "Adjacency", "Adjacency + cross"]},
 }
 OURS = ("ours", "views", "noise", "pitch")
 
@@ -58,6 +68,7 @@ def settings(row):
 def test_every_table_is_shipped_in_both_editions_and_listed(coslice):
     names = {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
     names |= {f"{name}-{edition}" for name in OURS for edition in ("small", "scans")}
+    names |= {f"{name}-{edition}" for name in ("lesions", "figure6") for edition in ("small", "scan", "paper")}
     assert set(shipped_benchmarks()) == names
     code, said, _ = coslice("benchmark")
     assert code == 0 and names <= set(said.split())
@@ -80,7 +91,7 @@ def test_the_published_edition_has_every_row_of_the_paper_and_its_numbers(name):
     for group, rows in wanted.items():
         for row in rows:
             assert row in benchmark.rows[group], (group, row)
-            assert name == "figure5" or benchmark.published_of(group, row) is not None, (group, row)
+            assert "figure" in name or benchmark.published_of(group, row) is not None, (group, row)
     for group, rows in benchmark.published.items():
         assert set(rows) <= set(benchmark.rows[group]), "a number that no row shows"
         for row, values in rows.items():
@@ -101,7 +112,7 @@ def test_the_small_edition_needs_nothing_and_shows_published_numbers_beside_its_
     for scan in benchmark.scans.values():
         assert str(scan.file).startswith("embedded:")
     assert not benchmark.priors, "the embedded ones"
-    if name != "figure5":
+    if "figure" not in name:
         for group, rows in benchmark.rows.items():
             assert any(benchmark.published_of(group, row) for row in rows), group
     published = published_edition(name)
@@ -111,6 +122,27 @@ def test_the_small_edition_needs_nothing_and_shows_published_numbers_beside_its_
     assert {row.method.name for rows in benchmark.rows.values() for row in rows.values()} == {
         row.method.name for rows in published.rows.values() for row in rows.values()
     }
+
+
+def cells_of(name):
+    return set(keyed_cells(load_benchmark(f"{name}-small")).values())
+
+
+@pytest.mark.parametrize(
+    ("figure", "table"),
+    [("figure2", "table1"), ("figure3", "table1"), ("figure4", "table2"), ("figure7", "figure2"), ("figure8", "table1")]
+    + [("figure9", "figure3"), ("figure6", "lesions"), ("blend-figure2", "blend-table1")]
+    + [("blend-figure3", "blend-table1"), ("blend-figure6", "blend-table2"), ("blend-figure7", "blend-table4")],
+)
+def test_figures_of_slices_cost_no_cell_beyond_those_of_their_table(figure, table):
+    assert cells_of(figure) <= cells_of(table) and load_benchmark(f"{figure}-small").pictures
+
+
+def test_lesions_are_in_pairs_of_groups_and_those_without_are_of_table_1():
+    benchmark = load_benchmark("lesions-small")
+    assert benchmark.partners == {"1 mm, lesions": "1 mm", "5 mm, lesions": "5 mm"}
+    keys = {(cell.group, cell.row): key for cell, key in keyed_cells(benchmark).items()}
+    assert {keys["1 mm", row] for row in ("FDK", "ADMM-TV", "DDS+TV", "DDS", "DDS+ISCS")} <= cells_of("table1")
 
 
 def test_published_editions_have_the_published_settings():

@@ -281,7 +281,7 @@ def test_presets_and_numbers_set_the_range_of_grey_and_keys_are_deaf_meanwhile(p
         page.press("w")
         assert page.part("preset").get_property("selectedIndex") == 1
         assert changed()
-        page.choose("preset", "papers")
+        page.choose("preset", "chest")
     level, here = page.part("level"), page.cursor()
     with back_again(page, "reference", "method") as changed:
         level.clear()
@@ -291,7 +291,7 @@ def test_presets_and_numbers_set_the_range_of_grey_and_keys_are_deaf_meanwhile(p
         assert "DDS" in page.part("method-pane").text
         level.send_keys(Keys.ARROW_UP)
         assert page.cursor() == here
-        page.choose("preset", "papers")
+        page.choose("preset", "chest")
     assert level.get_property("value") == "170"
     with back_again(page, "error") as changed:
         limit = page.part("limit")

@@ -5,12 +5,14 @@ from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
 from coslice.benchmark.fitting import Fitting
 from coslice.benchmark.formats import latex, markdown, tidy_csv
 from coslice.benchmark.grid import complete, truth_of
+from coslice.benchmark.lesion_numbers import lesion_boxes, lesion_numbers, number_key
 from coslice.benchmark.metric import Metric, metric_called
 from coslice.benchmark.other_protocols import finished_records, remeasured
 from coslice.benchmark.outline import first_reconstruction, outline, sweep
 from coslice.benchmark.recipe_content import Figure
 from coslice.benchmark.recipe_file import shipped_benchmarks
 from coslice.benchmark.rows import TRUTH
+from coslice.benchmark.slice_figure import SliceFigure
 from coslice.benchmark.store import Store, digest_of
 from coslice.benchmark.table import Entry, Records, Row, Table, entry_of, table_of
 
@@ -26,6 +28,7 @@ __all__ = [
     "Metric",
     "Records",
     "Row",
+    "SliceFigure",
     "Store",
     "Table",
     "complete",
@@ -35,9 +38,12 @@ __all__ = [
     "first_reconstruction",
     "keyed_cells",
     "latex",
+    "lesion_boxes",
+    "lesion_numbers",
     "load_benchmark",
     "markdown",
     "metric_called",
+    "number_key",
     "outline",
     "remeasured",
     "shipped_benchmarks",

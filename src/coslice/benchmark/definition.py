@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from coslice.benchmark.metric import Metric, metric_called
+from coslice.benchmark.metric import LesionMetric, Metric, metric_called
 from coslice.benchmark.recipe_content import BenchmarkScan, Figure, Group, Needed, PublishedNumbers, RecipeContent
 from coslice.benchmark.recipe_file import RecipeFile, read_recipe
 from coslice.benchmark.rows import RowMethod, rows_of
+from coslice.benchmark.slice_figure import SliceFigure, check_pictures
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_lines
 from coslice.metrics import UNIT, Protocol, protocol_called
@@ -68,6 +69,7 @@ class Benchmark:
         shown: by the same names, what the recipe says of their images.
         seeds: of each row.
         figures: to draw.
+        pictures: of slices.
         called: the recipe as a command names it; of a path only the last part.
         published: by group and row, as in the file; shown beside a group with `published_of`.
         protocol: how the numbers of its tables are taken.
@@ -85,6 +87,7 @@ class Benchmark:
     shown: dict[str, Shown]
     seeds: tuple[int, ...]
     figures: tuple[Figure, ...]
+    pictures: tuple[SliceFigure, ...]
     called: str
     published: PublishedNumbers
     protocol: Protocol
@@ -103,6 +106,17 @@ class Benchmark:
             for row, chosen in rows.items()
         ]
 
+    @property
+    def groups_with_lesions(self) -> list[str]:
+        """Titles of the groups whose lesions are measured: where no column asks for it, none."""
+        asked = any(isinstance(metric, LesionMetric) for metric in self.metrics)
+        return [title for title, group in self.groups.items() if asked and group.count_of_lesions]
+
+    @property
+    def partners(self) -> dict[str, str]:
+        """By the title of a group with inserted lesions, the group that is the same but for them."""
+        return partners_of(self.groups)
+
     def published_of(self, group: str, row: str) -> tuple[float | tuple[float, float] | None, ...] | None:
         """The published numbers beside a row, in the order of `metrics`."""
         return self.published.get(self.groups[group].published or group, {}).get(row)
@@ -114,6 +128,19 @@ class Benchmark:
         keys = _prior_keys(self.priors, kind, method)
         named = tuple(self.priors.get(key, usual[i] if i < len(usual) else None) for i, key in enumerate(keys))
         return named, tuple(self.shown.get(key, Shown()) for key in keys)
+
+
+def partners_of(groups: Mapping[str, Group]) -> dict[str, str]:
+    """As `Benchmark.partners`; groups without such a partner are left out."""
+    plain = {
+        title: replace(group, region=None, published=None) for title, group in groups.items() if group.lesions is None
+    }
+    found: dict[str, str] = {}
+    for title, group in groups.items():
+        for other, known in plain.items():
+            if group.lesions is not None and known == replace(group, lesions=None, published=None):
+                found.setdefault(title, other)
+    return found
 
 
 def prior_key(named: Mapping[str, object], kind: str, method: AnyMethod) -> str:
@@ -172,6 +199,10 @@ def _checked(
             raise CosliceError(f"{name}: group {title} is of the scan {group.scan}, which is none of its scans.")
     methods = [chosen.method for found in rows.values() for chosen in found.values()]
     _check_figures(name, content.figures, methods, content.groups.values())
+    _check_lesions(name, content, rows)
+    windows = {title: group.window for title, group in content.groups.items()}
+    counts = {title: group.count_of_lesions for title, group in content.groups.items()}
+    check_pictures(name, content.pictures, rows, windows, counts)
     named_scans, lacking = _scans(name, content, scans)
     named_priors, also = _named_priors(name, content, priors, rows)
     if lacking or also:
@@ -189,6 +220,7 @@ def _checked(
         shown={key: prior.shown for key, prior in content.priors.items() if isinstance(prior, Needed)},
         seeds=seeds,
         figures=content.figures,
+        pictures=content.pictures,
         called=recipe.called,
         published=_published(name, content),
         protocol=protocol,
@@ -209,9 +241,45 @@ def _check_figures(name: str, figures: Iterable[Figure], methods: list[AnyMethod
             )
 
 
+def _check_lesions(name: str, content: RecipeContent, rows: Mapping[str, Mapping[str, RowMethod]]) -> None:
+    """Refuse lesions that could not be put in, and numbers of lesions that could not be measured."""
+    for title, group in content.groups.items():
+        if group.lesions is not None and group.window != "ct":
+            raise CosliceError(
+                f"{name}: group {title} has lesions, which are put into tissues found by their HU, but it is no CT; "
+                "give a region instead."
+            )
+        mask = None if group.region is None else group.region.mask
+        if mask is not None and mask not in content.scans:
+            known = ", ".join(content.scans)
+            raise CosliceError(f"{name}: the mask of group {title} is the scan {mask}, but its scans are {known}.")
+        if mask is not None and replace(content.scans[mask], file=None, needs=None) != BenchmarkScan():
+            raise CosliceError(f"{name}: the mask {mask} is prepared as the scan of {title} is; leave out how.")
+    if not any(isinstance(metric_called(metric), LesionMetric) for metric in content.metrics):
+        return
+    if not any(group.count_of_lesions for group in content.groups.values()):
+        raise CosliceError(f"{name}: it asks for numbers of lesions, but no group has lesions or a region; give one.")
+    partners = partners_of(content.groups)
+    for title, group in content.groups.items():
+        if group.lesions is None:
+            continue
+        if title not in partners:
+            raise CosliceError(
+                f"{name}: the lesions of group {title} are measured against a group that is the same without them; add "
+                "it."
+            )
+        for row, chosen in rows[title].items():
+            if rows[partners[title]].get(row) != chosen:
+                raise CosliceError(
+                    f"{name}: row {row} of {title} is measured against the same row of {partners[title]}, which it "
+                    "does not have, or has with other settings; make them equal."
+                )
+
+
 def _scans(name: str, content: RecipeContent, given: Mapping[str, str]) -> tuple[dict[str, BenchmarkScan], list[str]]:
     """The scans that are read, and words for each that the user must name."""
     used = {group.scan for group in content.groups.values()}
+    used |= {group.region.mask for group in content.groups.values() if group.region and group.region.mask}
     for key in given:
         if key not in content.scans:
             raise CosliceError(f"{name}: a scan {key} was named, but its scans are {', '.join(content.scans)}.")

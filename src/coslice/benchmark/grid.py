@@ -19,6 +19,7 @@ import torch
 from coslice.benchmark.cell_keys import Keyed
 from coslice.benchmark.definition import Benchmark, Cell
 from coslice.benchmark.fitting import Fitting
+from coslice.benchmark.lesion_content import with_lesions
 from coslice.benchmark.recipe_content import Group
 from coslice.benchmark.store import Store
 from coslice.errors import CosliceError
@@ -31,13 +32,25 @@ from coslice.values import settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["complete", "truth_of"]
+__all__ = ["complete", "scan_of", "truth_of"]
 
 _POLL = 0.5  # seconds between looks at what other processes have finished
 
 
 def truth_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
-    """The prepared scan of a group, and the window its rows are compared in.
+    """The prepared scan of a group, its lesions put in, and the window its rows are compared in.
+
+    Raises:
+        CosliceError: as `scan_of`; lesions that have no place, or that the window cuts off.
+    """
+    scan, window = scan_of(benchmark, group)
+    if group.lesions is None:
+        return scan, window
+    return with_lesions(scan, group.lesions.spread(scan), window), window
+
+
+def scan_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
+    """The same without lesions.
 
     Raises:
         CosliceError: a scan that cannot be read or prepared, or whose numbers are not in the unit of the window.

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from coslice.benchmark.definition import Benchmark, setting_of
 from coslice.benchmark.rows import RowMethod
+from coslice.benchmark.slice_figure import SliceFigure
 from coslice.methods import AnalyticSolution, AnyMethod, Direct, Method, described, methods_for
 from coslice.priors import embedded_priors
+from coslice.tree import plain
 from coslice.volume import Volume
 from coslice.window import Window
 
@@ -37,11 +39,17 @@ def outline(benchmark: Benchmark) -> dict[str, Any]:
         "metrics": [metric.name for metric in benchmark.metrics],
         "protocol": benchmark.protocol.name,
         "figures": [{"x": figure.x, "y": list(figure.ys)} for figure in benchmark.figures],
+        **({"pictures": [_asked(picture) for picture in benchmark.pictures]} if benchmark.pictures else {}),
         "scans": scans,
         "priors": {kind: name if name in embedded_priors() else "FILE" for kind, name in benchmark.priors.items()},
-        "groups": {name: _given(asdict(group)) for name, group in benchmark.groups.items()},
+        "groups": {name: _given(plain(group)) for name, group in benchmark.groups.items()},
         "rows": rows,
     }
+
+
+def _asked(picture: SliceFigure) -> dict[str, Any]:
+    usual = plain(SliceFigure())
+    return {name: value for name, value in plain(picture).items() if value != usual[name]}
 
 
 def _row(chosen: RowMethod, kind: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@
     protocol                     how its numbers are taken, see `coslice.metrics.protocols`; "unit" unless it is said
     settings                     settings by method, "*" for every method that samples; a row's own come after them
     figures                      what to draw beside the table
+    pictures                     slices to show beside it, see `coslice.benchmark.slice_figure`
 
 The types of the classes here are what a file may say. How a file is found, and what editions are, stands in
 `coslice.benchmark.recipe_file`.
@@ -21,7 +22,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from coslice.benchmark.lesion_content import InsertedLesions, LesionRegion
 from coslice.benchmark.metric import metric_called
+from coslice.benchmark.slice_figure import SliceFigure
 from coslice.data import embedded_file
 from coslice.detector import detector_noise
 from coslice.errors import CosliceError
@@ -133,6 +136,11 @@ class Group:
         measurement_noise, photons, electronic_noise: as the command line takes them.
         settings: settings by method, for this group only.
         published: the published group whose numbers to show; None is the one of the same title.
+        lesions: what is put into the scan before it is measured; None is nothing.
+        region: a lesion that is there, to measure.
+
+    Raises:
+        CosliceError: both of the last two.
     """
 
     scan: str
@@ -148,6 +156,14 @@ class Group:
     electronic_noise: float = 0.0
     settings: SettingsByMethod = field(default_factory=dict)
     published: str | None = None
+    lesions: InsertedLesions | None = None
+    region: LesionRegion | None = None
+
+    def __post_init__(self) -> None:
+        if self.lesions is not None and self.region is not None:
+            raise CosliceError(
+                "group: it has lesions and a region, but only one of the two is measured; leave one out."
+            )
 
     def measurement(self, seed: int) -> Task:
         """How the scan is measured; the seed matters where there is noise."""
@@ -183,6 +199,11 @@ class Group:
     def window(self) -> str:
         """Name of the intensities that its rows are compared in, see `coslice.volume.scan_window`."""
         return self.measurement(0).window
+
+    @property
+    def count_of_lesions(self) -> int:
+        """How many lesions are measured in it."""
+        return self.lesions.count if self.lesions is not None else int(self.region is not None)
 
 
 @dataclass(frozen=True)
@@ -261,6 +282,7 @@ class RecipeContent:
     priors: dict[str, str | Needed] = field(default_factory=dict)
     settings: SettingsByMethod = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
+    pictures: tuple[SliceFigure, ...] = ()
     published: PublishedNumbers = field(default_factory=dict)
     protocol: str = UNIT.name
 

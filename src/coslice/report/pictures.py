@@ -33,6 +33,7 @@ from torch import Tensor
 from coslice.axes import AXES, PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.io.files import write_bytes
+from coslice.window import DISPLAYS
 
 __all__ = [
     "PAPER_RANGE",
@@ -41,19 +42,22 @@ __all__ = [
     "check_volumes",
     "error_map",
     "error_scale",
+    "fitted",
     "grey",
     "picture",
     "png",
     "shown",
+    "slice_index",
     "square",
     "view",
+    "zoom_box",
 ]
 
 Spacing = tuple[float, float, float]
 Range = tuple[float, float]
 Place = tuple[float, float]
 
-PAPER_RANGE = (-480.0, 820.0)
+PAPER_RANGE = DISPLAYS["chest"]
 """HU black and white in the figures of both papers."""
 
 
@@ -87,7 +91,8 @@ def check_volumes(who: str, volumes: Mapping[str, Tensor], spacing: Spacing, win
             raise CosliceError(f"{who}: {name} ({low:g}, {high:g}) was given, (low, high) with low < high is needed.")
 
 
-def _index(size: int, at: float) -> int:
+def slice_index(size: int, at: float) -> int:
+    """The slice at a place from 0 (first) to 1 (last) of `size` slices."""
     return min(int(at * size), size - 1)
 
 
@@ -110,7 +115,7 @@ def view(volume: Tensor, plane: str, at: float = 0.5) -> np.ndarray:
             f"view: plane '{plane}' at {at:g} was asked for; choose one of {', '.join(PLANES)} and a place in 0..1."
         )
     axis = axis_number(PLANES[plane].along)
-    image = volume.detach().select(axis, _index(volume.shape[axis], at))
+    image = volume.detach().select(axis, slice_index(volume.shape[axis], at))
     return np.ascontiguousarray(image.cpu().float().numpy()[::-1, ::-1])
 
 
@@ -167,7 +172,7 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _zoom_box(image: Image.Image, focus: Place | None) -> tuple[int, int, int, int]:
+def zoom_box(image: Image.Image, focus: Place | None) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of the part to enlarge: 2:1, whole height of a slab, at most half a block's width."""
     width, height = image.size
     tall = height if width >= 3 * height else max(1, round(min(0.4 * height, 0.25 * width)))
@@ -195,7 +200,8 @@ def _busiest(image: np.ndarray, tall: int, wide: int) -> tuple[int, int]:
     return int(top), int(left)
 
 
-def _fit(image: Image.Image, width: int) -> Image.Image:
+def fitted(image: Image.Image, width: int) -> Image.Image:
+    """A picture of another width, of its proportions."""
     return _resized(image, width, max(1, round(image.height * width / image.width)))
 
 
@@ -208,9 +214,9 @@ def _column(wholes: Sequence[Image.Image], boxes: Sequence[tuple[int, int, int, 
     """Top to bottom: every plane with its enlarged part framed, and that part."""
     tiles = []
     for whole, box in zip(wholes, boxes, strict=True):
-        part = _fit(whole.crop(box), width)
+        part = fitted(whole.crop(box), width)
         scale = width / whole.width
-        whole = _fit(whole, width).convert("RGB")
+        whole = fitted(whole, width).convert("RGB")
         frame = [round(side * scale) for side in box]
         ImageDraw.Draw(whole).rectangle((frame[0], frame[1], frame[2] - 1, frame[3] - 1), outline=(240, 180, 40))
         tiles += [whole, part.convert("RGB")]
@@ -263,7 +269,7 @@ def picture(
         name: [square(grey(view(volume, plane, at), window, display), plane, spacing) for plane in planes]
         for name, volume in known.items()
     }
-    boxes = [_zoom_box(image, focus) for image in next(iter(wholes.values()))]
+    boxes = [zoom_box(image, focus) for image in next(iter(wholes.values()))]
     columns = {name: _column(images, boxes, width) for name, images in wholes.items()}
     gap, head = max(2, width // 80), max(18, width // 12)
     heights = [tile.height for tile in next(iter(columns.values()))]

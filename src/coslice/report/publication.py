@@ -3,7 +3,8 @@
     table.csv       a line for every number, tidy
     table.md        for pages
     table.tex       for papers
-    figures/        SVG and PDF
+    figures/        drawings as SVG and PDF, slices as PNG and PDF
+    lesions.json    of a recipe that asks for numbers of lesions: all of them, by row, seed and lesion
     report.html     the table, the figures, every volume of the first seed, the curves, the seconds, the recipe
     stamp           what they were made of: they are made again when that changes
 
@@ -13,8 +14,11 @@ taken under the benchmark's protocol; figures and the course of the sampling alw
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,10 @@ from coslice.benchmark import (
     finished_records,
     first_reconstruction,
     latex,
+    lesion_boxes,
+    lesion_numbers,
     markdown,
+    number_key,
     outline,
     remeasured,
     table_of,
@@ -40,12 +47,13 @@ from coslice.benchmark import (
     truth_of,
 )
 from coslice.errors import CosliceError
-from coslice.io.files import write_bytes, write_text
+from coslice.io.files import write_bytes, write_json, write_text
 from coslice.io.nifti import read_nifti
 from coslice.metrics import UNIT, Curves
 from coslice.report.environment import template, uri
-from coslice.report.figures import Drawing, drawings
+from coslice.report.figures import drawings
 from coslice.report.plots import course_plots, neighbour_plot, slice_plots
+from coslice.report.slice_sheets import Sheet, SheetContent, slice_sheet
 from coslice.report.tables import seconds_table
 from coslice.report.viewer import Scene, has_niivue, viewer
 
@@ -73,7 +81,7 @@ def publish(
     Raises:
         CosliceError: a cell that is not finished or damaged, a place that cannot be written to.
     """
-    of_unit = finished_records(benchmark, cells, store)
+    of_unit = _with_lesions(folder, benchmark, cells, store, finished_records(benchmark, cells, store))
     records = remeasured(benchmark, cells, store, of_unit)
     table = table_of(benchmark, records)
     texts = {"table.csv": tidy_csv(benchmark, records), "table.md": markdown(table), "table.tex": latex(table)}
@@ -89,21 +97,75 @@ def publish(
         there = all((folder / name).is_file() for name in (*texts, page.name, mark.name))
         if there and mark.read_text(encoding="utf-8").strip() == stamp:
             return table, page
-        try:
-            (folder / "figures").mkdir(parents=True, exist_ok=True)
-            mark.unlink(missing_ok=True)  # until all that it stands for is written
-        except OSError as error:
-            raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from error
+        _make(folder / "figures")
+        mark.unlink(missing_ok=True)  # until all that it stands for is written
         for name, text in texts.items():
             write_text(folder / name, text)
         drawn = drawings(benchmark, of_unit)
         for drawing in drawn:
             write_bytes(folder / "figures" / f"{drawing.name}.svg", drawing.svg)
             write_bytes(folder / "figures" / f"{drawing.name}.pdf", drawing.pdf)
+        sheets = _sheets(benchmark, cells, store, records)
+        for sheet in sheets:
+            write_bytes(folder / "figures" / f"{sheet.name}.png", sheet.png)
+            write_bytes(folder / "figures" / f"{sheet.name}.pdf", sheet.pdf)
+        shown = [("image/svg+xml", drawing.svg, drawing.title) for drawing in drawn]
+        shown += [("image/png", sheet.png, sheet.title) for sheet in sheets]
+        figures = [{"src": uri(kind, picture), "alt": words} for kind, picture, words in shown]
         scenes = _scenes(benchmark, cells, store, records)
-        write_text(page, _page(benchmark, table, records, drawn, scenes, command))
+        write_text(page, _page(benchmark, table, records, figures, scenes, command))
         write_text(mark, f"{stamp}\n")
     return table, page
+
+
+def _with_lesions(
+    folder: Path, benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records
+) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    """The records, with the numbers of lesions where the recipe asks for them; which are kept in `folder`."""
+    completed = {place: list(found) for place, found in records.items()}
+    if not benchmark.groups_with_lesions:
+        return completed
+    kept, known = folder / "lesions.json", {}
+    with suppress(OSError, ValueError):
+        known = json.loads(kept.read_text(encoding="utf-8"))
+    numbers = lesion_numbers(benchmark, cells, store, known)
+    if numbers != known:
+        _make(folder)
+        write_json(kept, numbers)
+    for cell in cells:
+        if cell.group in benchmark.groups_with_lesions:
+            found, i = completed[cell.group, cell.row], benchmark.seeds.index(cell.seed)
+            found[i] = {**found[i], "lesions": numbers[number_key(benchmark, cells, cell)]["parts"]}
+    return completed
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from error
+
+
+def _sheets(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records) -> list[Sheet]:
+    """The slices that the recipe asks for, of the first seed; a sheet for each group."""
+    sheets: dict[str, Sheet] = {}
+    for title, group in benchmark.groups.items():
+        asked = [picture for picture in benchmark.pictures if title in (picture.groups or (title,))]
+        if not asked:
+            continue
+        truth, window = truth_of(benchmark, group)
+        volumes: dict[str, Tensor] = {TRUTH: window.to_unit(truth.data)}
+        for cell, key in cells.items():
+            if cell.group == title and cell.seed == benchmark.seeds[0]:
+                volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data)
+        curves = {row: records[title, row][0]["curves"] for row in benchmark.rows[title]}
+        boxes = lesion_boxes(benchmark, title)
+        slices = SheetContent(title, volumes, truth.spacing, (window.low, window.high), window.unit, curves, boxes)
+        for sheet in (slice_sheet(picture, slices) for picture in asked):
+            if sheet is not None:
+                again = sum(name.startswith(sheet.name) for name in sheets)
+                sheets[sheet.name + (f"-{again + 1}" if again else "")] = sheet
+    return [replace(sheet, name=name) for name, sheet in sheets.items()]
 
 
 def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records) -> list[Scene]:
@@ -136,7 +198,7 @@ def _page(
     benchmark: Benchmark,
     table: Table,
     records: Records,
-    drawn: Sequence[Drawing],
+    figures: Sequence[Mapping[str, str]],
     scenes: Sequence[Scene],
     command: str | None,
 ) -> str:
@@ -147,7 +209,7 @@ def _page(
         starts=starts,
         aside="" if benchmark.protocol == UNIT else UNIT.sentence,
         timed=all(metric.name != "seconds" for metric in table.metrics),  # else the recipe asks for them itself
-        figures=[{"src": uri("image/svg+xml", drawing.svg), "alt": drawing.title} for drawing in drawn],
+        figures=figures,
         viewer=viewer(scenes),
         groups=[
             _group(title, scene, {row: records[title, row][0] for row in benchmark.rows[title]})

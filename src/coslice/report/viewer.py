@@ -39,7 +39,8 @@ from coslice.axes import AXES, PLANES
 from coslice.errors import CosliceError
 from coslice.metrics import PER_PLANE
 from coslice.report.environment import source, template
-from coslice.report.pictures import PAPER_RANGE, Range, Spacing, check_volumes, error_map, error_scale, shown
+from coslice.report.pictures import Range, Spacing, check_volumes, error_map, error_scale, shown
+from coslice.window import DISPLAYS
 
 __all__ = ["Scene", "has_niivue", "packed", "viewer"]
 
@@ -50,13 +51,6 @@ _LAYERS_SHARE = 1 / 3  # of the budget, that layers may take
 _OPACITY = 0.8  # of a layer where it is largest
 _FARTHEST = 2**15 - 1  # an index is an int16
 
-# HU: (name, level, width). The window of the papers comes first where it is the default.
-_PRESETS = (
-    ("lung", -600.0, 1500.0),
-    ("soft tissue", 40.0, 400.0),
-    ("bone", 400.0, 1800.0),
-    ("brain", 40.0, 80.0),
-)
 _SHARES = (("lower half", 0.0, 0.5), ("lower quarter", 0.0, 0.25), ("10 to 90 %", 0.1, 0.9))
 
 
@@ -110,8 +104,7 @@ class Scene:
         """Ranges of values to show black and white, the default first."""
         low, high = self.window
         if self.unit == "HU":
-            ranges = [(name, level - width / 2, level + width / 2) for name, level, width in _PRESETS]
-            ranges = [("papers", *PAPER_RANGE), *ranges, ("all", low, high)]
+            ranges = [*((name, *ends) for name, ends in DISPLAYS.items()), ("all", low, high)]
         else:
             ranges = [(name, low + a * (high - low), low + b * (high - low)) for name, a, b in _SHARES]
             ranges = [("all", low, high), *ranges]

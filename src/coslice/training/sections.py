@@ -10,8 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
+from coslice.noise import Key, standard_normal
 
 __all__ = [
     "ArithmeticSettings",
@@ -325,6 +328,11 @@ class SigmaSettings:
         need(self.median > 0, "sigma.median", self.median, "above 0")
         need(self.spread >= 0, "sigma.spread", self.spread, "at least 0")
         need(0 < self.lowest < self.highest, "sigma.lowest", self.lowest, "above 0 and below sigma.highest")
+
+    def levels(self, key: Key, count: int) -> Tensor:
+        """Log-normal noise levels: (count,) float32, a function of `key` alone."""
+        sigma = (math.log(self.median) + self.spread * standard_normal(key, 0, (count,))).exp()
+        return sigma.clamp(self.lowest, self.highest)
 
 
 @dataclass(frozen=True)

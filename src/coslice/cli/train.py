@@ -41,7 +41,9 @@ def train(
             r"'(P\d+)', searched in the path; told by names, folders and DICOM by default."
         ),
     ] = None,
-    init: Annotated[str | None, typer.Option(help="Start from a prior's weights: a name, a file, or a published checkpoint.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from a prior's weights: a name, a file, or a published checkpoint.")
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Published settings: diffusionblend, dds, diffusion-mbir, tpdm; by --init if left out."),

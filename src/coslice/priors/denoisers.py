@@ -24,8 +24,8 @@ is exact at the table's entries, and abar is computed from sigma, so the noise i
 
 **Training** goes on with the published loss. Both are the mean square of what is wrong in the noise, (D - x0)/sigma:
 
-    VE    |sigma s(x, sigma) + n|^2        ln sigma uniform over its range (Song et al., ICLR 2021, eq. 7, sigma^2-weighted)
-    VP    |eps(v_t, t) - n|^2              t uniform over the table (Ho et al., NeurIPS 2020, eq. 14)
+    VE    |sigma s(x, sigma) + n|^2     ln sigma uniform over its range (Song et al., ICLR 2021, eq. 7, weight sigma^2)
+    VP    |eps(v_t, t) - n|^2           t uniform over the table (Ho et al., NeurIPS 2020, eq. 14)
 
 and networks that learn their variance add its bound (`coslice.priors.learned_variance`).
 """

@@ -1,7 +1,7 @@
 """The bound by which guided-diffusion networks learn the variance of a step (Nichol & Dhariwal, ICML 2021).
 
-Beside the noise, a network with `learn_sigma` names a number in [-1, 1] for each pixel, r, that puts the variance of the
-step from v_t to v_(t-1) between its bounds (their eq. 15):
+Beside the noise, a network with `learn_sigma` names a number in [-1, 1] for each pixel, r, that puts the variance of
+the step from v_t to v_(t-1) between its bounds (their eq. 15):
 
     ln var = f ln beta_t + (1 - f) ln beta~_t,      f = (r + 1)/2,      beta~_t = beta_t (1 - abar_(t-1))/(1 - abar_t).
 

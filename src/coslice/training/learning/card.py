@@ -124,8 +124,11 @@ def _start(card: dict[str, Any]) -> str:
     origin = card.get("fine_tuned_from")
     if not origin:
         return init
-    said = "; ".join(f"{key} {origin[key]}" for key in ("source", "licence") if origin.get(key, "not stated") != "not stated")
-    return f"{init} ({origin.get('title', 'a published network')}{'; ' if said else ''}{said}), by {card['recipe']['preset']}"
+    said = "; ".join(
+        f"{key} {origin[key]}" for key in ("source", "licence") if origin.get(key, "not stated") != "not stated"
+    )
+    title, preset = origin.get("title", "a published network"), card["recipe"]["preset"]
+    return f"{init} ({title}{'; ' if said else ''}{said}), by the settings of {preset}"
 
 
 def _averaging(average: float | str) -> str:

@@ -50,9 +50,7 @@ class Measures(ABC):
         """Errors of a denoiser, in units of the window, by size of image and sigma or task."""
 
     @abstractmethod
-    def picture(
-        self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         """A picture (h, w), uint8, of what a denoiser does to some examples of the most frequent size."""
 
     def notes(self, examples: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +85,7 @@ class _DenoisingMeasures(Measures):
         tables = {size: validate(denoiser, x, sigmas, mapper, dtype) for size, x in examples.items()}
         return {size: {f"{sigma:g}": rmse for sigma, rmse in row.items()} for size, row in tables.items()}
 
-    def picture(
-        self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         common = self._common(examples)
         chosen = _spread(len(common.images))
         shown = Examples(common.images[chosen], common.distances[chosen])
@@ -115,9 +111,7 @@ class _PairMeasures(Measures):
     def errors(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
         return pair_errors(denoiser, examples, mapper, dtype)
 
-    def picture(
-        self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         common = self._common(examples)
         chosen = _spread(len(next(iter(common.values())).truth))
         return pair_picture(denoiser, {task: x.only(chosen) for task, x in common.items()}, mapper, dtype)

@@ -12,8 +12,8 @@ from typing import Any
 
 from coslice.errors import CosliceError
 from coslice.training.collection.pack import is_pack, open_pack
+from coslice.training.learning.beginning import with_published
 from coslice.training.learning.checkpoint import has_checkpoint
-from coslice.training.learning.starts import with_published
 from coslice.training.run_settings import MAY_CHANGE, TrainingSettings, differences
 from coslice.tree import overlay
 
@@ -24,7 +24,7 @@ def run_settings_of(out: Path, places: Sequence[Path], given: Mapping[str, Any])
     """The settings of the run in `out`, by what a user says of it.
 
     In a new run, what is left out has its default, that of its preset, or what a published network asks for
-    (`coslice.training.learning.starts`), and plane, window and background are those of the data where these are a pack.
+    (`coslice.training.learning.beginning`); plane, window and background are those of the data where these are a pack.
     In a run that has a checkpoint, it is as it was.
 
     Args:

@@ -15,7 +15,6 @@ import torch
 
 from coslice.errors import CosliceError
 from coslice.io.files import write_json
-from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import (
@@ -28,9 +27,9 @@ from coslice.training.collection.pack import (
     regrouped,
 )
 from coslice.training.collection.skips import skipped_record, skipped_table
+from coslice.training.learning.beginning import Beginning
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.learning.journal import Listener
-from coslice.training.learning.starts import Start
 from coslice.training.learning.trainer import measured_moments
 from coslice.training.ranks import Ranks
 from coslice.training.run_settings import TrainingSettings, default_network
@@ -130,7 +129,7 @@ def fingerprint(pack: Pack) -> str:
     return hashlib.sha256(repr((pack.plane, pack.window, pack.bits, scans)).encode()).hexdigest()
 
 
-def resolved_settings(settings: TrainingSettings, pack: Pack, start: Start) -> TrainingSettings:
+def resolved_settings(settings: TrainingSettings, pack: Pack, start: Beginning) -> TrainingSettings:
     """The settings with network and views, where these were left to be found out; checked against the pack.
 
     Raises:

@@ -29,6 +29,7 @@ from coslice.errors import CosliceError
 from coslice.io.files import output_folder
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
+from coslice.training.learning.beginning import Beginning, beginning_of
 from coslice.training.learning.card import hardware, prior_card
 from coslice.training.learning.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from coslice.training.learning.export import export_prior
@@ -43,7 +44,6 @@ from coslice.training.learning.run_inputs import (
     run_pack,
     skipped_counts,
 )
-from coslice.training.learning.starts import Start, start_of
 from coslice.training.learning.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
@@ -129,7 +129,7 @@ def train(
     check_run_folder(out)
     if has_checkpoint(out):
         settings = stored_settings(out, settings.to_dict())
-    start = start_of(settings, has_checkpoint(out))
+    start = beginning_of(settings, has_checkpoint(out))
     with joined() as ranks:
         listener = listener if listener and ranks.writes else Listener()
         if where.type != "cpu" and ranks.size > 1:
@@ -151,7 +151,7 @@ class _TrainingRun:
         ranks: Ranks,
         pace: Pace,
         listener: Listener,
-        start: Start,
+        start: Beginning,
         device: torch.device,
         compiled: bool,
     ):

@@ -123,7 +123,9 @@ def picture(
         noisy = Independent().add_(truth.flatten(0, 1).clone(), sigma, Key(0, number, "picture")).view(truth.shape)
         columns += [noisy, denoised(noisy, sigma, distances)]
     x = start(torch.full((7 * slices, *truth.shape[2:]), mean, device=device), highest, Independent(), seed=0)
-    for step in sample(x, Karras(20, highest, max(0.005, lowest)).sigmas(), step_of, lambda d, _: d, Independent(), 0, Share(0.0)):
+    for step in sample(
+        x, Karras(20, highest, max(0.005, lowest)).sigmas(), step_of, lambda d, _: d, Independent(), 0, Share(0.0)
+    ):
         x = step.x
     middle = slices // 2
     rows = [*torch.cat([column[:, middle : middle + 1] for column in columns], dim=1), x[middle::slices]]

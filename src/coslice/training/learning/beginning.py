@@ -1,7 +1,7 @@
 """What a run starts from: untrained weights, a prior that coslice trained, or a published network.
 
-A published network (NCSN++, guided diffusion) goes on as it is: its architecture, its denoiser and its noise levels come
-from the file, and what training needs to know of it, for the day the run goes on without that file, stands in the
+A published network (NCSN++, guided diffusion) goes on as it is: its architecture, its denoiser and its noise levels
+come from the file, and what training needs to know of it, for the day the run goes on without that file, stands in the
 settings as `published`. The averaged (EMA) weights are where training starts, as they are what is sampled with.
 """
 
@@ -22,13 +22,13 @@ from coslice.training.presets import family_preset, preset_tree
 from coslice.training.run_settings import TrainingSettings
 from coslice.tree import overlay
 
-__all__ = ["Start", "start_of", "with_published"]
+__all__ = ["Beginning", "beginning_of", "initial_denoiser", "with_published"]
 
 _ORIGIN = ("name", "title", "source", "licence", "fine_tuned_from")
 
 
 @dataclass(frozen=True)
-class Start:
+class Beginning:
     """What a run starts from; neither: untrained weights of ours.
 
     Attributes:
@@ -47,7 +47,7 @@ class Start:
         return EDMObjective(settings, self.ours.network if self.ours else None)
 
 
-def start_of(settings: TrainingSettings, goes_on: bool) -> Start:
+def beginning_of(settings: TrainingSettings, goes_on: bool) -> Beginning:
     """What a run of these settings starts from; of one that goes on, only the shape, since its weights are its own.
 
     Raises:
@@ -55,19 +55,34 @@ def start_of(settings: TrainingSettings, goes_on: bool) -> Start:
     """
     if settings.published and goes_on:
         prior = prior_of(settings.published.described, "prior")
-        return Start(published=_trainable(prior))
+        return Beginning(published=_trainable(prior))
     if settings.start.init is None or goes_on:
-        return Start()
-    prior, name, slices = load_prior(settings.start.init), settings.start.init, settings.patches.slices
-    denoiser = prior.denoiser
-    if settings.published:
-        if not isinstance(denoiser, PublishedDenoiser) or described_prior(prior) != settings.published.described:
-            raise CosliceError(f'train: init "{name}" has changed since its settings were read; start again.')
-        return Start(published=_trainable(prior))
+        return Beginning()
+    if not settings.published:
+        return Beginning(initial_denoiser(settings.start.init, settings.patches.slices))
+    prior = load_prior(settings.start.init)
+    if described_prior(prior) != settings.published.described:
+        raise CosliceError(
+            f'train: init "{settings.start.init}" is not what the settings were made for; have them made anew.'
+        )
+    return Beginning(published=_trainable(prior))
+
+
+def initial_denoiser(name: str, slices: int) -> EDMDenoiser:
+    """The denoiser of a prior of ours to start from; of single slices, made one of patches where these are wanted.
+
+    Args:
+        name: of the prior, or its file.
+        slices: to an image.
+
+    Raises:
+        CosliceError: no such prior, one that is not ours, or one of other patches.
+    """
+    denoiser = load_prior(name).denoiser
     if not isinstance(denoiser, EDMDenoiser) or not isinstance(denoiser.network, UNet):
         raise CosliceError(
-            f'train: init "{name}" is no U-Net that coslice trained, and published is not set; have the settings made '
-            "by run_settings_of, as the command does."
+            f'train: init "{name}" is no U-Net that coslice trained, and `published` is not set; have the settings '
+            "made by run_settings_of, as the command does."
         )
     had = denoiser.network.config.image_channels
     if had not in (1, slices):
@@ -76,7 +91,7 @@ def start_of(settings: TrainingSettings, goes_on: bool) -> Start:
             "give it one slice or as many."
         )
     network = denoiser.network if had == slices else for_patches(denoiser.network, slices)
-    return Start(EDMDenoiser(network.float().requires_grad_(True), denoiser.data_mean, denoiser.data_std))
+    return EDMDenoiser(network.float().requires_grad_(True), denoiser.data_mean, denoiser.data_std)
 
 
 def with_published(given: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,7 +108,7 @@ def with_published(given: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[
     prior = load_prior(init) if isinstance(init, str) else None
     published = prior is not None and isinstance(prior.denoiser, PublishedDenoiser)
     if prior is None or not published:
-        return overlay(overlay(preset_tree(preset), packed) if preset else packed, given)
+        return overlay(overlay(_preset(preset, given), packed) if preset else packed, given)
     described = described_prior(prior)
     if not preset:
         preset = family_preset(described["network"], prior.channels)
@@ -107,7 +122,13 @@ def with_published(given: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[
         "data": {"plane": prior.plane, "window": prior.window} | ({"size": size} if isinstance(size, int) else {}),
         "sigma": {"lowest": prior.sigma_range[0], "highest": prior.sigma_range[1], "draw": "published"},
     }
-    return overlay(overlay(overlay(preset_tree(preset), known), packed), given)
+    return overlay(overlay(overlay(_preset(preset, given), known), packed), given)
+
+
+def _preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preset; its epochs are not in the way of a number of images that was given."""
+    tree = preset_tree(name)
+    return overlay(tree, {"schedule": {"epochs": None}}) if "images" in given else tree
 
 
 def _trainable(prior: SlicePrior) -> SlicePrior:

@@ -13,6 +13,8 @@ Whatever is not body becomes -1000 HU. Where 2 leaves nothing (a phantom of thin
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -49,7 +51,7 @@ def body_mask(hu: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
     opened = np.stack([_grown(_shrunken(each, pixel), pixel, _THIN) for each in solid])
     core = _largest(opened if opened.any() else solid)
     near = np.stack([_grown(each, pixel, _NEAR) for each in core])
-    return np.stack([ndimage.binary_fill_holes(each) for each in near & solid])
+    return np.stack([np.asarray(ndimage.binary_fill_holes(each)) for each in near & solid])
 
 
 def outside_as_air(scan: Volume) -> Volume:
@@ -71,16 +73,23 @@ def outside_as_air(scan: Volume) -> Volume:
 def _shrunken(plane: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
     """What of a plane is more than `_THIN` from its outside; the plane's own ends are no outside."""
     inside = np.pad(plane, 1, mode="edge")
-    return (ndimage.distance_transform_edt(inside, pixel) > _THIN)[1:-1, 1:-1] if not inside.all() else plane
+    return (_to_outside(inside, pixel) > _THIN)[1:-1, 1:-1] if not inside.all() else plane
 
 
 def _grown(plane: np.ndarray, pixel: tuple[float, float], mm: float) -> np.ndarray:
     """What lies within `mm` of a plane."""
-    return ndimage.distance_transform_edt(~plane, pixel) <= mm if plane.any() else plane
+    return _to_outside(~plane, pixel) <= mm if plane.any() else plane
+
+
+def _to_outside(plane: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
+    """mm from each pixel of a plane to the nearest that is not of it."""
+    distances: Any = ndimage.distance_transform_edt(plane, pixel)
+    return distances
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    labels, _ = ndimage.label(mask)
+    found: Any = ndimage.label(mask)
+    labels: np.ndarray = found[0]
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return labels == sizes.argmax()

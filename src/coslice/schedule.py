@@ -98,15 +98,21 @@ class Karras(Schedule):
 class VariancePreserving(Schedule):
     """Evenly spaced timesteps of a DDPM with 1000 linear betas: DDS's and DiffusionBlend's.
 
-    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / 2: half of what it is in [-1, 1], a window twice as wide.
-    Between whole t, t is linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
+    sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) / width: DiffusionBlend's networks saw images in [-1, 1], twice as
+    wide as the unit window, so sigma is half of what it is there; DDS's saw them in [0, 1]. Between whole t, t is
+    linear in ln(sigma). From pure noise, sigma_max 78.6, every second step would be above 1.7.
+
+    Attributes:
+        width: of the range that the network saw its images in.
     """
 
     kind = "vp"
 
+    width: float = setting(2.0, "Width of the range the network saw: 2 for -1:1, 1 for 0:1", above=0)
+
     def sigmas(self) -> tuple[float, ...]:
         alpha_bar = ddpm_alpha_bar().numpy()
-        logs, table = np.log(((1 - alpha_bar) / alpha_bar) ** 0.5 / 2), np.arange(len(alpha_bar))
+        logs, table = np.log(((1 - alpha_bar) / alpha_bar) ** 0.5 / self.width), np.arange(len(alpha_bar))
         first, last = (float(np.interp(math.log(sigma), logs, table)) for sigma in (self.sigma_max, self.sigma_min))
         between = np.exp(np.interp(np.linspace(first, last, self.steps), table, logs))
         middle = list(map(float, between.clip(self.sigma_min, self.sigma_max)))

@@ -10,11 +10,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
 
-__all__ = ["CT_WINDOW", "Window", "check_window", "scan_window"]
+__all__ = ["CT_WINDOW", "Window", "check_window", "same_window", "scan_window"]
 
 
 _BELOW = 0.01
@@ -64,7 +65,8 @@ def scan_window(name: str, data: Tensor) -> Window:
 
     "ct" is `CT_WINDOW`. "mr" runs from 0 to the 99.9th percentile of the positive voxels, since MR intensities have
     no unit and differ from scan to scan. Of a scan with values well below 0, as one that was normalised to a mean of 0,
-    it starts at the 0.1th percentile of all voxels. "LOW:HIGH" is those two numbers, whatever the scan.
+    it starts at the 0.1th percentile of all voxels. "LOW:HIGH" is those two numbers, whatever the scan; those of
+    `CT_WINDOW` are that window, in HU.
 
     Raises:
         CosliceError: another name, or a scan without positive voxels where "mr" needs some.
@@ -83,7 +85,20 @@ def scan_window(name: str, data: Tensor) -> Window:
             low = float(np.percentile(data.numpy(), 0.1))
         return Window(low if low < -_BELOW * high else 0.0, high, "a.u.")
     low, _, high = name.partition(":")
-    return Window(float(low), float(high), "")
+    found = Window(float(low), float(high), "")
+    return CT_WINDOW if (found.low, found.high) == (CT_WINDOW.low, CT_WINDOW.high) else found
+
+
+def same_window(one: str, other: str) -> bool:
+    """Whether two names stand for the same intensities: "ct" is -1000:1600, and "mr" differs from all numbers.
+
+    Raises:
+        CosliceError: a name that is no window.
+    """
+    if "mr" in (one, other):
+        return one == other
+    first, second = (scan_window(name, torch.empty(0)) for name in (one, other))  # only "mr" looks at a scan
+    return (first.low, first.high) == (second.low, second.high)
 
 
 def check_window(name: str) -> None:

@@ -8,7 +8,7 @@ from coslice.benchmark import load_benchmark, outline, shipped_benchmarks
 from coslice.benchmark.definition import PRIORS, prior_key
 from coslice.benchmark.recipe_content import Needed
 from coslice.benchmark.recipe_file import read_recipe
-from coslice.methods import KINDS, METHODS, Direct, changed, find_method, setting_lines
+from coslice.methods import KINDS, METHODS, Direct, Method, changed, find_method, setting_lines
 from coslice.priors import load_prior
 
 CT = ["FDK", "ADMM-TV", "DDNM", "DDNM+ISCS", "DDS", "DDS+TV", "DDS+ISCS"]
@@ -122,6 +122,10 @@ def test_published_editions_have_the_published_settings():
         assert (found["renoising.eta"], found["renoising.temperature"]) == (1, 1)
         assert (found["noise"], found["schedule"]) == ("iscs", "geometric")
     blend = published_edition("blend-table1")
+    # DDS's network saw images in [0, 1]: its first noise level is sqrt((1 - abar) / abar) = 157.4, not half of it.
+    for row, highest in (("DDS", 157.4), ("DiffusionBlend++", 78.7)):
+        levels = blend.rows["AAPM, 8 views"][row].method
+        assert isinstance(levels, Method) and levels.schedule.sigma_max == highest
     for row, steps in (("DiffusionBlend++", 200), ("DiffusionBlend", 200), ("DDS", 100), ("DDS 2D", 100)):
         found = settings(blend.rows["LIDC, 8 views"][row])
         assert (found["schedule.steps"], found["renoising.eta"]) == (steps, 0.85)
@@ -134,10 +138,11 @@ def test_published_editions_have_the_published_settings():
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_published_networks_know_the_noise_levels_of_published_editions(checkpoints, name):
-    """VE: NCSN++, 0.01 to 378; VP: guided diffusion, all of its 1000 steps. What a recipe asks for says which."""
-    ranges = {"VE": load_prior(checkpoints / "ncsnpp_tiny.pth"), "VP": load_prior(checkpoints / "adm_tiny.pt")}
+    """VE: NCSN++, 0.01 to 378; VP: guided diffusion, all of its 1000 steps, in the range that it saw. What a recipe
+    asks for says which."""
+    files = {"VE": checkpoints / "ncsnpp_tiny.pth", "VP": checkpoints / "adm_tiny.pt"}
     content = read_recipe(f"{name}-paper").content
-    needed = {key: value.needs for key, value in content.priors.items() if isinstance(value, Needed)}
+    needed = {key: value for key, value in content.priors.items() if isinstance(value, Needed)}
     benchmark = published_edition(name)
     for group, rows in benchmark.rows.items():
         kind = benchmark.groups[group].kind
@@ -146,8 +151,10 @@ def test_published_networks_know_the_noise_levels_of_published_editions(checkpoi
                 continue
             first, levels = prior_key(needed, kind, method), method.schedule
             for key in [first] + [f"{kind}.planes.auxiliary"] * (method.need == "planes"):
-                (family,) = (family for family in ranges if family in needed[key])
-                ranges[family].check((64, 64, 64), levels.sigma_max, levels.sigma_min)
+                (family,) = (family for family in files if family in needed[key].needs)
+                saw = needed[key].shown.input_range
+                prior = load_prior(files[family], plane="yx", window="ct", input_range=saw)
+                prior.check((64, 64, 64), levels.sigma_max, levels.sigma_min)
 
 
 @pytest.mark.parametrize("name", PAPERS)

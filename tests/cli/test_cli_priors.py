@@ -48,7 +48,8 @@ def test_a_published_checkpoint_becomes_a_prior_of_ones_own(coslice, checkpoints
     """The issue's own sentence: imported, listed, loaded by name, and its network says what it always said."""
     monkeypatch.setenv("COSLICE_PRIORS", str(tmp_path / "store"))
     stem = Path(name).stem
-    code, said, _ = coslice("priors", "import", checkpoints / name, "--window", "mr", "--licence", "CC0")
+    stated = ("--plane", "zx", "--window", "mr", "--range", "0:1")
+    code, said, _ = coslice("priors", "import", checkpoints / name, *stated, "--licence", "CC0")
     assert code == 0 and f"--prior {stem}" in said.replace("\n", "")
     io = reference(f"{stem}_io.npz")
     prior = load_prior(stem)
@@ -56,7 +57,8 @@ def test_a_published_checkpoint_becomes_a_prior_of_ones_own(coslice, checkpoints
     assert close(prior.network(io["x"], level), io[answer]) < 1e-4
     assert (prior.window, prior.card["licence"]) == ("mr", "CC0")
     # The file itself, as it is, is the same prior.
-    direct = load_prior(checkpoints / name)
+    direct = load_prior(checkpoints / name, plane="zx", window="mr", input_range=(0, 1))
+    assert (direct.plane, direct.window, prior.plane) == ("zx", "mr", "zx")
     assert torch.equal(direct(io["x"], 0.3), prior(io["x"], 0.3))
     assert stem in coslice("priors")[1]
 
@@ -155,7 +157,7 @@ def test_classes_of_other_networks_stay_with_whoever_asks(tmp_path):
     for changes, notes in (({"image_channels": 1}, 0), ({"classes": 0}, 0), ({"classes": 2}, 1)):
         config = replace(SMALL_PATCHES, **changes)
         network = blend_checkpoint(tmp_path / "other.pt", config)
-        prior = load_prior(tmp_path / "other.pt")
+        prior = load_prior(tmp_path / "other.pt", plane="yx", window="ct", input_range=(-1, 1))
         assert prior.classes is None and prior.channels == config.image_channels
         assert isinstance(prior.denoiser, VPDenoiser)
         assert sum("jumping" in note for note in prior.card["notes"]) == notes

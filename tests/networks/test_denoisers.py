@@ -27,13 +27,13 @@ class GaussianScore(nn.Module):
 
 
 class GaussianNoise(nn.Module):
-    """E[n | v_t] for v0 = 2 x0 - 1, v_t = sqrt(abar) v0 + sqrt(1 - abar) n, with abar of step t read off the table,
-    geometrically in (1 - abar)/abar between its entries; a second half of other channels if asked.
+    """E[n | v_t] for v0 = low + (high - low) x0, v_t = sqrt(abar) v0 + sqrt(1 - abar) n, abar of step t read off the
+    table, geometrically in (1 - abar)/abar between its entries; a second half of other channels if asked.
     """
 
-    def __init__(self, extra=False):
+    def __init__(self, extra=False, low=-1.0, high=1.0):
         super().__init__()
-        self.extra = extra
+        self.extra, self.low, self.width = extra, low, high - low
         self.seen = []
 
     def forward(self, v, t, label=None):
@@ -42,7 +42,7 @@ class GaussianNoise(nn.Module):
         low = t.double().floor().long().clamp(max=len(logs) - 2)
         odds = torch.lerp(logs[low], logs[low + 1], t.double() - low).exp()[:, None, None, None]
         abar = 1 / (1 + odds)
-        mean, spread = 2 * MEAN - 1, 2 * SPREAD
+        mean, spread = self.low + self.width * MEAN, self.width * SPREAD
         total = abar * spread**2 + 1 - abar
         noise = ((1 - abar).sqrt() * (v - abar.sqrt() * mean) / total).float()
         return torch.cat((noise, torch.full_like(noise, 9.0)), dim=1) if self.extra else noise
@@ -63,6 +63,43 @@ def test_vp_finds_the_same_posterior_mean(sigma, learned):
     assert relative(denoiser(x, torch.full((3,), sigma)), posterior_mean(x, sigma)) <= 1e-4
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (-0.5, 3.5)])
+@pytest.mark.parametrize("sigma", [0.011, 0.3, 30.0])
+def test_a_network_is_shown_its_own_range_at_the_noise_of_its_own_clock(sigma, low, high):
+    """In every range the posterior mean of the same Gaussian; and DDS's raw clock, sigma = sqrt((1 - abar) / abar)."""
+    network = GaussianNoise(low=low, high=high)
+    denoiser = VPDenoiser(network, learn_sigma=False, input_range=(low, high))
+    x = MEAN + math.hypot(SPREAD, sigma) * draw((3, 2, 4, 5))
+    assert relative(denoiser(x, sigma), posterior_mean(x, sigma)) <= 1e-4
+    (t, _), odds = network.seen[-1], ((1 - ALPHA_BAR) / ALPHA_BAR).sqrt()
+    assert odds[int(t[0])] <= sigma * (high - low) * (1 + 1e-6) and odds[int(t[0]) + 1] >= sigma * (high - low)
+
+
+def test_a_raw_network_in_the_wrong_range_is_not_the_posterior_mean():
+    x = MEAN + math.hypot(SPREAD, 0.3) * draw((3, 2, 4, 5))
+    wrong = VPDenoiser(GaussianNoise(low=0.0), learn_sigma=False)(x, 0.3)
+    assert relative(wrong, posterior_mean(x, 0.3)) > 0.05
+
+
+def test_a_centred_score_is_of_the_centred_image():
+    """score_sde's `centered`: the network's images are 2 x - 1, and so is its noise twice that of x."""
+
+    class CentredScore(nn.Module):
+        def forward(self, v, sigma):
+            return ((2 * MEAN - 1) - v) / (4 * SPREAD**2 + sigma[:, None, None, None] ** 2)
+
+    denoiser = VEDenoiser(CentredScore(), (0.005, 189.0), (-1.0, 1.0))
+    for sigma in (0.02, 0.4, 100.0):
+        x = MEAN + math.hypot(SPREAD, sigma) * draw((3, 2, 4, 5))
+        assert relative(denoiser(x, sigma), posterior_mean(x, sigma)) <= 1e-4
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.0), (0.0, 0.0), (0.0, math.inf)])
+def test_ranges_that_are_none_are_refused(ends):
+    with pytest.raises(CosliceError, match="LOW:HIGH is needed"):
+        VPDenoiser(GaussianNoise(), input_range=ends)
+
+
 def test_steps_are_exact_at_the_table_and_monotone_between():
     denoiser = VPDenoiser(GaussianNoise(), Betas(), learn_sigma=False)
     sigmas = ((1 - ALPHA_BAR) / ALPHA_BAR).sqrt() / 2
@@ -76,7 +113,8 @@ def test_betas_are_ddpms():
     expected = torch.tensor([math.prod((1 - betas[: t + 1]).tolist()) for t in (0, 1, 500, 999)], dtype=torch.float64)
     assert torch.allclose(ALPHA_BAR[[0, 1, 500, 999]], expected, rtol=1e-12)
     # In [-1, 1] the last noise is sqrt((1 - abar)/abar) = 157.4 of the image, here half of it.
-    assert Betas().sigma_range == pytest.approx((0.0050003, 78.7036), rel=1e-4)
+    for input_range, ends in (((-1, 1), (0.0050003, 78.7036)), ((0, 1), (0.0100005, 157.407))):
+        assert Betas().sigmas(input_range)[[0, -1]].tolist() == pytest.approx(ends, rel=1e-4)
     assert Betas.from_dict(Betas(count=50).to_dict()) == Betas(count=50)
 
 

@@ -65,11 +65,17 @@ def test_guided_diffusion_gives_the_reference_noise(checkpoints):
     assert given.family == "guided-diffusion" and given.image_size == 64 and given.betas is not None
     # Back in the unit window: the noisy image of step t, and the noise the network names in it.
     abar = given.betas.alpha_bar()[expected["t"]].float()[:, None, None, None]
-    unit = (expected["x"] / abar.sqrt() + 1) / 2
-    sigma = ((1 - abar) / abar).sqrt() / 2
-    denoiser = given.denoiser()
-    assert isinstance(denoiser, VPDenoiser) and denoiser.stride == 2
-    assert relative(denoiser(unit, sigma.flatten()), unit - sigma * expected["out"][:, :1]) <= 1e-4
+    noisy, odds = expected["x"] / abar.sqrt(), ((1 - abar) / abar).sqrt()
+    for denoiser, unit, sigma in (
+        (given.denoiser((-1, 1)), (noisy + 1) / 2, odds / 2),
+        (
+            given.denoiser(),
+            noisy,
+            odds,
+        ),  # one channel in, two out: DDS, whose images were as they are
+    ):
+        assert isinstance(denoiser, VPDenoiser) and denoiser.stride == 2
+        assert relative(denoiser(unit, sigma.flatten()), unit - sigma * expected["out"][:, :1]) <= 1e-4
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from coslice.networks import GuidedUNet, GuidedUNetConfig, NCSNpp
 from coslice.noise import Key
 from coslice.priors import load_prior, read_card
 from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
+from coslice.priors.origins import Shown
 from coslice.training.learning import measures
 from coslice.training.learning.beginning import beginning_of
 from coslice.training.learning.objective import PublishedObjective
@@ -203,7 +204,7 @@ def test_an_exponential_average_is_what_its_rate_says():
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     published_layout(filled(NCSNpp(SMALL_NCSNPP)), folder / "ncsnpp.pth")
-    torch.save(filled(GuidedUNet(SMALL_GUIDED)).state_dict(), folder / "guided.pt")
+    torch.save(filled(GuidedUNet(LEARNED)).state_dict(), folder / "guided.pt")
     blend_checkpoint(folder / "patches.ckpt")
     return folder
 
@@ -224,7 +225,7 @@ def test_a_run_from_a_published_network(pack, checkpoints, tmp_path, file, monke
     finally:
         init.with_suffix(".away").rename(init)
     assert_same_weights(whole, parts)
-    before, prior = load_prior(init), load_prior(whole / "prior.safetensors")
+    before, prior = load_prior(init, otherwise=Shown("yx", "ct")), load_prior(whole / "prior.safetensors")
     assert type(prior.denoiser) is type(before.denoiser) and type(prior.network) is type(before.network)
     assert (prior.channels, prior.classes, prior.sigma_range) == (before.channels, before.classes, before.sigma_range)
     assert (prior.plane, prior.window, prior.stride) == ("yx", "ct", before.stride)

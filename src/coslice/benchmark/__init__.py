@@ -2,6 +2,7 @@
 
 from coslice.benchmark.cell_keys import NUMERICS, Keyed, keyed_cells
 from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
+from coslice.benchmark.fitting import Fitting
 from coslice.benchmark.formats import latex, markdown, tidy_csv
 from coslice.benchmark.grid import complete, truth_of
 from coslice.benchmark.metric import Metric, metric_called
@@ -19,6 +20,7 @@ __all__ = [
     "Cell",
     "Entry",
     "Figure",
+    "Fitting",
     "Keyed",
     "Metric",
     "Records",

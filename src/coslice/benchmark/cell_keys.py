@@ -8,7 +8,8 @@
                    part that is not coslice's all settings, and a digest of the file that defines it
     seed           of the first sample; none of a method that draws nothing, so one run does for all seeds
     lpips          where it is followed
-    priors         digests of the bytes of their files
+    priors         digests of the bytes of their files; of a published checkpoint also `READING`, and what the recipe
+                   says of its images
 
 Words, such as titles, are no part of a key. Neither are settings as they were when they were published, so a new
 setting whose default changes nothing keeps every finished cell; who changes a default says with `first=` what it was
@@ -25,8 +26,9 @@ from typing import Any
 from coslice.benchmark.definition import Benchmark, Cell
 from coslice.benchmark.store import digest_of, file_digest
 from coslice.methods import Direct, differing
+from coslice.priors import Shown, is_published
+from coslice.priors.configurations import configuration_beside
 from coslice.priors.places import find_prior
-from coslice.priors.published import configuration_beside
 from coslice.problems import Task
 
 __all__ = ["NUMERICS", "Keyed", "keyed_cells"]
@@ -36,6 +38,9 @@ NUMERICS = 2
 
 Raise it whenever the numbers of a cell would come out otherwise: finished cells are then left alone, and computed anew.
 """
+
+READING = 2
+"""Version of how a published checkpoint is read; from 2 on, plane, window and range of its images are looked for."""
 
 Keyed = Mapping[Cell, str]
 """Cells, each with its key; rows that ask for the same have the same one."""
@@ -57,9 +62,17 @@ def keyed_cells(benchmark: Benchmark) -> Keyed:
     keyed = {}
     for cell in benchmark.cells():
         scan = benchmark.scans[benchmark.groups[cell.group].scan]
-        priors = [digest(f"prior {name}", *_files_of_prior(name)) for name in cell.priors if name]
+        priors = [
+            digest(f"prior {name}", *_files_of_prior(name)) + _reading(name, shown)
+            for name, shown in zip(cell.priors, cell.shown, strict=True)
+            if name
+        ]
         keyed[cell] = digest_of(_described(benchmark, cell, digest(f"scan {scan.path}", scan.path), priors))
     return keyed
+
+
+def _reading(name: str, shown: Shown) -> str:
+    return f"-{READING}{shown.known or ''}" if is_published(name) else ""
 
 
 def _files_of_prior(name: str) -> list[Path]:

@@ -14,6 +14,7 @@ from coslice.benchmark.recipe_file import RecipeFile, read_recipe
 from coslice.benchmark.rows import RowMethod, rows_of
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_lines
+from coslice.priors import Shown
 
 __all__ = ["PRIORS", "Benchmark", "Cell", "load_benchmark", "prior_key", "setting_of"]
 
@@ -33,6 +34,7 @@ class Cell:
         seed: one of the benchmark's.
         method: with all its settings.
         priors: names or files of its priors; None for one that neither the recipe names nor coslice brings.
+        shown: what the recipe says of the images of each.
         lpips: whether the course of its sampling holds LPIPS too.
     """
 
@@ -41,6 +43,7 @@ class Cell:
     seed: int
     method: AnyMethod = field(compare=False)
     priors: tuple[str | None, ...] = ()
+    shown: tuple[Shown, ...] = ()
     lpips: bool = False
 
     @property
@@ -61,6 +64,7 @@ class Benchmark:
         scans: by name, each with a file.
         rows: by group and title.
         priors: as in the file, with what the user named.
+        shown: by the same names, what the recipe says of their images.
         seeds: of each row.
         figures: to draw.
         called: the recipe as a command names it; of a path only the last part.
@@ -76,6 +80,7 @@ class Benchmark:
     scans: dict[str, BenchmarkScan]
     rows: dict[str, dict[str, RowMethod]]
     priors: dict[str, str]
+    shown: dict[str, Shown]
     seeds: tuple[int, ...]
     figures: tuple[Figure, ...]
     called: str
@@ -84,7 +89,7 @@ class Benchmark:
     def cells(self) -> list[Cell]:
         """The grid, group by group, so that a measurement is made once."""
         return [
-            Cell(group, row, seed, chosen.method, self._priors(group, chosen.method), chosen.lpips)
+            Cell(group, row, seed, chosen.method, *self._priors(group, chosen.method), chosen.lpips)
             for group, rows in self.rows.items()
             for seed in self.seeds
             for row, chosen in rows.items()
@@ -94,11 +99,13 @@ class Benchmark:
         """The published numbers beside a row, in the order of `metrics`."""
         return self.published.get(self.groups[group].published or group, {}).get(row)
 
-    def _priors(self, group: str, method: AnyMethod) -> tuple[str | None, ...]:
+    def _priors(self, group: str, method: AnyMethod) -> tuple[tuple[str | None, ...], tuple[Shown, ...]]:
+        """The priors of a method, and what the recipe says of each."""
         kind = self.groups[group].kind
         usual = USUAL_PRIORS.get((kind, method.need), ())
         keys = _prior_keys(self.priors, kind, method)
-        return tuple(self.priors.get(key, usual[i] if i < len(usual) else None) for i, key in enumerate(keys))
+        named = tuple(self.priors.get(key, usual[i] if i < len(usual) else None) for i, key in enumerate(keys))
+        return named, tuple(self.shown.get(key, Shown()) for key in keys)
 
 
 def prior_key(named: Mapping[str, object], kind: str, method: AnyMethod) -> str:
@@ -166,6 +173,7 @@ def _checked(recipe: RecipeFile, scans: dict[str, str], priors: dict[str, str], 
         scans=named_scans,
         rows=rows,
         priors=named_priors,
+        shown={key: prior.shown for key, prior in content.priors.items() if isinstance(prior, Needed)},
         seeds=seeds,
         figures=content.figures,
         called=recipe.called,

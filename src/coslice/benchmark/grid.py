@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,13 +18,13 @@ import torch
 
 from coslice.benchmark.cell_keys import Keyed
 from coslice.benchmark.definition import Benchmark, Cell
+from coslice.benchmark.fitting import Fitting
 from coslice.benchmark.recipe_content import Group
 from coslice.benchmark.store import Store
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.metrics import evaluate, per_slice
-from coslice.plans import Plan, load_priors, plan
-from coslice.priors import SlicePrior
+from coslice.plans import Plan, plan
 from coslice.problems import Study, simulate
 from coslice.runs import Progress, run
 from coslice.values import settle
@@ -51,11 +51,11 @@ def truth_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
 
 
 class _Workshop:
-    """What cells are computed with: priors, loaded once, and the measurement of the group at work."""
+    """What cells are computed with: their priors, and the measurement of the group at work."""
 
     def __init__(self, benchmark: Benchmark, device: str) -> None:
         self._benchmark, self._device = benchmark, device
-        self._loaded: dict[tuple[str, ...], tuple[SlicePrior, ...]] = {}
+        self._fitting = Fitting(benchmark, device)
         self._study: tuple[tuple[str, int], Study] | None = None
 
     def study(self, cell: Cell) -> Study:
@@ -70,26 +70,14 @@ class _Workshop:
 
     def plan(self, cell: Cell) -> Plan:
         """The plan of a cell; refuses what could not be run."""
-        return plan(self.study(cell).problem, cell.method, self._priors(cell), cell.first_seed)
+        return plan(self.study(cell).problem, cell.method, self._fitting.priors(cell), cell.first_seed)
 
-    def _priors(self, cell: Cell) -> tuple[SlicePrior, ...]:
-        group = self._benchmark.groups[cell.group]
-        key = (f"{group.kind}.{cell.method.need}", *map(str, cell.priors))
-        if key not in self._loaded:
-            loaded = load_priors(cell.method, group.kind, cell.priors, self._device)
-            for prior in loaded:
-                if prior.window != group.window:
-                    raise CosliceError(
-                        f"prior {prior.name}: it sees the window {prior.window}, but the rows of {cell.group} are "
-                        f"compared in the window {group.window}; name another prior."
-                    )
-            self._loaded[key] = loaded
-        return self._loaded[key]
-
-    def check(self, cells: Iterable[Cell]) -> None:
-        """Refuse what could not be run, before hours are spent on other cells."""
+    def check(self, cells: Collection[Cell]) -> tuple[str, ...]:
+        """Refuse what could not be run, before hours are spent on other cells; sentences on the priors."""
+        said = self._fitting.check(cells)
         for cell in cells:
             self.plan(cell)
+        return said
 
     def computed(self, cell: Cell, progress: Progress) -> tuple[dict[str, Any], Volume]:
         """The record of a cell, and its reconstruction."""
@@ -124,6 +112,7 @@ def complete(
     device: str,
     working: Callable[[Cell], AbstractContextManager[Progress]],
     left: Callable[[int], None] = lambda count: None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Compute what is not in the store, with whatever other processes work on it; return when all of it is there.
 
@@ -134,6 +123,7 @@ def complete(
         device: to compute on.
         working: entered for each cell this process computes; what it gives is called as work goes on.
         left: called with the number of cells that are not finished, again and again.
+        say: called with each sentence on what was inferred of a prior.
 
     Raises:
         CosliceError: a scan or a prior that cannot be read or does not fit, or a store that cannot be written to, all
@@ -143,7 +133,8 @@ def complete(
     if not pending:
         return
     workshop = _Workshop(benchmark, device)
-    workshop.check(pending.values())
+    for sentence in workshop.check(pending.values()):
+        say(sentence)
     store.prepare()
     while pending:
         idle = True

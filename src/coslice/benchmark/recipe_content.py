@@ -27,6 +27,7 @@ from coslice.methods import METHODS, setting_lines
 from coslice.methods.former import FORMER
 from coslice.metrics import PER_STEP
 from coslice.preparation import Preparation, parse_slices
+from coslice.priors import Shown, parse_range
 from coslice.problems import Task, make_task
 
 __all__ = [
@@ -49,9 +50,31 @@ PublishedNumbers = dict[str, dict[str, tuple[float | tuple[float, float] | None,
 
 @dataclass(frozen=True)
 class Needed:
-    """What only the user has: `needs` says what it is."""
+    """A prior that only the user has.
+
+    Attributes:
+        needs: what it is, in words.
+        plane, window: what its images must be, as in "zx" and "mr"; None is not said. Of a published checkpoint that
+            does not say it itself, this is what they were.
+        range: what its network saw for 0 and 1, as in "0:1", likewise.
+
+    Raises:
+        CosliceError: a plane, window or range that is none.
+    """
 
     needs: str
+    plane: str | None = None
+    window: str | None = None
+    range: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.shown  # refuses what cannot be
+
+    @property
+    def shown(self) -> Shown:
+        """What its images are."""
+        saw = None if self.range is None else parse_range(self.range, "range")
+        return Shown(self.plane, self.window, saw)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Where recipes are, and what their files say together: editions, and recipes that are like others.
 
     editions       by name, what is otherwise: `paper` needs the user's data, `small` runs anywhere
-    like           another recipe beside it, whose entries are taken where there are none of its own
+    like           another recipe beside it, else a shipped one, whose entries are taken where there are none of its own
 
 `table1-small` is the edition `small` of the recipe `table1`. A file of one's own needs no editions.
 """
@@ -99,8 +99,11 @@ def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     if like is None:
         return tree | {"editions": editions}
     if not isinstance(like, str) or Path(like).name != like:
-        raise CosliceError(f"recipe: {path.name} is like {like!r}, but the name of a recipe beside it is needed.")
-    base = _read(path.with_name(f"{like}.yaml"), (*before, path))
+        raise CosliceError(
+            f"recipe: {path.name} is like {like!r}, but the name of a recipe beside it, or of a shipped one, is needed."
+        )
+    beside = path.with_name(f"{like}.yaml")
+    base = _read(beside if beside.is_file() else _SHIPPED / beside.name, (*before, path))
     # What the file says itself is not taken from anywhere, not from an edition of the other one either.
     theirs = {
         name: {key: value for key, value in edition.items() if key not in tree}

@@ -33,14 +33,14 @@ def benchmark(
     scan: Annotated[list[str] | None, option("NAME=FILE: a scan of the recipe.")] = None,
     prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what would be computed, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check priors, print what would be computed, stop.")] = False,
     device: Device = "auto",
 ) -> None:
     """Regenerate a table of the papers: reconstruct what its recipe asks for, print the table, write a page.
 
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
-    from coslice.benchmark import Store, keyed_cells, load_benchmark, shipped_benchmarks
+    from coslice.benchmark import Fitting, Store, keyed_cells, load_benchmark, shipped_benchmarks
     from coslice.cli.display import say, show_benchmark, show_benchmarks
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
@@ -57,6 +57,8 @@ def benchmark(
     place = str(chosen_device(device))
     cells, store = keyed_cells(chosen), Store(out)
     if plan:
+        for sentence in Fitting(chosen, "cpu").check(cells):
+            say(sentence)
         _say_plan(cells, store)
         return
     if not all(map(store.has, cells.values())):
@@ -78,7 +80,7 @@ def _say_plan(cells: Mapping[Cell, str], store: Store) -> None:
 
 def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device: str) -> None:
     from coslice.benchmark import complete
-    from coslice.cli.display import Watch, warn
+    from coslice.cli.display import Watch, say, warn
 
     keys = set(cells.values())
     with Watch() as watch, watch.task(chosen.name) as overall:
@@ -92,7 +94,7 @@ def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device
                 yield progress
 
         try:
-            complete(chosen, cells, store, device, working, left)
+            complete(chosen, cells, store, device, working, left, say)
         except KeyboardInterrupt:
             done = sum(map(store.has, keys))
             warn(

@@ -50,8 +50,15 @@ def import_(
     format: Annotated[str, typer.Option(help="auto, ncsnpp or guided-diffusion.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="File to write, .safetensors.  [your own store]")] = None,
     config: Annotated[Path | None, typer.Option(help="Its configuration, JSON or YAML.  [found beside it]")] = None,
-    plane: Annotated[str, typer.Option(help="Rows and columns of its images: yx, zx or zy.")] = "yx",
-    window: Annotated[str, typer.Option(help="What its 0 and 1 mean: ct, mr or LOW:HIGH.")] = "ct",
+    plane: Annotated[
+        str | None, typer.Option(help="Rows and columns of its images: yx, zx or zy.  [what it says]")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="What its 0 and 1 mean: ct, mr or LOW:HIGH.  [what it says]")
+    ] = None,
+    range: Annotated[
+        str | None, typer.Option(help="What the network saw for 0 and 1: -1:1 or 0:1.  [what it says]")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "not stated",
     source: Annotated[str, typer.Option(help="Where the weights are from, for the card.")] = "not stated",
     classes: Annotated[
@@ -59,17 +66,21 @@ def import_(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:
-    """Turn a published checkpoint into a prior: every weight checked, nothing executed."""
+    """Turn a published checkpoint into a prior: every weight checked, nothing executed.
+
+    Plane, window and range are read from its configuration, name or shape, which is said, or asked for.
+    """
     from coslice.cli.display import say, show_card
     from coslice.errors import CosliceError
-    from coslice.priors import import_prior, save_prior, user_store
+    from coslice.priors import import_prior, parse_range, read_card, save_prior, user_store
 
     target = out or user_store() / f"{checkpoint.stem}.safetensors"
     if target.suffix != ".safetensors":
         raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
     if os.path.exists(target) and not overwrite:
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
-    prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes))
+    saw = None if range is None else parse_range(range)
+    prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes), saw)
     if out is None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +90,7 @@ def import_(
                 "name another folder in $COSLICE_PRIORS, or a file with --out."
             ) from error
     save_prior(target, prior)
-    show_card(target.stem, prior.card)
+    show_card(target.stem, read_card(target))
     say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")
 
 

@@ -17,6 +17,8 @@ from coslice.errors import CosliceError
 __all__ = ["ConfigEntry", "Settings", "agrees", "missing"]
 
 _SECTIONS = ("model", "data", "diffusion", "sde", "network", "unet")
+_IDLE_SECTIONS = ("training", "sampling", "optim", "optimizer", "optimization", "eval", "evaluation", "time_travel")
+"""Of how the network was trained, or is sampled in the published code; what matters of them is asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Settings:
         content: as parsed; sections are laid flat, top level first.
         source: the file's name, for messages.
 
+    Every entry that is asked for is marked, so that `unread` can name the rest.
+
     Raises:
         CosliceError: not a mapping; and, from the readers below, a value of another kind than needed.
     """
@@ -45,15 +49,42 @@ class Settings:
             raise CosliceError(
                 f"{source}: a {type(content).__name__} was given, but a configuration maps names to values."
             )
-        sections = (content[name] for name in _SECTIONS if isinstance(content.get(name), Mapping))
         self.source = source
         self.flat: dict[str, Any] = {}
-        for section in (content, *sections):
+        self._sections = {name: part for name, part in content.items() if isinstance(part, Mapping)}
+        self._read: set[str] = set()
+        self._overridden: list[str] = []
+        top = {name: value for name, value in content.items() if name not in self._sections}
+        for name, section in (("", top), *((name, self._sections.get(name, {})) for name in _SECTIONS)):
+            lost = [word for word in section if word in self.flat and not agrees(section[word], self.flat[word])]
+            self._overridden += [f"{name}.{word} {section[word]!r}" for word in lost]
             self.flat = {**section, **self.flat}
+
+    def inside(self, section: str, word: str) -> Any:
+        """The value of an entry of one section, laid flat or not; None if it is not there."""
+        return self._sections.get(section, {}).get(word)
+
+    def unread(self, idle: Mapping[str, tuple[Any, ...]]) -> list[str]:
+        """Entries that nobody asked for, in words.
+
+        Args:
+            idle: those that change nothing, with the values of which that holds; none for all values.
+        """
+        words = [
+            f"{word} {value!r}"
+            for word, value in self.flat.items()
+            if word not in self._read and value is not None and not (word in idle and _among(value, idle[word]))
+        ]
+        sections = [name for name in self._sections if name not in _SECTIONS and name not in _IDLE_SECTIONS]
+        return [*words, *self._overridden, *(f"the section {name}" for name in sections)]
 
     def get(self, *words: str) -> tuple[str, Any] | None:
         """The first of `words` that is there with a value, and that value."""
-        return next(((word, self.flat[word]) for word in words if self.flat.get(word) is not None), None)
+        found = next((word for word in words if self.flat.get(word) is not None), None)
+        if found is None:
+            return None
+        self._read.add(found)
+        return found, self.flat[found]
 
     def value(self, kind: Callable[[Any], Any], *words: str) -> Any:
         """The value of the first of `words`, as `kind`; None if none is there."""
@@ -72,6 +103,10 @@ class Settings:
             raise CosliceError(
                 f"{self.source}: {word} {given!r} was given, which cannot be read as what it should be."
             ) from error
+
+
+def _among(value: Any, values: tuple[Any, ...]) -> bool:
+    return not values or any(agrees(value, one) or str(value).lower() == str(one).lower() for one in values)
 
 
 def integer(given: Any) -> int:

@@ -16,9 +16,12 @@ from typing import Any
 from coslice.errors import CosliceError
 from coslice.networks.configuration import ConfigEntry, Settings, flag, integer, missing, numbers, tidy
 
-__all__ = ["ASSUMED", "TITLE", "entries", "infer", "usual_heads"]
+__all__ = ["ASSUMED", "IDLE", "STEPS", "TITLE", "entries", "infer", "usual_heads"]
 
 TITLE = "guided-diffusion U-Net"
+
+STEPS = ("diffusion_steps", "num_diffusion_timesteps")
+"""What configurations call the number of steps."""
 
 ASSUMED = {
     "new_attention_order": (
@@ -38,6 +41,18 @@ _WORDS = {
     "resampling": (str, "resampling"),
     "attention": (numbers, "attention"),
 }
+
+IDLE: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("type", "name", "dropout", "use_fp16", "use_checkpoint", "ema", "ema_rate", "seed", "device"), ()),
+    **dict.fromkeys(("var_type", "sigma_small", "timestep_respacing", "use_kl", "rescale_learned_sigmas"), ()),
+    **dict.fromkeys(("dataset", "root", "save_path", "random_flip", "lr", "batch_size", "channels"), ()),
+    **dict.fromkeys(("num_heads", "heads", "num_classes", "resamp_with_conv", "conv_resample"), ()),
+    "dims": (2,),
+    "uniform_dequantization": (False,),
+    "use_spacecode": (False,),
+}
+"""Entries that say nothing a reader needs, with the values of which that holds; without any, all. `channels` is the
+images' where another word says the network's; of images with three slices the published code leaves it at 1."""
 
 _USUAL_MULTIPLIERS = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
@@ -125,6 +140,17 @@ def entries(settings: Settings, inferred: Mapping[str, Any]) -> list[ConfigEntry
     if settings.value(flag, "predict_xstart"):
         raise CosliceError(
             f"{settings.source}: predict_xstart was given, but only networks that predict noise can be read."
+        )
+    for word in ("is_complex", "logit_transform"):
+        if settings.value(flag, word):
+            raise CosliceError(
+                f"{settings.source}: {word} was given, but only networks of images with one value a pixel, as it is, "
+                "can be read."
+            )
+    if settings.value(flag, "rescale_timesteps") and settings.value(integer, *STEPS) not in (None, 1000):
+        raise CosliceError(
+            f"{settings.source}: rescale_timesteps was given with other than 1000 steps, but only networks that are "
+            "asked for whole steps can be read."
         )
     size = settings.value(integer, "image_size")
     found += settings.entries("multipliers", numbers, "channel_mult", "multipliers")

@@ -25,7 +25,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.networks.configuration import ConfigEntry, Settings, flag, integer, missing, numbers, tidy
 
-__all__ = ["ASSUMED", "TITLE", "entries", "infer"]
+__all__ = ["ASSUMED", "IDLE", "TITLE", "entries", "infer"]
 
 TITLE = "NCSN++"
 
@@ -33,7 +33,6 @@ ASSUMED = {
     "fir": "The weights do not tell how images are resampled; the FIR filter 1, 3, 3, 1 was assumed.",
     "skip_rescale": "The weights do not tell whether sums of branches are divided by sqrt(2); they were assumed to be.",
     "scale_by_sigma": "The weights do not tell whether the output is divided by sigma; that it is was assumed.",
-    "centred": "The weights do not tell what images the network takes; [0, 1], mapped to [-1, 1] inside, was assumed.",
     "sigma_max": "The weights hold no table of noise levels; 2000 from 0.01 to 378 were assumed.",
 }
 """Fields that may stay unknown, and the sentence that says what was assumed."""
@@ -54,6 +53,26 @@ _WORDS = {
     "scales": (integer, "num_scales"),
     "fourier_scale": (float, "fourier_scale"),
 }
+
+_KINDS: dict[str, tuple[Any, ...]] = {
+    "resblock_type": ("biggan",),
+    "normalization": ("GroupNorm",),
+    "nonlinearity": ("swish", "silu"),
+    "attention_type": ("ddpm",),
+    "conditional": (True,),
+    "is_complex": (False,),
+    "logit_transform": (False,),
+}
+"""Entries of which only these values can be read."""
+
+IDLE: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("beta_min", "beta_max", "dropout", "ema_rate", "init_scale", "resamp_with_conv", "conv_size"), ()),
+    **dict.fromkeys(("name", "random_flip", "seed", "device", "dataset", "root", "save_path", "category"), ()),
+    **dict.fromkeys(("image_height", "image_width", "tfrecords_path", "lr", "batch_size"), ()),
+    "is_multi": (False,),
+    "uniform_dequantization": (False,),
+}
+"""Entries that say nothing a reader needs, with the values of which that holds; without any, all."""
 
 Shape = tuple[int, ...]
 
@@ -169,10 +188,16 @@ def entries(settings: Settings, inferred: Mapping[str, Any]) -> list[ConfigEntry
     if size and resolutions:
         levels = tuple(n for n in range(len(inferred["multipliers"])) if size // 2**n in resolutions[0].value)
         found.append(replace(resolutions[0], value=levels))
-    kind = settings.value(str, "resblock_type")
-    if kind not in (None, "biggan"):
+    for word, known in _KINDS.items():
+        value = settings.get(word)
+        if value is not None and str(value[1]).lower() not in [str(one).lower() for one in known]:
+            raise CosliceError(
+                f"{settings.source}: {word} {value[1]!r} was given, but only networks with {known[0]} can be read."
+            )
+    sde = settings.inside("training", "sde") or settings.value(str, "sde")
+    if sde not in (None, "vesde"):
         raise CosliceError(
-            f'{settings.source}: resblock_type "{kind}" was given, but only "biggan" networks can be read.'
+            f"{settings.source}: sde {sde!r} was given, but only NCSN++ of vesde, variance exploding, can be read."
         )
     if inferred["progressive_input"] != "input_skip":  # then nothing is combined
         found = [entry for entry in found if entry.field != "progressive_combine"]

@@ -19,6 +19,7 @@ from coslice.noise import Lanes, Reading
 from coslice.priors.partitions import Partition
 from coslice.priors.slices import SlicePrior
 from coslice.sampling import Changing, Denoiser
+from coslice.window import same_window
 
 __all__ = ["Blend", "Perpendicular", "Relayed"]
 
@@ -82,7 +83,7 @@ class Relayed(Changing):
     def __post_init__(self) -> None:
         self.single.check_single()
         first, second = self.patches.prior, self.single
-        if (first.plane, first.window) != (second.plane, second.window):
+        if first.plane != second.plane or not same_window(first.window, second.window):
             raise CosliceError(
                 f"prior: {first.name} of plane {first.plane} and window {first.window} and {second.name} of plane "
                 f"{second.plane} and window {second.window} were given, but one goes on where the other ends; give two "
@@ -121,7 +122,7 @@ class Perpendicular(Changing):
                 f"tpdm: priors {first.name} and {second.name} were given, which are both of plane {first.plane}; "
                 "give an auxiliary prior of another plane."
             )
-        if first.window != second.window:
+        if not same_window(first.window, second.window):
             raise CosliceError(
                 f"tpdm: priors {first.name} of window {first.window} and {second.name} of {second.window} were given, "
                 "but both must see the same intensities."

@@ -7,17 +7,28 @@ say other things.
 
     D(x, sigma) = x + sigma^2 s(x, sigma).
 
-**Noise (variance preserving).** The network saw v = 2 x0 - 1 in [-1, 1], shrunken as noise came in, and names that:
+A network whose images were not in [0, 1] but in an input range [a, b], so v = a + w x with the width w = b - a, had
+noise w times as large in v, and by the chain rule its score counts w times as much in x:
+
+    D(x, sigma) = x + w sigma^2 s(a + w x, w sigma).
+
+**Noise (variance preserving).** The network saw v in an input range [a, b], shrunken as noise came in, and names that:
 
     v_t = sqrt(abar_t) v + sqrt(1 - abar_t) n,        eps(v_t, t) ~ n.
 
-Dividing by sqrt(abar_t), and knowing that a window twice as wide doubles the noise, a noisy image x of ours is
+Dividing by sqrt(abar_t), and knowing that a range of width w = b - a makes the noise w times as large as in [0, 1], a
+noisy image x of ours is
 
-    v_t = sqrt(abar_t) (2 x - 1)    with    2 sigma = sqrt((1 - abar_t) / abar_t),    abar_t = 1 / (1 + 4 sigma^2),
+    v_t = sqrt(abar_t) (a + w x)    with    w sigma = sqrt((1 - abar_t) / abar_t),    abar_t = 1 / (1 + w^2 sigma^2),
 
-and (v_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) = 2 x - 1 - 2 sigma eps is the denoised v, hence
+and (v_t - sqrt(1 - abar_t) eps) / sqrt(abar_t) = a + w (x - sigma eps) is the denoised v, hence in every range
 
     D(x, sigma) = x - sigma eps(v_t, t).
+
+The range decides what the network is shown and at which sigma its steps are. DiffusionBlend's networks saw 2 x - 1,
+[-1, 1]: w = 2, and sigma is half of sqrt((1 - abar) / abar), 0.005 to 78.7. DDS's CT network saw the images as they
+were, [0, 1]: w = 1, 0.01 to 157. In the wrong range a network is asked for images that it has never seen, at half or
+twice the noise.
 
 abar takes the table's values at whole t only. For sigmas between them t is interpolated linearly in ln(sigma), which
 is exact at the table's entries, and abar is computed from sigma, so the noise in v_t is always what sigma says.
@@ -32,6 +43,7 @@ and networks that learn their variance add its bound (`coslice.priors.learned_va
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
@@ -42,7 +54,27 @@ from coslice.errors import CosliceError
 from coslice.priors.learned_variance import variance_bound
 from coslice.schedule import ddpm_alpha_bar
 
-__all__ = ["Betas", "VEDenoiser", "VPDenoiser"]
+__all__ = ["CENTRED", "RAW", "Betas", "InputRange", "VEDenoiser", "VPDenoiser", "check_input_range"]
+
+InputRange = tuple[float, float]
+"""What a network was shown for 0 and 1 of the unit window."""
+
+CENTRED: InputRange = (-1.0, 1.0)
+RAW: InputRange = (0.0, 1.0)
+
+
+def check_input_range(given: InputRange) -> None:
+    """Refuse a range that is none.
+
+    Raises:
+        CosliceError: ends that are not finite, or in the wrong order.
+    """
+    low, high = given
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise CosliceError(
+            f"range: {low:g}:{high:g} was given, but LOW:HIGH is needed, what the network saw for 0 and 1 of the "
+            "window; usual are -1:1 and 0:1."
+        )
 
 
 @dataclass(frozen=True)
@@ -69,17 +101,10 @@ class Betas:
         """abar_t = prod_(s <= t) (1 - beta_s): (count,) float64."""
         return ddpm_alpha_bar(self.first, self.last, self.count)
 
-    def sigmas(self) -> Tensor:
-        """The noise level of each step, in the unit window: (count,) float64."""
+    def sigmas(self, input_range: InputRange) -> Tensor:
+        """The noise level of each step, in the unit window, of a network with this input range: (count,) float64."""
         alpha_bar = self.alpha_bar()
-        # Half of what it is in [-1, 1], a window twice as wide.
-        return ((1 - alpha_bar) / alpha_bar).sqrt() / 2
-
-    @property
-    def sigma_range(self) -> tuple[float, float]:
-        """The smallest and the largest sigma, in the unit window."""
-        sigmas = self.sigmas()
-        return float(sigmas[0]), float(sigmas[-1])
+        return ((1 - alpha_bar) / alpha_bar).sqrt() / (input_range[1] - input_range[0])
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -90,18 +115,30 @@ class Betas:
 
 
 class PublishedDenoiser(nn.Module, ABC):
-    """What the denoisers of published networks share: a network, and the noise levels it was trained for.
+    """What the denoisers of published networks share: a network, its range of images, its noise levels.
 
     Attributes:
         network: the published module.
         sigma_range: smallest and largest sigma, in the unit window.
+        input_range: what the network saw for 0 and 1 of the unit window.
         stride: image sides must be multiples of this.
     """
 
-    def __init__(self, network: nn.Module, sigma_range: tuple[float, float]):
+    def __init__(self, network: nn.Module, sigma_range: tuple[float, float], input_range: InputRange):
         super().__init__()
+        check_input_range(input_range)
         self.network = network
         self.sigma_range = sigma_range
+        self.input_range: InputRange = (float(input_range[0]), float(input_range[1]))
+
+    @property
+    def width(self) -> float:
+        """Of the input range: by how much a difference of images is larger to the network than in the unit window."""
+        return self.input_range[1] - self.input_range[0]
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Images of the unit window in the network's range."""
+        return self.input_range[0] + self.width * x
 
     @property
     def stride(self) -> int:
@@ -152,12 +189,21 @@ class PublishedDenoiser(nn.Module, ABC):
 
 
 class VEDenoiser(PublishedDenoiser):
-    """D(x, sigma) = x + sigma^2 s(x, sigma), from a score network.
+    """D(x, sigma) = x + w sigma^2 s(a + w x, w sigma), from a score network with the input range [a, a + w].
 
     Args:
-        network: s(x, sigma); image (b, c, h, w) in the unit window, sigma (b,) -> score of the same shape.
-        sigma_range: noise levels it was trained for.
+        network: s(v, sigma_v); image (b, c, h, w) in its input range, noise level (b,) in that range -> score of the
+            same shape.
+        sigma_range: noise levels it was trained for, in the unit window.
+        input_range: what it was shown for 0 and 1 of the unit window; published NCSN++ take [0, 1] and map it to
+            [-1, 1] inside.
+
+    Raises:
+        CosliceError: an input range that is none.
     """
+
+    def __init__(self, network: nn.Module, sigma_range: tuple[float, float], input_range: InputRange = RAW):
+        super().__init__(network, sigma_range, input_range)
 
     def forward(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """Denoise x (b, c, h, w), each image at its own sigma (b,), or all at one: float32.
@@ -167,7 +213,8 @@ class VEDenoiser(PublishedDenoiser):
         """
         levels = self.levels(x, sigma)
         x = x.to(torch.float32)
-        return x + levels[:, None, None, None] ** 2 * self.network(x.to(self.dtype), levels).to(torch.float32)
+        score = self.network(self.shown(x).to(self.dtype), self.width * levels).to(torch.float32)
+        return x + self.width * levels[:, None, None, None] ** 2 * score
 
     def drawn_levels(self, uniform: Tensor) -> Tensor:
         low, high = self.sigma_range
@@ -176,26 +223,40 @@ class VEDenoiser(PublishedDenoiser):
     def loss(self, images: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
         levels = self.levels(images, sigma)
         scale = levels[:, None, None, None]
-        score = self.network((images + scale * noise).to(self.dtype), levels).to(torch.float32)
-        return (scale * score + noise).square().mean(dim=(1, 2, 3))
+        shown = self.shown(images + scale * noise)
+        score = self.network(shown.to(self.dtype), self.width * levels).to(torch.float32)
+        return (self.width * scale * score + noise).square().mean(dim=(1, 2, 3))
 
 
 class VPDenoiser(PublishedDenoiser):
-    """D(x, sigma) = x - sigma eps(sqrt(abar) (2 x - 1), t), from a network that names the noise.
+    """D(x, sigma) = x - sigma eps(sqrt(abar) (a + w x), t), with the input range [a, a + w], from what names the noise.
 
     Args:
-        network: eps(v_t, t) or, with classes, eps(v_t, t, label); image (b, c, h, w) in [-1, 1], t (b,) float
+        network: eps(v_t, t) or, with classes, eps(v_t, t, label); image (b, c, h, w) in its input range, t (b,) float
             -> noise of the same shape, first half of the channels with `learn_sigma`.
         betas: the variances of the steps it was trained on.
         learn_sigma: the network has twice the channels.
         classes: number of classes the network was trained with, 0 for none.
+        input_range: what the network was shown for 0 and 1 of the unit window.
+
+    Raises:
+        CosliceError: an input range that is none.
     """
 
-    def __init__(self, network: nn.Module, betas: Betas = Betas(), learn_sigma: bool = True, classes: int = 0):
-        super().__init__(network, betas.sigma_range)
+    def __init__(
+        self,
+        network: nn.Module,
+        betas: Betas = Betas(),
+        learn_sigma: bool = True,
+        classes: int = 0,
+        input_range: InputRange = CENTRED,
+    ):
+        check_input_range(input_range)
+        sigmas = betas.sigmas(input_range)
+        super().__init__(network, (float(sigmas[0]), float(sigmas[-1])), input_range)
         self.betas, self.learn_sigma, self.classes = betas, learn_sigma, classes
         # Not a buffer, which would be rounded with the network when that is moved to bfloat16.
-        self.log_sigmas = betas.sigmas().log()
+        self.log_sigmas = sigmas.log()
 
     def step(self, sigma: Tensor) -> Tensor:
         """The network's t for noise levels (b,), with fractions between the table's entries: (b,) float32."""
@@ -241,7 +302,7 @@ class VPDenoiser(PublishedDenoiser):
 
     def _shrunken(self, x: Tensor, levels: Tensor) -> Tensor:
         """v_t of images x that are noisy by `levels` (b,)."""
-        return (2 * x - 1) / (1 + 4 * levels[:, None, None, None] ** 2).sqrt()
+        return self.shown(x) / (1 + self.width**2 * levels[:, None, None, None] ** 2).sqrt()
 
     def _answer(self, v_t: Tensor, step: Tensor, label: Tensor | int | None) -> Tensor:
         """All the network says of v_t, float32."""

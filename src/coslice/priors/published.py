@@ -18,20 +18,18 @@ and files that ask for more are refused.
 
 from __future__ import annotations
 
-import json
 import pickle
 import pickletools
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-import yaml
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
@@ -39,9 +37,11 @@ from coslice.networks import NETWORKS, guided_layout, ncsnpp_layout
 from coslice.networks.configuration import ConfigEntry, Settings, agrees, integer
 from coslice.networks.guided_config import GuidedUNetConfig
 from coslice.networks.ncsnpp_config import NCSNppConfig, noise_levels
-from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
+from coslice.priors.configurations import settings_of
+from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.priors.origins import UNKNOWN, Shown, origin_of
 
-__all__ = ["FORMATS", "Published", "configuration_beside", "read_published"]
+__all__ = ["FORMATS", "Published", "read_published"]
 
 FORMATS = ("auto", "ncsnpp", "guided-diffusion")
 
@@ -50,8 +50,6 @@ _INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.op
 _AVERAGED = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "params_ema")
 _TRAINED = ("state_dict", "model", "model_state_dict", "network", "net", "unet", "params")
 _UNTRAINED = ("sigmas", "all_modules.0.W")
-_SIDECARS = ("{}_config.json", "{}_config.yaml", "{}_config.yml", "{}.json", "{}.yaml", "{}.yml")
-_SIDECARS += ("config.json", "config.yaml", "config.yml")
 
 
 @dataclass(frozen=True)
@@ -63,28 +61,54 @@ class Published:
         network: float32, in eval mode, its weights frozen. NCSN++: (x, sigma) -> score; guided diffusion:
             (x, t) or, with classes, (x, t, y) -> noise.
         config: its shape.
-        sigma_range: noise levels it was trained for, in the unit window.
+        shown: what its images were, where anything says it.
         betas: the variances of a variance-preserving network; None for the others.
         image_size: side in pixels of the images it was trained on, where a configuration file says it.
         notes: sentences on what the weights do not tell and what was assumed.
+        inferred: those of them on what its images were.
     """
 
     family: str
     network: nn.Module
     config: NCSNppConfig | GuidedUNetConfig
-    sigma_range: tuple[float, float]
+    shown: Shown
     betas: Betas | None
     image_size: int | None
     notes: tuple[str, ...]
+    inferred: tuple[str, ...]
 
-    def denoiser(self) -> VEDenoiser | VPDenoiser:
-        """D(x, sigma) in the unit window."""
-        if isinstance(self.config, GuidedUNetConfig) and self.betas is not None:
-            return VPDenoiser(self.network, self.betas, self.config.learn_sigma, self.config.classes)
-        return VEDenoiser(self.network, self.sigma_range)
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """Noise levels it was trained for, in the unit window."""
+        return self.denoiser().sigma_range
+
+    def denoiser(self, input_range: InputRange | None = None) -> VEDenoiser | VPDenoiser:
+        """D(x, sigma) in the unit window.
+
+        Args:
+            input_range: what the network saw for 0 and 1; None is what `shown` says.
+
+        Raises:
+            CosliceError: neither says it.
+        """
+        saw = self.shown.input_range if input_range is None else input_range
+        if saw is None:
+            raise CosliceError(
+                f"{self.family}: nothing says in which range the network saw its images; state it, as in 0:1 or -1:1."
+            )
+        if isinstance(self.config, GuidedUNetConfig):
+            return VPDenoiser(self.network, self.betas or Betas(), self.config.learn_sigma, self.config.classes, saw)
+        levels, width = self.config.levels, saw[1] - saw[0]
+        return VEDenoiser(self.network, (levels.sigma_min / width, levels.sigma_max / width), saw)
 
 
-def read_published(path: str | Path, format: str = "auto", config: str | Path | Mapping | None = None) -> Published:
+def read_published(
+    path: str | Path,
+    format: str = "auto",
+    config: str | Path | Mapping | None = None,
+    stated: Shown = UNKNOWN,
+    otherwise: Shown = UNKNOWN,
+) -> Published:
     """Read a published checkpoint.
 
     Args:
@@ -92,6 +116,8 @@ def read_published(path: str | Path, format: str = "auto", config: str | Path | 
         format: "auto", "ncsnpp" or "guided-diffusion".
         config: its configuration, as a JSON or YAML file or as a mapping, in the published words or ours; where None, a
             file beside the checkpoint is looked for.
+        stated, otherwise: what its images were: as the user states it, and where nothing else says it; see
+            `coslice.priors.origins`.
 
     Raises:
         CosliceError: no such file; damaged; a pickle that holds more than tensors and plain values; not of the
@@ -107,7 +133,7 @@ def read_published(path: str | Path, format: str = "auto", config: str | Path | 
         notes = (*notes, *scaled)
     elif family == "ncsnpp":
         notes = notes or ("The file holds no averaged (EMA) weights; the trained ones were taken.",)
-    settings, more = _settings(path, config)
+    settings, more = settings_of(path, config)
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     if family == "ncsnpp":
         fields, assumed = _ncsnpp_fields(shapes, weights.get("sigmas"), settings, path.name)
@@ -117,10 +143,22 @@ def read_published(path: str | Path, format: str = "auto", config: str | Path | 
         betas, schedule = _betas(settings)
     config_class, network_class = NETWORKS[family]
     shape: Any = config_class.from_dict(fields)
+    shown, said = origin_of(path, family, shape, settings, stated, otherwise)
+    if family == "ncsnpp":
+        shape = replace(shape, centred=_centred(shown, path.name))
     network = _filled(network_class, shape, weights, path.name)
-    sigma_range = (shape.levels.sigma_min, shape.levels.sigma_max) if betas is None else betas.sigma_range
     size = settings.value(integer, "image_size")
-    return Published(family, network, shape, sigma_range, betas, size, (*notes, *more, *assumed, *schedule))
+    unread = settings.unread((ncsnpp_layout if family == "ncsnpp" else guided_layout).IDLE)
+    spare = (f"{settings.source} says {', '.join(unread)}, which was not used.",) if unread else ()
+    notes = (*notes, *more, *assumed, *schedule, *said, *spare)
+    return Published(family, network, shape, shown, betas, size, notes, said)
+
+
+def _centred(shown: Shown, name: str) -> bool:
+    """Whether NCSN++ is given images in [-1, 1]; in [0, 1] it brings them there itself."""
+    if shown.input_range not in (RAW, CENTRED):
+        raise CosliceError(f"{name}: NCSN++ sees images in 0:1 or -1:1, but the range {shown.input_range} was given.")
+    return shown.input_range == CENTRED
 
 
 def _read(path: Path) -> Any:
@@ -249,33 +287,6 @@ def _common_scale(trained: Sequence[Tensor], average: Sequence[Tensor]) -> float
         for raw, ema in zip(trained, average, strict=True)
     )
     return float(f"{scale:.6g}") if alike and scale != 0 else 1.0
-
-
-def _settings(path: Path, config: str | Path | Mapping | None) -> tuple[Settings, tuple[str, ...]]:
-    """The configuration given, or found beside the checkpoint; empty without."""
-    if isinstance(config, Mapping):
-        return Settings(config, "config"), ()
-    if config is not None:
-        return Settings(_parsed(Path(config)), Path(config).name), ()
-    found = configuration_beside(path)
-    if found is None:
-        return Settings({}, "config"), ()
-    return Settings(_parsed(found), found.name), (f"The configuration was taken from {found.name}.",)
-
-
-def configuration_beside(path: Path) -> Path | None:
-    """The configuration file that belongs to a published checkpoint, where one lies beside it."""
-    beside = (path.with_name(pattern.format(path.stem)) for pattern in _SIDECARS)
-    return next((file for file in beside if file.is_file() and file != path), None)
-
-
-def _parsed(path: Path) -> Any:
-    try:
-        text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON or YAML of plain values"
-        raise CosliceError(f"{path.name} cannot be read as a configuration: {reason.lower()}.") from error
 
 
 def _ncsnpp_fields(

@@ -79,7 +79,7 @@ class SlicePrior:
     def check(self, shape: tuple[int, ...], *sigmas: float) -> None:
         """Refuse a volume (z, y, x) whose slices the network cannot take, and noise levels it was not trained for."""
         self._check_sides(tuple(shape[axis_number(axis)] for axis in self.plane))
-        self._check_sigmas(*sigmas)
+        self.check_sigmas(*sigmas)
 
     def check_single(self) -> None:
         """Refuse a prior of patches where one of single slices is needed."""
@@ -104,7 +104,8 @@ class SlicePrior:
                 f"least {_LEAST} x {_LEAST}; choose a larger size, a larger scan, more slices or a larger factor."
             )
 
-    def _check_sigmas(self, *sigmas: float) -> None:
+    def check_sigmas(self, *sigmas: float) -> None:
+        """Refuse noise levels that the network was not trained for."""
         low, high = self.sigma_range
         for sigma in sigmas:
             # Single precision may round a bound to just outside itself.
@@ -252,7 +253,7 @@ class SlicePrior:
                 f"images (b, {self.channels}, h, w) and one sigma, or one for each image, are needed."
             )
         self._check_sides(tuple(x.shape[-2:]))
-        self._check_sigmas(*levels.reshape(-1).tolist())
+        self.check_sigmas(*levels.reshape(-1).tolist())
         height, width = x.shape[-2:]
         return self.denoiser(*self._inputs(x, levels, label))[..., :height, :width]
 

@@ -4,7 +4,8 @@ The metadata entry "coslice" is a JSON object:
 
     network, config        architecture and its shape, see `coslice.networks.NETWORKS`
     denoiser               how the network becomes D(x, sigma): {"kind": "edm", "data_mean", "data_std"},
-                           {"kind": "ve"} or {"kind": "vp", "betas"}
+                           {"kind": "ve", "input_range"} or {"kind": "vp", "betas", "input_range"}; without a range, as
+                           in files of earlier versions, "ve" saw [0, 1] and "vp" [-1, 1]
     window                 the intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH"
     plane                  rows and columns of the images
     sigma_range            noise levels trained for
@@ -28,41 +29,71 @@ import safetensors
 import torch
 from torch import nn
 
-from coslice.axes import check_plane
+from coslice.axes import stacked_along
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.packing import read_weights, write_weights
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
-from coslice.priors.denoisers import Betas, VEDenoiser, VPDenoiser
+from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_in_words, spoken
 from coslice.priors.places import find_prior
-from coslice.priors.published import read_published
+from coslice.priors.published import Published, read_published
 from coslice.priors.slices import SlicePrior
-from coslice.window import check_window
+from coslice.window import same_window
 
-__all__ = ["described_prior", "import_prior", "load_prior", "prior_of", "read_card", "save_prior"]
+__all__ = [
+    "check_shown",
+    "described_prior",
+    "import_prior",
+    "is_published",
+    "load_prior",
+    "prior_of",
+    "read_card",
+    "save_prior",
+]
 
 _PUBLISHED_CLASSES = (1, 3)
 """Of neighbouring and of jumping slices, in DiffusionBlend's released sampling code; its networks have 4."""
 
 
-def load_prior(name: str | Path, device: torch.device | str = "cpu") -> SlicePrior:
+def load_prior(
+    name: str | Path,
+    device: torch.device | str = "cpu",
+    *,
+    plane: str | None = None,
+    window: str | None = None,
+    input_range: InputRange | None = None,
+    otherwise: Shown = UNKNOWN,
+) -> SlicePrior:
     """A prior by the name of an embedded or imported one, the path of a file, or "hf:OWNER/REPOSITORY[/FILE]".
 
     A file is one made by coslice, or a published checkpoint of NCSN++ or guided diffusion as its authors left it. A
     network stored in bfloat16 runs in bfloat16 on devices that multiply it natively, else in float32; one stored in
     float32 runs in float32. D's output is float32 always.
 
+    Args:
+        name: see above.
+        device: to load it on.
+        plane, window, input_range: what its images were, as `import_prior` takes them, for a published checkpoint; a
+            file made by coslice says it itself.
+        otherwise: the same, for a published checkpoint of which nothing else says it.
+
     Raises:
-        CosliceError: no such prior, or a file that is not one.
+        CosliceError: no such prior, or a file that is not one; a published checkpoint of which nothing says what its
+            images were; statements that a file made by coslice contradicts.
     """
     path = find_prior(str(name))
     described = _description(path)
     if described is None:
-        prior, dtype = import_prior(path), torch.float32
+        published = read_published(path, stated=Shown(plane, window, input_range), otherwise=otherwise)
+        prior, dtype = _imported(path, published), torch.float32
+        # Who imports a file reads the notes; who uses it as it is, is told.
+        prior.card["remarks"] = list(published.inferred)
     else:
         prior, dtype = _restored(path, str(name), described)
+        check_shown(prior, Shown(plane, window, input_range))
     if dtype == torch.bfloat16 and not multiplies_bfloat16(torch.device(device)):
         dtype = torch.float32
     prior.denoiser.to(device, dtype).to(memory_format=torch.channels_last)  # pyright: ignore
@@ -70,54 +101,97 @@ def load_prior(name: str | Path, device: torch.device | str = "cpu") -> SlicePri
     return prior
 
 
+def check_shown(prior: SlicePrior, stated: Shown, whose: str = "was stated") -> None:
+    """Refuse a prior that was shown other images.
+
+    Args:
+        prior: whose images are known.
+        stated: what is needed of them; nothing is checked of what is None.
+        whose: ends the words on what is needed.
+
+    Raises:
+        CosliceError: another plane, window or range.
+    """
+    own = Shown(prior.plane, prior.window, getattr(prior.denoiser, "input_range", None))
+    for name, value in stated.known.items():
+        if differs(name, value, getattr(own, name)):
+            has, needed = spoken({name: getattr(own, name)}), spoken({name: value})
+            raise CosliceError(f"prior {prior.name}: it has the {has}, but {needed} {whose}; name another prior.")
+
+
+def is_published(name: str) -> bool:
+    """Whether a prior is a checkpoint as its authors left it, and no file of coslice's."""
+    return _description(find_prior(name)) is None
+
+
 def import_prior(
     path: str | Path,
     format: str = "auto",
     config: str | Path | None = None,
-    plane: str = "yx",
-    window: str = "ct",
+    plane: str | None = None,
+    window: str | None = None,
     licence: str = "not stated",
     source: str = "not stated",
     classes: tuple[int, int] | None = None,
+    input_range: InputRange | None = None,
 ) -> SlicePrior:
     """A published checkpoint as a prior, see `coslice.priors.published`.
+
+    What its images were is taken from the configuration, the names and the shape of the file where it is not stated
+    (`coslice.priors.origins`), and the card's notes say so.
 
     One of several channels is a prior of patches. If it has classes, they stand for the distance between slices; the
     weights do not say which is which.
 
     Args:
         path, format, config: as `read_published` takes them.
-        plane, window: what the images were; the weights do not say.
+        plane: rows and columns of the images, as in "yx".
+        window: intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH".
         licence, source: for the card.
         classes: of neighbouring slices, and of jumping ones; None is 1 and 3, as DiffusionBlend's released code has it.
+        input_range: what the network saw for 0 and 1, as in (-1, 1).
 
     Raises:
-        CosliceError: as `read_published`; a plane or window that is none; classes that the network does not know.
+        CosliceError: as `read_published`; a plane, window or range that is none, or that nothing says; classes that the
+            network does not know.
     """
-    check_window(window)
-    check_plane(plane)
-    published = read_published(path, format, config)
+    path = Path(path)
+    published = read_published(path, format, config, Shown(plane, window, input_range))
+    return _imported(path, published, licence, source, classes)
+
+
+def _imported(
+    path: Path,
+    published: Published,
+    licence: str = "not stated",
+    source: str = "not stated",
+    classes: tuple[int, int] | None = None,
+) -> SlicePrior:
+    channels, shown = published.config.image_channels, published.shown
+    chosen, noted = _classes_of_patches(classes, getattr(published.config, "classes", 0), channels)
+    ask_for_rest(path, shown)
+    assert shown.plane is not None and shown.window is not None and shown.input_range is not None
     denoiser = published.denoiser()
-    known, channels = _classes_known(denoiser), published.config.image_channels
-    chosen, noted = _classes_of_patches(classes, known, channels)
+    seen = "ct" if same_window("ct", shown.window) else shown.window
     card = {
-        "name": Path(path).stem,
-        "title": f"{published.family}, imported from {Path(path).name}",
+        "name": path.stem,
+        "title": f"{published.family}, imported from {path.name}",
         "source": source,
         "licence": licence,
         "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
         "image_size": published.image_size or "not stated",
+        **shown_in_words(shown.plane, seen, shown.input_range),
         "notes": [*published.notes, *noted],
     }
     return SlicePrior(
         denoiser=denoiser,
         stride=published.config.stride,
         sigma_range=denoiser.sigma_range,
-        plane=plane,
-        window=window,
+        plane=shown.plane,
+        window=seen,
         channels=channels,
         classes=chosen,
-        name=Path(path).stem,
+        name=path.stem,
         card=card,
     )
 
@@ -206,14 +280,17 @@ def read_card(name: str | Path) -> dict[str, Any]:
     path = find_prior(str(name))
     described = _description(path)
     if described is None:
-        prior = import_prior(path)
+        prior = load_prior(path)
         network: Any = prior.network
-        found = {"network": type(network).__name__, "window": prior.window, "plane": prior.plane}
+        found = {"network": type(network).__name__, "sigma_range": list(prior.sigma_range)}
         found |= {} if prior.classes is None else {"classes": list(prior.classes)}
-        return {**prior.card, **found, "sigma_range": list(prior.sigma_range), "config": network.config.to_dict()}
+        return {**prior.card, **found, "config": network.config.to_dict()}
     card = described["card"]
     keys = ("network", "window", "plane", "sigma_range", "config", "classes")
-    return {"name": path.stem, **card, **{key: described[key] for key in keys if key in described}}
+    found = {key: described[key] for key in keys if key in described} | {"along": stacked_along(described["plane"])}
+    if "input_range" in described["denoiser"]:
+        found["input_range"] = described["denoiser"]["input_range"]
+    return {"name": path.stem, **card, **found}
 
 
 def _description(path: Path) -> dict[str, Any] | None:
@@ -275,9 +352,9 @@ def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
     if isinstance(denoiser, EDMDenoiser):
         return {"kind": "edm", "data_mean": denoiser.data_mean, "data_std": denoiser.data_std}
     if isinstance(denoiser, VEDenoiser):
-        return {"kind": "ve"}
+        return {"kind": "ve", "input_range": list(denoiser.input_range)}
     if isinstance(denoiser, VPDenoiser):
-        return {"kind": "vp", "betas": denoiser.betas.to_dict()}
+        return {"kind": "vp", "betas": denoiser.betas.to_dict(), "input_range": list(denoiser.input_range)}
     raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
 
 
@@ -285,12 +362,17 @@ def _denoiser(network: nn.Module, described: dict[str, Any], sigma_range: tuple[
     if described["kind"] == "edm":
         return EDMDenoiser(network, described["data_mean"], described["data_std"])
     if described["kind"] == "ve":
-        return VEDenoiser(network, sigma_range)
+        return VEDenoiser(network, sigma_range, _range(described, RAW))
     if described["kind"] == "vp" and isinstance(network, GuidedUNet):
-        return VPDenoiser(
-            network, Betas.from_dict(described["betas"]), network.config.learn_sigma, network.config.classes
-        )
+        betas, config = Betas.from_dict(described["betas"]), network.config
+        return VPDenoiser(network, betas, config.learn_sigma, config.classes, _range(described, CENTRED))
     raise KeyError(f"denoiser {described['kind']} of a {type(network).__name__}")
+
+
+def _range(described: dict[str, Any], before: InputRange) -> InputRange:
+    """The input range a file says, or what files had before they said it."""
+    low, high = described.get("input_range", before)
+    return float(low), float(high)
 
 
 def _not_a_prior(path: Path, error: Exception) -> CosliceError:

@@ -53,13 +53,14 @@ def seen_by(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def remarks_for_prior(volume: Volume, prior: SlicePrior) -> tuple[str, ...]:
-    """What of the volume is outside what the prior was trained on, in sentences.
+    """What of the volume is outside what the prior was trained on, in sentences; and what of the prior was inferred.
 
     Args:
         volume: on the grid of the reconstruction.
         prior: that is to see it.
     """
-    return remarks_for_card(volume, prior.name, prior.card, prior.plane)
+    inferred = tuple(f"Prior {prior.name}: {remark}" for remark in prior.card.get("remarks", ()))
+    return inferred + remarks_for_card(volume, prior.name, prior.card, prior.plane)
 
 
 def remarks_for_card(volume: Volume, name: str, card: dict[str, Any], plane: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, for_patches
 from coslice.priors import SlicePrior, load_prior
 from coslice.priors.denoisers import PublishedDenoiser
+from coslice.priors.origins import Shown
 from coslice.priors.storage import described_prior, prior_of
 from coslice.training.learning.objective import EDMObjective, Objective, PublishedObjective
 from coslice.training.presets import family_preset, preset_tree
@@ -60,7 +61,7 @@ def beginning_of(settings: TrainingSettings, goes_on: bool) -> Beginning:
         return Beginning()
     if not settings.published:
         return Beginning(initial_denoiser(settings.start.init, settings.patches.slices))
-    prior = load_prior(settings.start.init)
+    prior = load_prior(settings.start.init, otherwise=Shown(settings.data.plane, settings.data.window))
     if described_prior(prior) != settings.published.described:
         raise CosliceError(
             f'train: init "{settings.start.init}" is not what the settings were made for; have them made anew.'
@@ -105,7 +106,11 @@ def with_published(given: Mapping[str, Any], packed: Mapping[str, Any]) -> dict[
         CosliceError: no such preset or prior.
     """
     init, preset = given.get("init"), given.get("preset")
-    prior = load_prior(init) if isinstance(init, str) else None
+    prior = None
+    if isinstance(init, str):
+        # Where nothing says what a checkpoint was shown, it is taken to be what it will be shown.
+        data = {"plane": "yx", "window": "ct", **packed["data"], **given.get("data", {})}
+        prior = load_prior(init, otherwise=Shown(data["plane"], data["window"]))
     published = prior is not None and isinstance(prior.denoiser, PublishedDenoiser)
     if prior is None or not published:
         return overlay(overlay(_preset(preset, given), packed) if preset else packed, given)

@@ -166,6 +166,7 @@ class _TrainingRun:
         settings = resolved_settings(settings, pack, start)
         self.settings, self.stream = image_stream(settings, pack, self.names, out, device, ranks, listener)
         self.trainer = Trainer(self.settings, self.stream, device, ranks, compiled, start.objective(self.settings))
+        self.remarks: list[str] = start.published.card.get("remarks", []) if start.published else []
         self.machine = hardware(device, ranks)
         self.seconds = 0.0
         self.meter = Meter()
@@ -315,6 +316,8 @@ class _TrainingRun:
         )
         published, start = self.settings.published, self.settings.start
         if published:
+            for remark in self.remarks:
+                self.listener.note(remark)
             sides = ", ".join(str(view.side) for view in self.settings.views or ())
             self.listener.note(
                 f"Going on from {published.origin.get('title', start.init)}, with its own loss and noise levels, on "

@@ -86,6 +86,7 @@ def card_page(card: dict[str, Any]) -> str:
         f"trained on images of {', '.join(sorted({str(view['side']) for view in settings['views']}, key=int))} pixels "
         + ("of whole slices" if "tasks" in card else f"at zooms {_zooms(settings['views'])}"),
         **_conditions(card),
+        **({"background": f"set to {data['background']}"} if data.get("background") else {}),
         "data": f"{data['slices']:,} slices of {_scans(data)} ({data['modality']})",
         **_skipped(card),
         "licence of the data": card["licence"] or "not stated",

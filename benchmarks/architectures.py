@@ -37,6 +37,7 @@ from coslice.runs import run
 from coslice.training.collection.pack import make_pack
 from coslice.training.collection.scans import find_scans
 from coslice.training.learning.checkpoint import load_checkpoint, save_checkpoint
+from coslice.training.learning.objective import EDMObjective
 from coslice.training.learning.trainer import Trainer, measured_moments
 from coslice.training.learning.validation import Examples, validate
 from coslice.training.run_settings import TrainingSettings
@@ -111,7 +112,7 @@ def measure(name: str, pack, options) -> dict:
         averages=AverageSettings((0.1,)),
     ).with_moments(*measured_moments(stream, 16))
     torch.manual_seed(0)
-    trainer = Trainer(settings, stream, network=NETWORKS[name]())
+    trainer = Trainer(settings, stream, objective=EDMObjective(settings, NETWORKS[name]()))
     folder = options.out / name.replace(" ", "-").replace(",", "")
     folder.mkdir(exist_ok=True)
     if (folder / "checkpoint.pt").exists():

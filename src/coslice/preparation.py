@@ -1,4 +1,4 @@
-"""What is done to a scan before it is measured: cut, thickened, resampled, padded, in this order."""
+"""What is done to a scan before it is measured: cut, cleared, thickened, resampled, padded, in this order."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from coslice.background import outside_as_air
 from coslice.errors import CosliceError
 from coslice.volume import Volume
 
@@ -24,9 +25,10 @@ class Preparation:
         spacing: of isotropic voxels, mm; the paper's MRI has 1.
         size: pixels of a slice, size x size over the same field of view; the paper's CT has 256.
         pad: voxels on each side of the cube the scan is put in the middle of; the paper's MRI has 256.
+        background: "air" makes all outside the body air (`coslice.background`), as DiffusionBlend prepares LIDC-IDRI.
 
     Raises:
-        CosliceError: a number that is not positive.
+        CosliceError: a number that is not positive, another background.
     """
 
     slices: tuple[int, int] | None = None
@@ -34,8 +36,11 @@ class Preparation:
     spacing: float | None = None
     size: int | None = None
     pad: int | None = None
+    background: str | None = None
 
     def __post_init__(self) -> None:
+        if self.background not in (None, "air"):
+            raise CosliceError(f"background: {self.background!r} was given, but it is air, or left out.")
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -45,11 +50,14 @@ class Preparation:
         """The scan, prepared.
 
         Raises:
-            CosliceError: a range outside the scan, slices thinner than it has, or a cube smaller than it.
+            CosliceError: a range outside the scan, slices thinner than it has, a cube smaller than it, or a background
+                of what is no CT in HU.
         """
         if self.slices is not None:
             scan = scan.slices(*self.slices)
         self._check_size(scan)
+        if self.background is not None:
+            scan = outside_as_air(scan)
         if self.thickness is not None:
             scan = scan.thickened(self.thickness)
         if self.spacing is not None:
@@ -84,6 +92,7 @@ class Preparation:
             "resampled_mm": self.spacing,
             "size": self.size,
             "pad": self.pad,
+            **({"background": self.background} if self.background else {}),
         }
 
 

@@ -19,8 +19,8 @@ from coslice.priors import load_prior, read_card
 from coslice.training.collection.catalogue import Pack, PackedScan
 from coslice.training.collection.pack import make_pack
 from coslice.training.collection.scans import find_scans
+from coslice.training.learning.beginning import initial_denoiser
 from coslice.training.learning.run_folder import run_settings_of
-from coslice.training.learning.run_inputs import initial_denoiser
 from coslice.training.learning.training_run import Pace, train
 from coslice.training.learning.validation import Examples, picture, validate
 from coslice.training.run_settings import default_network

@@ -38,7 +38,7 @@ def test_yaml_as_people_write_it(tmp_path):
     [
         ({"batchsize": 3}, "key batchsize is not known"),
         ({"optimiser": {"lr": 3}}, r"key optimiser\.lr is not known; Known are name, learning_rate"),
-        ({"optimiser": {"name": "sgd"}}, r"optimiser\.name is 'sgd', but it must be adam or muon"),
+        ({"optimiser": {"name": "sgd"}}, r"optimiser\.name is 'sgd', but it must be adam, adamw or muon"),
         ({"optimiser": {"learning_rate": "fast"}}, r"optimiser\.learning_rate is 'fast', but a number is needed"),
         ({"optimiser": {"learning_rate": -1}}, r"optimiser\.learning_rate is -1\.0"),
         ({"optimiser": {"betas": [0.9]}}, r"optimiser\.betas is \[0\.9\], but a list of 2 is needed"),
@@ -122,17 +122,18 @@ def test_what_travels_names_no_folder_and_no_scan(init, told):
 
 
 KEYS = """
-images batch micro precision seed init data_mean data_std
-data.plane data.window data.size data.validation data.subjects data.strict data.licence data.credit
+images batch micro precision seed init preset data_mean data_std
+data.plane data.window data.size data.validation data.background data.subjects data.strict data.licence data.credit
 network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
 patches.slices patches.jump patches.flip
 supervised.tasks supervised.sizes
-optimiser.name optimiser.learning_rate optimiser.betas optimiser.momentum optimiser.clip
-schedule.name schedule.warmup schedule.hold schedule.decay
-averages.widths
-sigma.median sigma.spread sigma.lowest sigma.highest
+optimiser.name optimiser.learning_rate optimiser.betas optimiser.momentum optimiser.clip optimiser.weight_decay
+schedule.name schedule.warmup schedule.hold schedule.decay schedule.epochs
+averages.widths averages.rates
+sigma.median sigma.spread sigma.lowest sigma.highest sigma.draw
+published
 """
 """Of run.yaml, in its order, since the first release: finished runs and priors hold them."""
 
@@ -144,6 +145,7 @@ micro: null
 precision: auto
 seed: 0
 init: null
+preset: null
 data_mean: null
 data_std: null
 data:
@@ -151,6 +153,7 @@ data:
   window: ct
   size: null
   validation: 0.1
+  background: null
   subjects: null
   strict: false
   licence: ''
@@ -176,20 +179,25 @@ optimiser:
   - 0.99
   momentum: 0.95
   clip: 1.0
+  weight_decay: 0.01
 schedule:
   name: linear
   warmup: 1600
   hold: 40000
   decay: 0.35
+  epochs: null
 averages:
   widths:
   - 0.05
   - 0.12
+  rates: []
 sigma:
   median: 0.15
   spread: 1.5
   lowest: 0.002
   highest: 20.0
+  draw: log-normal
+published: null
 """
 """Of a run of which nothing was said."""
 

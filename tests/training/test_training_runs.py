@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from coslice.errors import CosliceError
 from coslice.priors import read_card
+from coslice.training.learning.beginning import initial_denoiser
 from coslice.training.learning.run_folder import run_settings_of
-from coslice.training.learning.run_inputs import initial_denoiser
 from coslice.training.learning.training_run import Pace, train
 from small_runs import (
     OFTEN,

@@ -105,6 +105,7 @@ class BenchmarkScan:
     spacing: float | None = None
     size: int | None = None
     pad: int | None = None
+    background: str | None = None
 
     def __post_init__(self) -> None:
         self.preparation(1)
@@ -123,7 +124,7 @@ class BenchmarkScan:
     def preparation(self, count: int) -> Preparation:
         """What is done to a scan of `count` slices."""
         cut = None if self.slices is None else parse_slices(self.slices, count)
-        return Preparation(cut, self.thickness, self.spacing, self.size, self.pad)
+        return Preparation(cut, self.thickness, self.spacing, self.size, self.pad, self.background)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,14 @@ def train(
             r"'(P\d+)', searched in the path; told by names, folders and DICOM by default."
         ),
     ] = None,
-    init: Annotated[str | None, typer.Option(help="Start from a prior's weights: a name or a file.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from a prior's weights: a name, a file, or a published checkpoint.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Published settings: diffusionblend, dds, diffusion-mbir, tpdm; by --init if left out."),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Length of the run in passes over its slices.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same prior; default 0.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -78,6 +85,8 @@ def train(
         "batch": batch,
         "seed": seed,
         "init": init,
+        "preset": preset,
+        "schedule.epochs": epochs,
         "data.plane": plane,
         "data.window": window,
         "data.size": size,

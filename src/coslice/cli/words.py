@@ -46,9 +46,11 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
         out: the folder to name.
 
     Returns:
-        None where the command line cannot say it: the noise of the measurement has another seed than the method, or a
-        part of the method is defined elsewhere.
+        None where the command line cannot say it: the noise of the measurement has another seed than the method, a
+        part of the method is defined elsewhere, or the background of the scan was made air.
     """
+    if study.preparation.background:
+        return None
     if study.task is not None and study.task.noise is not None and study.task.seed != planned.seed:
         return None
     priors = list(_prior_options(planned))

@@ -32,17 +32,26 @@ twice the noise.
 
 abar takes the table's values at whole t only. For sigmas between them t is interpolated linearly in ln(sigma), which
 is exact at the table's entries, and abar is computed from sigma, so the noise in v_t is always what sigma says.
+
+**Training** goes on with the published loss. Both are the mean square of what is wrong in the noise, (D - x0)/sigma:
+
+    VE    |sigma s(x, sigma) + n|^2     ln sigma uniform over its range (Song et al., ICLR 2021, eq. 7, weight sigma^2)
+    VP    |eps(v_t, t) - n|^2           t uniform over the table (Ho et al., NeurIPS 2020, eq. 14)
+
+and networks that learn their variance add its bound (`coslice.priors.learned_variance`).
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
+from coslice.priors.learned_variance import variance_bound
 from coslice.schedule import ddpm_alpha_bar
 
 __all__ = ["CENTRED", "RAW", "Betas", "InputRange", "VEDenoiser", "VPDenoiser", "check_input_range"]
@@ -105,7 +114,7 @@ class Betas:
         return cls(**values)
 
 
-class PublishedDenoiser(nn.Module):
+class PublishedDenoiser(nn.Module, ABC):
     """What the denoisers of published networks share: a network, its range of images, its noise levels.
 
     Attributes:
@@ -134,6 +143,21 @@ class PublishedDenoiser(nn.Module):
     @property
     def stride(self) -> int:
         return getattr(self.network, "stride", 1)
+
+    @abstractmethod
+    def drawn_levels(self, uniform: Tensor) -> Tensor:
+        """Noise levels as training draws them, from numbers in [0, 1): both (n,)."""
+
+    @abstractmethod
+    def loss(self, images: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """The published training loss of each image, averaged over its pixels: (b,).
+
+        Args:
+            images: x0 (b, c, h, w), in the unit window.
+            sigma: (b,), see `drawn_levels`.
+            noise: n, standard normal, like `images`.
+            label: as of `forward`, of networks with classes.
+        """
 
     @property
     def dtype(self) -> torch.dtype:
@@ -192,6 +216,17 @@ class VEDenoiser(PublishedDenoiser):
         score = self.network(self.shown(x).to(self.dtype), self.width * levels).to(torch.float32)
         return x + self.width * levels[:, None, None, None] ** 2 * score
 
+    def drawn_levels(self, uniform: Tensor) -> Tensor:
+        low, high = self.sigma_range
+        return (low * (high / low) ** uniform.double()).float()
+
+    def loss(self, images: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        levels = self.levels(images, sigma)
+        scale = levels[:, None, None, None]
+        shown = self.shown(images + scale * noise)
+        score = self.network(shown.to(self.dtype), self.width * levels).to(torch.float32)
+        return (self.width * scale * score + noise).square().mean(dim=(1, 2, 3))
+
 
 class VPDenoiser(PublishedDenoiser):
     """D(x, sigma) = x - sigma eps(sqrt(abar) (a + w x), t), with the input range [a, a + w], from what names the noise.
@@ -244,16 +279,41 @@ class VPDenoiser(PublishedDenoiser):
         """
         levels = self.levels(x, sigma)
         x = x.to(torch.float32)
-        scale = levels[:, None, None, None]
-        v_t = self.shown(x) / (1 + self.width**2 * scale**2).sqrt()
-        answer = self.network(v_t.to(self.dtype), self.step(levels), *self._labels(x, label))
-        channels = x.shape[1]
+        answer = self._answer(self._shrunken(x, levels), self.step(levels), label)
+        return x - levels[:, None, None, None] * answer[:, : x.shape[1]]
+
+    def drawn_levels(self, uniform: Tensor) -> Tensor:
+        steps = (uniform.double() * len(self.log_sigmas)).long().clamp(max=len(self.log_sigmas) - 1)
+        return self.log_sigmas[steps.cpu()].exp().float()
+
+    def loss(self, images: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        levels = self.levels(images, sigma)
+        step = self.step(levels).round()
+        v_t = self._shrunken(images + levels[:, None, None, None] * noise, levels)
+        answer = self._answer(v_t, step, label)
+        eps, channels = answer[:, : images.shape[1]], images.shape[1]
+        loss = (eps - noise).square().mean(dim=(1, 2, 3))
+        if not self.learn_sigma:
+            return loss
+        v_0, alpha_bar = self._shrunken(images, torch.zeros_like(levels)), self.betas.alpha_bar()
+        # Only the variance learns from the bound (Nichol and Dhariwal, ICML 2021, section 3.1).
+        bound = variance_bound(v_0, v_t, eps.detach(), answer[:, channels:], step.long(), alpha_bar)
+        return loss + len(alpha_bar) / 1000 * bound
+
+    def _shrunken(self, x: Tensor, levels: Tensor) -> Tensor:
+        """v_t of images x that are noisy by `levels` (b,)."""
+        return self.shown(x) / (1 + self.width**2 * levels[:, None, None, None] ** 2).sqrt()
+
+    def _answer(self, v_t: Tensor, step: Tensor, label: Tensor | int | None) -> Tensor:
+        """All the network says of v_t, float32."""
+        answer = self.network(v_t.to(self.dtype), step, *self._labels(v_t, label))
+        channels = v_t.shape[1]
         if answer.shape[1] != channels * (2 if self.learn_sigma else 1):
             raise CosliceError(
                 f"VPDenoiser: for images of {channels} channels the network answered with {answer.shape[1]}, but "
                 f"{'twice' if self.learn_sigma else 'just'} as many are needed; check learn_sigma and the images."
             )
-        return x - scale * answer[:, :channels].to(torch.float32)
+        return answer.to(torch.float32)
 
     def _labels(self, x: Tensor, label: Tensor | int | None) -> tuple[Tensor, ...]:
         if label is None and not self.classes:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,16 @@ from coslice.priors.published import Published, read_published
 from coslice.priors.slices import SlicePrior
 from coslice.window import same_window
 
-__all__ = ["check_shown", "import_prior", "is_published", "load_prior", "read_card", "save_prior"]
+__all__ = [
+    "check_shown",
+    "described_prior",
+    "import_prior",
+    "is_published",
+    "load_prior",
+    "prior_of",
+    "read_card",
+    "save_prior",
+]
 
 _PUBLISHED_CLASSES = (1, 3)
 """Of neighbouring and of jumping slices, in DiffusionBlend's released sampling code; its networks have 4."""
@@ -236,19 +246,8 @@ def save_prior(
     Raises:
         CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
     """
+    described = {**described_prior(prior), "window": prior.window, "plane": prior.plane, "card": prior.card}
     network: Any = prior.network
-    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
-    if family is None:
-        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
-    described = {
-        "network": family,
-        "config": network.config.to_dict(),
-        "denoiser": _denoiser_to_dict(prior.denoiser),
-        "window": prior.window,
-        "plane": prior.plane,
-        "sigma_range": list(prior.sigma_range),
-        "card": prior.card,
-    } | ({} if prior.classes is None else {"classes": list(prior.classes)})
     weights = {
         key: (value.to(dtype) if value.is_floating_point() else value).detach().contiguous()
         for key, value in network.state_dict().items()
@@ -257,6 +256,24 @@ def save_prior(
         write_weights(part, weights, {"coslice": json.dumps(described)}, packed)
         # safetensors writes files that nobody else may read.
         part.chmod(0o666 & ~_umask())
+
+
+def described_prior(prior: SlicePrior) -> dict[str, Any]:
+    """What the file of `prior` says of its network and its denoiser, of plain values; `prior_of` reads it.
+
+    Raises:
+        CosliceError: a network or denoiser that has no name in a file.
+    """
+    network: Any = prior.network
+    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
+    if family is None:
+        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
+    return {
+        "network": family,
+        "config": network.config.to_dict(),
+        "denoiser": _denoiser_to_dict(prior.denoiser),
+        "sigma_range": list(prior.sigma_range),
+    } | ({} if prior.classes is None else {"classes": list(prior.classes)})
 
 
 def read_card(name: str | Path) -> dict[str, Any]:
@@ -304,29 +321,36 @@ def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePr
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
     weights = read_weights(path)
     try:
-        config_class, network_class = NETWORKS[described["network"]]
-        config: Any = config_class.from_dict(described["config"])
-        network: Any = network_class(config)
-        network.load_state_dict(weights)
-        denoiser = _denoiser(network, described["denoiser"], tuple(described["sigma_range"]))
-        classes = tuple(described["classes"]) if "classes" in described else None
-        if classes is not None:
-            _check_classes(classes, _classes_known(denoiser), config.image_channels)
-        prior = SlicePrior(
-            denoiser=denoiser,
-            stride=config.stride,
-            sigma_range=tuple(described["sigma_range"]),
-            plane=described["plane"],
-            window=described["window"],
-            channels=config.image_channels,
-            classes=classes,
-            name=name,
-            card=described["card"],
-        )
+        prior = prior_of(described, name)
+        prior.network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _not_a_prior(path, error) from error
     dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
+
+
+def prior_of(described: Mapping[str, Any], name: str) -> SlicePrior:
+    """A prior as `described_prior` describes it, its network untrained; without plane, window and card, the defaults.
+
+    Raises:
+        KeyError, TypeError, ValueError: a description that is none.
+        CosliceError: classes that the network does not know.
+    """
+    config_class, network_class = NETWORKS[described["network"]]
+    config: Any = config_class.from_dict(described["config"])
+    denoiser = _denoiser(network_class(config), described["denoiser"], tuple(described["sigma_range"]))
+    classes = tuple(described["classes"]) if "classes" in described else None
+    if classes is not None:
+        _check_classes(classes, _classes_known(denoiser), config.image_channels)
+    return SlicePrior(
+        denoiser=denoiser,
+        stride=config.stride,
+        sigma_range=tuple(described["sigma_range"]),
+        channels=config.image_channels,
+        classes=classes,
+        name=name,
+        **{key: described[key] for key in ("plane", "window", "card") if key in described},
+    )
 
 
 def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:

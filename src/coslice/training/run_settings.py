@@ -31,6 +31,7 @@ from coslice.training.sections import (
     DataSettings,
     OptimiserSettings,
     PatchSettings,
+    PublishedSettings,
     RateSettings,
     SigmaSettings,
     StartSettings,
@@ -72,6 +73,7 @@ class TrainingSettings:
         schedule: the learning rate over images.
         averages: of the weights.
         sigma: noise levels.
+        published: of a run that goes on from a published network, its description, in place of `network`.
     """
 
     images: int = 300_000
@@ -88,6 +90,7 @@ class TrainingSettings:
     schedule: RateSettings = field(default_factory=RateSettings)
     averages: AverageSettings = field(default_factory=AverageSettings)
     sigma: SigmaSettings = field(default_factory=SigmaSettings)
+    published: PublishedSettings | None = None
 
     def __post_init__(self) -> None:
         need(self.images >= 1, "images", self.images, "at least 1")
@@ -96,6 +99,18 @@ class TrainingSettings:
         need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
         need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
+        drawn = "published" if self.published else "log-normal"
+        need(self.sigma.draw == drawn, "sigma.draw", self.sigma.draw, f"{drawn} for this network")
+        if self.published:
+            self._check_published(self.published)
+
+    def _check_published(self, published: PublishedSettings) -> None:
+        channels, levels = published.channels, tuple(published.described["sigma_range"])
+        need(self.network is None, "network", self.network, "left out, since init brings its own")
+        need(self.supervised is None, "supervised", self.supervised, "left out for a published network")
+        need(self.patches.slices == channels, "patches.slices", self.patches.slices, f"{channels}, as init has it")
+        own = (self.sigma.lowest, self.sigma.highest)
+        need(own == levels, "sigma.lowest and sigma.highest", own, f"{levels}, which init was trained for")
 
     @property
     def moments(self) -> tuple[float, float]:

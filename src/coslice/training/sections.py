@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
+from coslice.noise import Key, standard_normal
 
 __all__ = [
     "ArithmeticSettings",
@@ -19,6 +23,7 @@ __all__ = [
     "DataSettings",
     "OptimiserSettings",
     "PatchSettings",
+    "PublishedSettings",
     "RateSettings",
     "SigmaSettings",
     "StartSettings",
@@ -62,11 +67,13 @@ class StartSettings:
     Attributes:
         seed: of initial weights, images and noise.
         init: prior whose weights the run starts from; its architecture is taken too.
+        preset: name of the published settings that were taken, see `coslice.training.presets`.
         data_mean, data_std: of the training images in the unit window; None: measured from the first batches.
     """
 
     seed: int = 0
     init: str | None = None
+    preset: str | None = None
     data_mean: float | None = None
     data_std: float | None = None
 
@@ -84,6 +91,7 @@ class DataSettings:
         window: "ct", "mr" or "LOW:HIGH", see `coslice.volume.scan_window`.
         size: side in pixels to which slices are resampled; None keeps their own.
         validation: share of the subjects held out, or names of scans.
+        background: "air" makes all that is outside the body air, see `coslice.background`; None leaves it.
         subjects: a table or pattern that says whose the scans are, see `coslice.training.collection.subjects`; None:
             names, folders and DICOM tell.
         strict: refuse a folder with a scan that cannot be used instead of skipping the scan.
@@ -94,6 +102,7 @@ class DataSettings:
     window: str = "ct"
     size: int | None = None
     validation: float | tuple[str, ...] = 0.1
+    background: str | None = None
     subjects: str | None = None
     strict: bool = False
     licence: str = ""
@@ -102,6 +111,8 @@ class DataSettings:
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
         need(self.size is None or self.size >= 32, "data.size", self.size, "at least 32 pixels")
+        need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
+        need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
         if isinstance(self.validation, float):
             need(0 < self.validation < 1, "data.validation", self.validation, "between 0 and 1, or names of scans")
 
@@ -227,25 +238,28 @@ class OptimiserSettings:
     """How gradients become steps.
 
     Attributes:
-        name: "adam" or "muon", see `coslice.training.learning.optimisers`.
+        name: "adam", "adamw" or "muon", see `coslice.training.learning.optimisers`.
         learning_rate: the highest of the schedule.
         betas: of Adam's two running means.
         momentum: of Muon's.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; None: as large as it is.
+        weight_decay: of AdamW: in a step, weights shrink by this times the learning rate.
     """
 
     name: str = "muon"
     learning_rate: float = 1.2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     momentum: float = 0.95
-    clip: float = 1.0
+    clip: float | None = 1.0
+    weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        need(self.name in ("adam", "muon"), "optimiser.name", self.name, "adam or muon")
+        need(self.name in ("adam", "adamw", "muon"), "optimiser.name", self.name, "adam, adamw or muon")
         need(0 < self.learning_rate < 1, "optimiser.learning_rate", self.learning_rate, "between 0 and 1")
         need(all(0 <= b < 1 for b in self.betas), "optimiser.betas", self.betas, "two numbers from 0 to below 1")
         need(0 <= self.momentum < 1, "optimiser.momentum", self.momentum, "from 0 to below 1")
-        need(self.clip > 0, "optimiser.clip", self.clip, "above 0")
+        need(self.clip is None or self.clip > 0, "optimiser.clip", self.clip, "above 0, or none")
+        need(self.weight_decay >= 0, "optimiser.weight_decay", self.weight_decay, "at least 0")
 
 
 @dataclass(frozen=True)
@@ -257,12 +271,14 @@ class RateSettings:
         warmup: images over which it rises from 0.
         hold: images after which "inverse-sqrt" begins to fall.
         decay: last share of the run over which "linear" and "inverse-sqrt" fall to 0.
+        epochs: length of the run in passes over the slices trained on; None: `images` says it.
     """
 
     name: str = "linear"
     warmup: int = 1_600
     hold: int = 40_000
     decay: float = 0.35
+    epochs: float | None = None
 
     def __post_init__(self) -> None:
         names = ("linear", "cosine", "inverse-sqrt")
@@ -270,6 +286,7 @@ class RateSettings:
         need(self.warmup >= 0, "schedule.warmup", self.warmup, "at least 0")
         need(self.hold >= 1, "schedule.hold", self.hold, "at least 1")
         need(0 <= self.decay <= 1, "schedule.decay", self.decay, "between 0 and 1")
+        need(self.epochs is None or self.epochs > 0, "schedule.epochs", self.epochs, "above 0, or left out")
 
 
 @dataclass(frozen=True)
@@ -278,25 +295,59 @@ class AverageSettings:
 
     Attributes:
         widths: standard deviation of each average's weighting over the run, as a share of the run so far.
+        rates: of exponential averages: what of the average a step leaves; 0 is the last weights.
     """
 
     widths: tuple[float, ...] = (0.05, 0.12)
+    rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        good = bool(self.widths) and all(0 < width <= 0.25 for width in self.widths)
-        need(good, "averages.widths", self.widths, "one or more numbers above 0, up to 0.25")
+        good = all(0 < width <= 0.25 for width in self.widths)
+        need(good and bool(self.widths or self.rates), "averages.widths", self.widths, "numbers above 0, up to 0.25")
+        need(all(0 <= rate < 1 for rate in self.rates), "averages.rates", self.rates, "numbers from 0 to below 1")
 
 
 @dataclass(frozen=True)
 class SigmaSettings:
-    """Noise levels of training: ln sigma ~ N(ln median, spread^2), clamped to lowest..highest."""
+    """Noise levels of training: ln sigma ~ N(ln median, spread^2), clamped to lowest..highest.
+
+    Attributes:
+        median, spread, lowest, highest: as above.
+        draw: "log-normal", or "published", as a published network draws them (`coslice.priors.denoisers`), which reads
+            neither median nor spread.
+    """
 
     median: float = 0.15
     spread: float = 1.5
     lowest: float = 0.002
     highest: float = 20.0
+    draw: str = "log-normal"
 
     def __post_init__(self) -> None:
+        need(self.draw in ("log-normal", "published"), "sigma.draw", self.draw, "log-normal or published")
         need(self.median > 0, "sigma.median", self.median, "above 0")
         need(self.spread >= 0, "sigma.spread", self.spread, "at least 0")
         need(0 < self.lowest < self.highest, "sigma.lowest", self.lowest, "above 0 and below sigma.highest")
+
+    def levels(self, key: Key, count: int) -> Tensor:
+        """Log-normal noise levels: (count,) float32, a function of `key` alone."""
+        sigma = (math.log(self.median) + self.spread * standard_normal(key, 0, (count,))).exp()
+        return sigma.clamp(self.lowest, self.highest)
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """The published network that a run goes on with; found out from `init`, never written by hand.
+
+    Attributes:
+        described: network and denoiser, as `coslice.priors.storage.described_prior` has them.
+        origin: what its card says of where it is from: name, title, source, licence.
+    """
+
+    described: dict[str, Any]
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Slices to an image."""
+        return int(self.described["config"]["image_channels"])

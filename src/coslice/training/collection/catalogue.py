@@ -70,6 +70,7 @@ class Pack:
         empty: slices nowhere brighter than this, in the unit window, were left out.
         scans: what is in it.
         credits: licences and thanks, for people.
+        background: "air" where all outside the body was made air, see `coslice.background`; else "".
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Pack:
     empty: float
     scans: tuple[PackedScan, ...] = field(repr=False)
     credits: str = ""
+    background: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ class Pack:
             "slice_mm": _range([scan.spacing[0] for scan in self.scans]),
             "bits": self.bits,
             "credits": self.credits,
-        }
+        } | ({"background": self.background} if self.background else {})
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -188,6 +190,7 @@ def pack_of(folder: Path, record: dict[str, Any]) -> Pack:
             empty=record["empty"],
             scans=tuple(_packed_scan(entry) for entry in record["scans"]),
             credits=record["credits"],
+            background=record.get("background", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CosliceError(f"{folder / CATALOGUE} is damaged; make the pack again.") from error

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from coslice.background import outside_as_air
 from coslice.errors import CosliceError
 from coslice.io.files import atomic, prepare_output
 from coslice.resampling import resize
@@ -70,6 +71,7 @@ def make_pack(
     empty: float = EMPTY,
     progress: Callable[[int, int, str], None] | None = None,
     credits: str = "",
+    background: str = "",
 ) -> Pack:
     """Pack the slices of the scans that were found into `folder`, or finish a pack that is there.
 
@@ -84,6 +86,7 @@ def make_pack(
         empty: leave out slices that are nowhere brighter than this, in the unit window.
         progress: called with (scans done, scans in all, name of the next).
         credits: licences and thanks, to travel with the pack.
+        background: "air" makes all outside the body air (`coslice.background`), of CT in HU; "" leaves it.
 
     Raises:
         CosliceError: scans that do not fit together in `plane` (`check_directions`), settings that make no sense, a
@@ -96,7 +99,7 @@ def make_pack(
     if size is not None and min(size) < 32:
         raise CosliceError(f"make_pack: slices of {size[0]} x {size[1]} pixels were asked for, at least 32 are needed.")
     check_scans(found.scans, plane, window)
-    pack = Pack(prepare_output(folder, overwrite=True), plane, window, bits, size, empty, (), credits)
+    pack = Pack(prepare_output(folder, overwrite=True), plane, window, bits, size, empty, (), credits, background)
     before, older = _before(pack)
     for number, scan in enumerate(found.scans):
         if progress:
@@ -249,6 +252,7 @@ def _joined(travelled: Pack, parts: list[dict], target: Path) -> Pack:
 
 def _pack_scan(pack: Pack, scan: ScanSource) -> PackedScan:
     volume = scan.read()
+    volume = outside_as_air(volume) if pack.background == "air" else volume
     window = scan_window(pack.window, volume.data)
     axes = plane_axes(pack.plane)
     stack = window.to_unit(volume.data.permute(axes))
@@ -267,7 +271,8 @@ def _pack_scan(pack: Pack, scan: ScanSource) -> PackedScan:
         )
     array = (kept * pack.full).round_().numpy().astype(TYPES[pack.bits])
     # Other settings make another file, so that none is ever taken for what it is not.
-    settings = (scan.stamp, pack.plane, pack.window, pack.bits, pack.size, pack.empty)
+    settings: tuple[object, ...] = (scan.stamp, pack.plane, pack.window, pack.bits, pack.size, pack.empty)
+    settings += (pack.background,) if pack.background else ()
     file = _file(scan.name, repr(settings).encode())
     with atomic(pack.folder / file) as part:
         np.save(part, np.ascontiguousarray(array))

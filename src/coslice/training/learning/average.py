@@ -12,6 +12,9 @@ more images of t. Its profile has, relative to the length of the run, the standa
 
 by which averages are named. Nothing has to be known of the run's length. Two widths are kept, and the lower
 validation loss decides.
+
+Published networks are averaged with a constant rate r, theta_hat <- r theta_hat + (1 - r) theta, from the weights they
+start with; the code they come from calls it EMA. With r = 0 it is the last weights.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
+from coslice.training.sections import AverageSettings
 
-__all__ = ["Average", "exponent"]
+__all__ = ["Average", "ExponentialAverage", "averages_of", "exponent"]
 
 
 def exponent(width: float) -> float:
@@ -40,11 +44,15 @@ def exponent(width: float) -> float:
 
 
 class Average:
-    """A power-function average of a network's parameters, relative width `width`."""
+    """A power-function average of a network's trained parameters, relative width `width`.
+
+    Attributes:
+        name: "0.05", its width in words.
+    """
 
     def __init__(self, network: nn.Module, width: float):
-        self.width, self._power = width, exponent(width) + 1
-        self.weights = {name: value.detach().clone() for name, value in network.named_parameters()}
+        self.name, self._power = f"{width:g}", exponent(width) + 1
+        self.weights = _trained(network)
 
     @torch.no_grad()
     def update(self, parameters: Sequence[Tensor], seen: int, total: int) -> None:
@@ -56,3 +64,26 @@ class Average:
         """Go on from stored averages."""
         for name, value in self.weights.items():
             value.copy_(weights[name])
+
+
+class ExponentialAverage(Average):
+    """An average of which a step leaves the share `rate`."""
+
+    def __init__(self, network: nn.Module, rate: float):
+        self.name, self._rate = f"rate {rate:g}", rate
+        self.weights = _trained(network)
+
+    @torch.no_grad()
+    def update(self, parameters: Sequence[Tensor], seen: int, total: int) -> None:
+        """Take in the weights after a step."""
+        torch._foreach_lerp_(list(self.weights.values()), list(parameters), 1 - self._rate)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def averages_of(settings: AverageSettings, network: nn.Module) -> list[Average]:
+    """The averages that `settings` name."""
+    powers = [Average(network, width) for width in settings.widths]
+    return powers + [ExponentialAverage(network, rate) for rate in settings.rates]
+
+
+def _trained(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.named_parameters() if value.requires_grad}

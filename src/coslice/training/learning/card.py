@@ -36,7 +36,7 @@ def prior_card(
     held_out: tuple[str, ...],
     progress: dict[str, Any],
     table: ErrorTable,
-    width: float,
+    average: str,
     skipped: Mapping[str, int],
 ) -> dict[str, Any]:
     """Everything to know of a prior, ready for JSON; it travels, so it names no scan and no folder.
@@ -48,23 +48,27 @@ def prior_card(
         held_out: scans the table is measured on; empty: none could be held out.
         progress: images, steps, hours, hardware of the run.
         table: validation RMSE.
-        width: of the averaged weights.
+        average: name of the averaged weights.
         skipped: how many files were found and not used, by kind of reason.
     """
     rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
     card: dict[str, Any] = {
         "name": name,
         "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(settings.patches.slices)}"
-        + (", FBP-UNet" if settings.supervised else ""),
+        + (", FBP-UNet" if settings.supervised else "")
+        + (f", {settings.published.described['network']}" if settings.published else ""),
         "data": pack.summary(),
         "skipped": dict(skipped),
         "licence": settings.data.licence,
         "credit": settings.data.credit or pack.credits,
         **progress,
-        "average": width,
+        "average": float(average) if average[0].isdigit() else average,
         "validated_on": {"scans": len(held_out), "subjects": len({pack.scan(name).person for name in held_out})},
         "validation_rmse": rows,
     }
+    if settings.published:
+        card["fine_tuned_from"] = settings.published.origin
+        card["image_size"] = max(view.side for view in settings.views or ())
     if pack.window == "ct":
         span = CT_WINDOW.high - CT_WINDOW.low
         card["validation_rmse_hu"] = {
@@ -82,14 +86,15 @@ def card_page(card: dict[str, Any]) -> str:
         f"trained on images of {', '.join(sorted({str(view['side']) for view in settings['views']}, key=int))} pixels "
         + ("of whole slices" if "tasks" in card else f"at zooms {_zooms(settings['views'])}"),
         **_conditions(card),
+        **({"background": f"set to {data['background']}"} if data.get("background") else {}),
         "data": f"{data['slices']:,} slices of {_scans(data)} ({data['modality']})",
         **_skipped(card),
         "licence of the data": card["licence"] or "not stated",
         "credit": card["credit"] or "not stated",
         "training": f"{card['images']:,} images in {card['steps']:,} steps, "
         f"{card['hours']:.1f} h on {card['hardware']}",
-        "started from": settings["init"] or "untrained weights",
-        "weights": f"averaged, relative width {card['average']:g}",
+        "started from": _start(card),
+        "weights": _averaging(card["average"]),
     }
     lines = [f"# {card['name']}", "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]
     rows, unit = card["validation_rmse"], "units of the window"
@@ -113,6 +118,25 @@ def card_page(card: dict[str, Any]) -> str:
     ]
     lines += ["leaves open, and may fill in wrongly what was not among its training data.", ""]
     return "\n".join(lines)
+
+
+def _start(card: dict[str, Any]) -> str:
+    init = card["recipe"]["init"] or "untrained weights"
+    origin = card.get("fine_tuned_from")
+    if not origin:
+        return init
+    said = "; ".join(
+        f"{key} {origin[key]}" for key in ("source", "licence") if origin.get(key, "not stated") != "not stated"
+    )
+    title, preset = origin.get("title", "a published network"), card["recipe"]["preset"]
+    return f"{init} ({title}{'; ' if said else ''}{said}), by the settings of {preset}"
+
+
+def _averaging(average: float | str) -> str:
+    """An average, in words; of those with a rate, that of 0 is none."""
+    if isinstance(average, str):
+        return "the last ones" if average == "rate 0" else f"averaged exponentially, {average} a step"
+    return f"averaged, relative width {average:g}"
 
 
 def _scans(data: dict[str, Any]) -> str:
@@ -140,6 +164,11 @@ def _kind(card: dict[str, Any]) -> str:
     if slices == 1:
         return "a denoiser D(x, sigma) of single slices"
     apart = _range([low * (slices if jump == 1 else 1), high * (slices if jump > 0 else 1)])
+    published = card["recipe"].get("published")
+    if published:
+        classes = published["described"].get("classes")
+        told = f", of class {classes[0]} and {classes[1]}" if classes else ""
+        return f"a denoiser D(x, sigma) of patches of {slices} slices, neighbours or {slices} apart{told}"
     sort = "neighbours" if jump == 0 else f"{slices} apart" if jump == 1 else f"neighbours or {slices} apart"
     return f"a denoiser D(x, sigma, d) of patches of {slices} slices ({sort}), d = {apart} mm from one to the next"
 

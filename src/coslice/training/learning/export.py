@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from coslice.io.files import atomic
-from coslice.networks.edm import EDMDenoiser
 from coslice.training.collection.catalogue import Pack
 from coslice.training.learning.card import card_page
 from coslice.training.run_settings import TrainingSettings
@@ -20,7 +20,7 @@ PRIOR = "prior.safetensors"
 
 def export_prior(
     out: Path,
-    denoiser: EDMDenoiser,
+    denoiser: nn.Module,
     settings: TrainingSettings,
     pack: Pack,
     sigma_range: tuple[float, float],
@@ -30,7 +30,7 @@ def export_prior(
 
     Args:
         out: folder of the run.
-        denoiser: with averaged weights; stored in bfloat16.
+        denoiser: with averaged weights; stored in bfloat16, a published one in float32, as it came.
         settings: of the run.
         pack: of the slices.
         sigma_range: lowest and highest label that the denoiser knows.
@@ -38,17 +38,20 @@ def export_prior(
     """
     from coslice.priors import SlicePrior, save_prior
 
+    published = settings.published
+    classes = published.described.get("classes") if published else None
     prior = SlicePrior(
         denoiser=denoiser,
-        stride=settings.network.stride if settings.network else 1,
+        stride=getattr(denoiser.network, "stride", 1),
         sigma_range=sigma_range,
         plane=pack.plane,
         window=pack.window,
         channels=settings.patches.slices,
+        classes=None if classes is None else (classes[0], classes[1]),
         name=card["name"],
         card=card,
     )
-    save_prior(out / PRIOR, prior, torch.bfloat16)
+    save_prior(out / PRIOR, prior, torch.float32 if published else torch.bfloat16)
     with atomic(out / "prior.md") as part:
         part.write_text(card_page(card), encoding="utf-8")
     return out / PRIOR

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from coslice.networks.edm import EDMDenoiser
 from coslice.training.learning.optimisers import Mapper
 from coslice.training.learning.pair_validation import analytic_errors, pair_errors, pair_picture
 from coslice.training.learning.trainer import common_side
@@ -46,13 +46,11 @@ class Measures(ABC):
         """By size, as in "128 px", what to measure on: `count` slices of the smallest, of others as cost the same."""
 
     @abstractmethod
-    def errors(self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
+    def errors(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
         """Errors of a denoiser, in units of the window, by size of image and sigma or task."""
 
     @abstractmethod
-    def picture(
-        self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         """A picture (h, w), uint8, of what a denoiser does to some examples of the most frequent size."""
 
     def notes(self, examples: dict[str, Any]) -> dict[str, Any]:
@@ -81,21 +79,20 @@ class _DenoisingMeasures(Measures):
         counts = self._counts(count)
         return {f"{side} px": Examples(*self.stream.validation(self.names, n, side)) for side, n in counts.items()}
 
-    def errors(self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
+    def errors(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
         low, high = self.sigma_range
         sigmas = [sigma for sigma in SIGMAS if low <= sigma <= high]
         tables = {size: validate(denoiser, x, sigmas, mapper, dtype) for size, x in examples.items()}
         return {size: {f"{sigma:g}": rmse for sigma, rmse in row.items()} for size, row in tables.items()}
 
-    def picture(
-        self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         common = self._common(examples)
         chosen = _spread(len(common.images))
         shown = Examples(common.images[chosen], common.distances[chosen])
         highest = min(self.settings.sigma.highest, 5.0)
         upwards = self.stream.pack.plane.startswith("z")  # people expect heads up
-        return picture(denoiser, shown, denoiser.data_mean, highest, mapper, dtype, upwards)
+        mean, _ = self.settings.moments
+        return picture(denoiser, shown, mean, highest, mapper, dtype, upwards, lowest=self.settings.sigma.lowest)
 
 
 class _PairMeasures(Measures):
@@ -111,12 +108,10 @@ class _PairMeasures(Measures):
         counts = self._counts(count)
         return {f"{side} px": self.stream.examples(self.names, n, side) for side, n in counts.items()}
 
-    def errors(self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
+    def errors(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> ErrorTable:
         return pair_errors(denoiser, examples, mapper, dtype)
 
-    def picture(
-        self, denoiser: EDMDenoiser, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype
-    ) -> np.ndarray:
+    def picture(self, denoiser: nn.Module, examples: dict[str, Any], mapper: Mapper, dtype: torch.dtype) -> np.ndarray:
         common = self._common(examples)
         chosen = _spread(len(next(iter(common.values())).truth))
         return pair_picture(denoiser, {task: x.only(chosen) for task, x in common.items()}, mapper, dtype)

@@ -1,6 +1,7 @@
-"""From gradients to steps: Adam, Muon, and the learning rate over a run.
+"""From gradients to steps: Adam, AdamW, Muon, and the learning rate over a run.
 
-Adam divides a running mean of the gradient by its running size, number by number (Kingma & Ba, ICLR 2015).
+Adam divides a running mean of the gradient by its running size, number by number (Kingma & Ba, ICLR 2015). AdamW also
+shrinks the weights, by the learning rate times a decay (Loshchilov & Hutter, ICLR 2019).
 Muon treats the weights of a layer as the matrix they are (Jordan et al., 2024): of the momentum M = U S V^T it
 takes U V^T, so every direction of the layer learns at the same pace. The singular values are brought near 1 without
 decomposing anything, by iterating an odd polynomial (Newton-Schulz):
@@ -47,9 +48,11 @@ def relative_rate(schedule: RateSettings, images: int, total: int) -> float:
 
 
 @torch.no_grad()
-def clip_(gradients: list[Tensor], largest: float) -> Tensor:
-    """Shrink the gradients, in place, to a joint norm of at most `largest`; returns the norm they had."""
+def clip_(gradients: list[Tensor], largest: float | None) -> Tensor:
+    """Shrink the gradients, in place, to a joint norm of at most `largest`, if any; returns the norm they had."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # pyright: ignore[reportPrivateImportUsage]
+    if largest is None:
+        return norm
     torch._foreach_mul_(gradients, (largest / (norm + 1e-12)).clamp(max=1.0))  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
@@ -71,11 +74,12 @@ class Steps(Protocol):
 
 
 class Adam:
-    """Adam for some parameters; torch's, with one pass over memory per step."""
+    """Adam for some parameters, or with `decay` AdamW; torch's, with one pass over memory per step."""
 
-    def __init__(self, parameters: Sequence[nn.Parameter], betas: tuple[float, float]):
+    def __init__(self, parameters: Sequence[nn.Parameter], betas: tuple[float, float], decay: float = 0.0):
         self.parameters = list(parameters)
-        self._adam = torch.optim.Adam(self.parameters, betas=betas, fused=True)
+        kind = torch.optim.AdamW if decay else torch.optim.Adam
+        self._adam = kind(self.parameters, betas=betas, weight_decay=decay, fused=True)
 
     def step(self, gradients: Sequence[Tensor], rate: float, mapper: Mapper = map) -> None:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
@@ -102,7 +106,7 @@ class Muon:
     """
 
     def __init__(self, network: nn.Module, betas: tuple[float, float], momentum: float, dtype: torch.dtype):
-        parameters = list(network.parameters())
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         convolutions = [i for i, parameter in enumerate(parameters) if parameter.ndim == 4]
         self._hidden = convolutions[1:-1]
         self._others = [i for i in range(len(parameters)) if i not in set(self._hidden)]
@@ -142,12 +146,13 @@ class Muon:
 
 
 def steps_of(settings: OptimiserSettings, network: nn.Module, dtype: torch.dtype = torch.float32) -> Steps:
-    """The optimiser that `settings` name, for all parameters of `network`."""
-    if settings.name == "adam":
-        return Adam(list(network.parameters()), settings.betas)
+    """The optimiser that `settings` name, for all parameters of `network` that are trained."""
+    if settings.name in ("adam", "adamw"):
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return Adam(parameters, settings.betas, settings.weight_decay if settings.name == "adamw" else 0.0)
     if settings.name == "muon":
         return Muon(network, settings.betas, settings.momentum, dtype)
-    raise CosliceError(f'optimiser: "{settings.name}" was given, but adam or muon is needed; correct it.')
+    raise CosliceError(f'optimiser: "{settings.name}" was given, but adam, adamw or muon is needed; correct it.')
 
 
 def orthogonal(matrices: Tensor, iterations: int = 5) -> Tensor:

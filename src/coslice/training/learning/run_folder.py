@@ -12,6 +12,7 @@ from typing import Any
 
 from coslice.errors import CosliceError
 from coslice.training.collection.pack import is_pack, open_pack
+from coslice.training.learning.beginning import with_published
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.run_settings import MAY_CHANGE, TrainingSettings, differences
 from coslice.tree import overlay
@@ -22,7 +23,8 @@ __all__ = ["check_run_folder", "run_settings_of", "stored_settings"]
 def run_settings_of(out: Path, places: Sequence[Path], given: Mapping[str, Any]) -> TrainingSettings:
     """The settings of the run in `out`, by what a user says of it.
 
-    In a new run, what is left out has its default, and plane and window are those of the data where these are a pack.
+    In a new run, what is left out has its default, that of its preset, or what a published network asks for
+    (`coslice.training.learning.beginning`); plane, window and background are those of the data where these are a pack.
     In a run that has a checkpoint, it is as it was.
 
     Args:
@@ -34,14 +36,14 @@ def run_settings_of(out: Path, places: Sequence[Path], given: Mapping[str, Any])
         CosliceError: a key or value that is wrong, or other than that of the run so far.
     """
     check_run_folder(out)
-    settings = TrainingSettings.from_dict(given)
-    checked = _same_leaves(settings.to_dict(), given)
     if has_checkpoint(out):
-        return stored_settings(out, checked)
+        return stored_settings(out, _same_leaves(TrainingSettings.from_dict(given).to_dict(), given))
+    packed: dict[str, Any] = {}
     if len(places) == 1 and is_pack(places[0]):
         pack = open_pack(places[0], out / "slices")
-        return TrainingSettings.from_dict(overlay({"data": {"plane": pack.plane, "window": pack.window}}, checked))
-    return settings
+        # Its slices are as they are; a published network's size is for those that are still to be made.
+        packed = {"plane": pack.plane, "window": pack.window, "background": pack.background or None, "size": None}
+    return TrainingSettings.from_dict(with_published(given, {"data": packed}))
 
 
 def stored_settings(out: Path, given: Mapping[str, Any]) -> TrainingSettings:

@@ -15,8 +15,7 @@ import torch
 
 from coslice.errors import CosliceError
 from coslice.io.files import write_json
-from coslice.networks.edm import EDMDenoiser
-from coslice.networks.unet import UNet, for_patches
+from coslice.networks.unet import UNet
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import (
     as_packed,
@@ -28,6 +27,7 @@ from coslice.training.collection.pack import (
     regrouped,
 )
 from coslice.training.collection.skips import skipped_record, skipped_table
+from coslice.training.learning.beginning import Beginning
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.learning.journal import Listener
 from coslice.training.learning.trainer import measured_moments
@@ -37,13 +37,12 @@ from coslice.training.sections import View
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes
 from coslice.training.supply.pairs import check_pairs, make_pairs
 from coslice.training.supply.slice_stream import SliceStream
-from coslice.training.supply.views import default_views
+from coslice.training.supply.views import default_views, whole_views
 
 __all__ = [
     "SCANS",
     "fingerprint",
     "image_stream",
-    "initial_denoiser",
     "other_scans",
     "resolved_settings",
     "run_pack",
@@ -88,7 +87,13 @@ def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, rank
         record = {"scans": len(found.scans), "subjects": found.subjects, "skipped": skipped_record(found.skipped)}
         write_json(out / SCANS, record)
         credits = "; ".join(words for words in (data.credit, data.licence) if words)
-        make_pack(found, data.plane, data.window, folder, size=data.size, progress=listener.packing, credits=credits)
+        make_pack(
+            *(found, data.plane, data.window, folder),
+            size=data.size,
+            progress=listener.packing,
+            credits=credits,
+            background=data.background or "",
+        )
     ranks.wait()
     return open_pack(folder)
 
@@ -124,41 +129,23 @@ def fingerprint(pack: Pack) -> str:
     return hashlib.sha256(repr((pack.plane, pack.window, pack.bits, scans)).encode()).hexdigest()
 
 
-def initial_denoiser(name: str, slices: int) -> EDMDenoiser:
-    """The denoiser of a prior that a run can start from; of single slices, made one of patches where these are wanted.
-
-    Args:
-        name: of the prior, or its file.
-        slices: to an image.
-
-    Raises:
-        CosliceError: no such prior, one that is not of this training's kind, or one of other patches.
-    """
-    from coslice.priors import load_prior
-
-    denoiser = load_prior(name).denoiser
-    if not isinstance(denoiser, EDMDenoiser) or not isinstance(denoiser.network, UNet):
-        raise CosliceError(f'train: init "{name}" is no U-Net that coslice trained; give one that is.')
-    had = denoiser.network.config.image_channels
-    if had not in (1, slices):
-        raise CosliceError(
-            f'train: init "{name}" is of {had} slices to an image, but {slices} were asked for; '
-            "give it one slice or as many."
-        )
-    network = denoiser.network if had == slices else for_patches(denoiser.network, slices)
-    return EDMDenoiser(network.float().requires_grad_(True), denoiser.data_mean, denoiser.data_std)
-
-
-def resolved_settings(settings: TrainingSettings, pack: Pack, initial: EDMDenoiser | None) -> TrainingSettings:
+def resolved_settings(settings: TrainingSettings, pack: Pack, start: Beginning) -> TrainingSettings:
     """The settings with network and views, where these were left to be found out; checked against the pack.
 
     Raises:
-        CosliceError: a pack of another plane or window, a network that `initial` is not, sides that do not suit it.
+        CosliceError: a pack of another plane, window or background, a network that `start` is not, sides that do not
+            suit it.
     """
+    initial = start.ours
     if (settings.data.plane, settings.data.window) != (pack.plane, pack.window):
         raise CosliceError(
             f"train: plane {settings.data.plane} and window {settings.data.window} were asked for, but the pack in "
             f"{pack.folder} is of plane {pack.plane} and window {pack.window}; leave them out, or make another pack."
+        )
+    if (settings.data.background or "") != pack.background:
+        raise CosliceError(
+            f"train: data.background {settings.data.background} was asked for, but the pack in {pack.folder} has "
+            f"{pack.background or 'the scans as they are'}; leave it out, or make another pack."
         )
     if initial is not None:
         assert isinstance(initial.network, UNet)
@@ -169,13 +156,15 @@ def resolved_settings(settings: TrainingSettings, pack: Pack, initial: EDMDenois
             )
         settings = replace(settings, network=initial.network.config)
         settings = settings.with_moments(initial.data_mean, initial.data_std)
-    network = settings.network or default_network(settings.patches.slices)
+    published = start.published
+    network = None if published else settings.network or default_network(settings.patches.slices)
     views = _views(settings, pack)
+    stride = published.stride if published else network.stride if network else 1
     for view in views:
-        if view.side % network.stride:
+        if view.side % stride:
             raise CosliceError(
                 f"train: a view of {view.side} pixels was asked for, but sides must be multiples of the network's "
-                f"stride {network.stride}; change views.side or network."
+                f"stride {stride}; change views.side, --size or network."
             )
     return replace(settings, network=network, views=views)
 
@@ -189,7 +178,10 @@ def image_stream(
     ranks: Ranks,
     listener: Listener,
 ) -> tuple[TrainingSettings, SliceStream | PairStream]:
-    """Resolved settings with mean and deviation of the images, and the stream of these; pairs are simulated before."""
+    """Resolved settings with mean and deviation of the images and their number, and the stream of these.
+
+    Pairs are simulated before.
+    """
     assert settings.views
     stream: SliceStream | PairStream
     if settings.supervised:
@@ -204,7 +196,11 @@ def image_stream(
             ranks.wait()
         stream = PairStream(pairs, names, settings.views, settings.start.seed)
     else:
-        stream = SliceStream(pack, names, settings.views, settings.augment, settings.start.seed, settings.patches)
+        classes = settings.published.described.get("classes") if settings.published else None
+        patches, seed = settings.patches, settings.start.seed
+        stream = SliceStream(pack, names, settings.views, settings.augment, seed, patches, classes)
+    if settings.schedule.epochs is not None and not has_checkpoint(out):
+        settings = replace(settings, images=max(1, round(settings.schedule.epochs * len(stream))))
     if settings.start.data_mean is None or settings.start.data_std is None:
         settings = settings.with_moments(*measured_moments(stream, settings.batch))
     return settings, stream
@@ -212,7 +208,7 @@ def image_stream(
 
 def _views(settings: TrainingSettings, pack: Pack) -> tuple[View, ...]:
     if not settings.supervised:
-        return settings.views or default_views(pack)
+        return settings.views or (whole_views(pack) if settings.published else default_views(pack))
     check_pairs(pack, settings.supervised.tasks)
     sizes = settings.supervised.sizes or sorted({view.side for view in settings.views or default_views(pack)})
     views = settings.views or views_of_sizes(sizes)

@@ -5,6 +5,7 @@ The network learns to denoise (EDM; Karras et al., NeurIPS 2022): for an image x
     loss = |D(x + sigma n, sigma) - x|^2 / c_out(sigma)^2,           ln sigma ~ N(ln median, spread^2)
 
 averaged over the images of the step; the weight 1/c_out^2 makes every sigma count alike for an untrained network.
+A published network goes on with the loss of its family (`objective`).
 
 A step's images are cut into micro-batches of fixed size, whose gradients are summed in their order. On a CPU a
 pool computes them, one thread each: many threads sharing every operation would wait for the slowest each time, which
@@ -29,15 +30,14 @@ from torch import Tensor, nn
 
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
-from coslice.networks.edm import EDMDenoiser
-from coslice.networks.unet import UNet
-from coslice.training.learning.average import Average
+from coslice.training.learning.average import averages_of
+from coslice.training.learning.objective import EDMObjective, Objective
 from coslice.training.learning.optimisers import Mapper, clip_, relative_rate, steps_of
 from coslice.training.ranks import ALONE, Ranks
-from coslice.training.run_settings import TrainingSettings, default_network
+from coslice.training.run_settings import TrainingSettings
 from coslice.training.supply.batches import Batch, BatchQueue, ImageStream
 
-__all__ = ["BANDS", "StepReport", "Trainer", "common_side", "fresh_network", "measured_moments"]
+__all__ = ["BANDS", "StepReport", "Trainer", "common_side", "measured_moments"]
 
 BANDS = (0.02, 0.06, 0.2, 0.6, 2.0)
 """Edges of the noise levels' bands in which losses are logged."""
@@ -75,7 +75,7 @@ class Trainer:
         device: where the network lives.
         ranks: this process among others.
         compiled: fuse the network's small operations with `torch.compile`, for the most frequent size of image.
-        network: to start from; None: a fresh one, from the settings' seed.
+        objective: what is trained, and for what; None: a fresh U-Net, from the settings' seed.
     """
 
     def __init__(
@@ -85,26 +85,27 @@ class Trainer:
         device: torch.device | str = "cpu",
         ranks: Ranks = ALONE,
         compiled: bool = False,
-        network: nn.Module | None = None,
+        objective: Objective | None = None,
     ):
         if settings.start.data_mean is None or settings.start.data_std is None:
             raise CosliceError("Trainer: data_mean or data_std is None; measure them with `measured_moments`.")
         self.settings, self.stream, self.device, self.ranks = settings, stream, torch.device(device), ranks
-        network = fresh_network(settings) if network is None else network
+        self.objective = EDMObjective(settings) if objective is None else objective
+        network = self.objective.network
         self.network = network.to(self.device, torch.float32, memory_format=torch.channels_last)  # pyright: ignore
-        self.parameters = list(self.network.parameters())
-        self.averages = [Average(self.network, width) for width in settings.averages.widths]
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.averages = averages_of(settings.averages, self.network)
         arithmetic, seed = settings.arithmetic, settings.start.seed
         auto = arithmetic.precision == "auto" and multiplies_bfloat16(self.device)
         self.dtype = torch.bfloat16 if auto or arithmetic.precision == "bf16" else torch.float32
         self.optimiser = steps_of(settings.optimiser, self.network, self.dtype)
-        self.batches = BatchQueue(stream, settings.batch, settings.sigma, seed, ranks, self.device.type != "cpu")
+        self.batches = BatchQueue(stream, settings.batch, self.objective, seed, ranks, self.device.type != "cpu")
         self.images = self.steps = 0
         self._on_cpu = self.device.type == "cpu"
         self._micro = arithmetic.micro or (_MICRO if self._on_cpu else math.ceil(settings.batch / ranks.size))
-        self._plain = EDMDenoiser(self.network, *settings.moments)
+        self._plain: Any = self.objective.learner(self.network)
         fast: Any = torch.compile(self.network) if compiled else self.network
-        self._fast = EDMDenoiser(fast, *settings.moments)
+        self._fast: Any = self.objective.learner(fast)
         self._fast_side = common_side(settings)
         self._edges = torch.tensor(BANDS, device=self.device)
         self._workers: ThreadPoolExecutor | None = None
@@ -157,11 +158,11 @@ class Trainer:
             average.update(self.parameters, batch.total, self.images)
         return StepReport(batch.total, sums[0], sums[1], norm, rate, stops)
 
-    def averaged(self, index: int) -> EDMDenoiser:
-        """A denoiser of its own with the weights of average number `index`, for use rather than training."""
+    def averaged(self, index: int) -> nn.Module:
+        """A learner of its own with the weights of average number `index`, for use rather than training."""
         network = copy.deepcopy(self.network)
         network.load_state_dict({**network.state_dict(), **self.averages[index].weights})
-        return EDMDenoiser(network, *self.settings.moments).eval().requires_grad_(False)
+        return self.objective.learner(network).eval().requires_grad_(False)
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, besides settings and stream."""
@@ -208,13 +209,6 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
             losses = denoiser.loss(images, part.sigma, part.noise, part.distance)
         return list(torch.autograd.grad(losses.sum() / part.total, self.parameters)), losses.detach()
-
-
-def fresh_network(settings: TrainingSettings) -> UNet:
-    """The untrained network of a run, the same for the same seed, whatever was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.start.seed)
-        return UNet(settings.network or default_network(settings.patches.slices))
 
 
 def common_side(settings: TrainingSettings) -> int:

@@ -27,9 +27,9 @@ import torch
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
-from coslice.networks.edm import EDMDenoiser
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
+from coslice.training.learning.beginning import Beginning, beginning_of
 from coslice.training.learning.card import hardware, prior_card
 from coslice.training.learning.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from coslice.training.learning.export import export_prior
@@ -39,7 +39,6 @@ from coslice.training.learning.run_folder import check_run_folder, stored_settin
 from coslice.training.learning.run_inputs import (
     fingerprint,
     image_stream,
-    initial_denoiser,
     other_scans,
     resolved_settings,
     run_pack,
@@ -130,15 +129,14 @@ def train(
     check_run_folder(out)
     if has_checkpoint(out):
         settings = stored_settings(out, settings.to_dict())
-    init = settings.start.init if not has_checkpoint(out) else None
-    initial = initial_denoiser(init, settings.patches.slices) if init else None
+    start = beginning_of(settings, has_checkpoint(out))
     with joined() as ranks:
         listener = listener if listener and ranks.writes else Listener()
         if where.type != "cpu" and ranks.size > 1:
             where = torch.device(where.type, ranks.local)
         with output_folder(out, overwrite=True) if ranks.writes else nullcontext():
             pack = run_pack(settings, places, out, ranks, listener)
-            run = _TrainingRun(settings, pack, out, ranks, pace, listener, initial, where, compiled)
+            run = _TrainingRun(settings, pack, out, ranks, pace, listener, start, where, compiled)
             return run.go(began + 60 * minutes if minutes is not None else float("inf"))
 
 
@@ -153,7 +151,7 @@ class _TrainingRun:
         ranks: Ranks,
         pace: Pace,
         listener: Listener,
-        initial: EDMDenoiser | None,
+        start: Beginning,
         device: torch.device,
         compiled: bool,
     ):
@@ -165,10 +163,10 @@ class _TrainingRun:
         self.scans = fingerprint(pack)
         if stored and stored["scans"] != self.scans:
             raise other_scans(out)
-        settings = resolved_settings(settings, pack, initial)
+        settings = resolved_settings(settings, pack, start)
         self.settings, self.stream = image_stream(settings, pack, self.names, out, device, ranks, listener)
-        network = initial.network if initial else None
-        self.trainer = Trainer(self.settings, self.stream, device, ranks, compiled, network)
+        self.trainer = Trainer(self.settings, self.stream, device, ranks, compiled, start.objective(self.settings))
+        self.remarks: list[str] = start.published.card.get("remarks", []) if start.published else []
         self.machine = hardware(device, ranks)
         self.seconds = 0.0
         self.meter = Meter()
@@ -245,11 +243,11 @@ class _TrainingRun:
         trainer = self.trainer
         tables = [self._errors(i, self.examples) for i in range(len(trainer.averages))]
         best = min(range(len(tables)), key=lambda i: overall(tables[i]))
-        widths = [f"{average.width:g}" for average in trainer.averages]
-        record: dict[str, Any] = {"images": trainer.images, "best": widths[best], "validation": {}}
-        for width, table in zip(widths, tables, strict=True):
+        names = [average.name for average in trainer.averages]
+        record: dict[str, Any] = {"images": trainer.images, "best": names[best], "validation": {}}
+        for name, table in zip(names, tables, strict=True):
             rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
-            record["validation"][width] = {"overall": round(overall(table), 6), **rows}
+            record["validation"][name] = {"overall": round(overall(table), 6), **rows}
         record |= self.measures.notes(self.examples)
         if journal:
             grey = self.measures.picture(trainer.averaged(best), self.examples, trainer.mapper, trainer.dtype)
@@ -277,11 +275,12 @@ class _TrainingRun:
             "hours": round(self.seconds / 3600, 3),
             "hardware": self.machine,
         }
-        name, width = self.out.resolve().name, trainer.averages[best].width
+        name, average = self.out.resolve().name, trainer.averages[best].name
         skipped = skipped_counts(self.out)
-        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, width, skipped)
+        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, average, skipped)
         card |= self.measures.notes(examples)
-        return export_prior(self.out, trainer.averaged(best), self.settings, self.pack, self.measures.sigma_range, card)
+        denoiser = trainer.objective.denoiser(trainer.averaged(best))
+        return export_prior(self.out, denoiser, self.settings, self.pack, self.measures.sigma_range, card)
 
     def _introduce(self) -> None:
         """Tell the listener what is trained on what."""
@@ -315,6 +314,16 @@ class _TrainingRun:
             f"{type(trainer.network).__name__} of {count / 1e6:.1f} M parameters, {self.settings.optimiser.name}, "
             f"{words}, on {self.machine}"
         )
+        published, start = self.settings.published, self.settings.start
+        if published:
+            for remark in self.remarks:
+                self.listener.note(remark)
+            sides = ", ".join(str(view.side) for view in self.settings.views or ())
+            self.listener.note(
+                f"Going on from {published.origin.get('title', start.init)}, with its own loss and noise levels, on "
+                f"images of {sides} pixels, by the settings of {start.preset}: batches of {self.settings.batch}, "
+                f"learning rate {self.settings.optimiser.learning_rate:g}."
+            )
         for task, level in self.measures.notes({}).get("tasks", {}).items():
             self.listener.note(f"{task}: analytic reconstructions to learn from, wrong by {level:g} (root mean square)")
         if trainer.images:

@@ -43,7 +43,7 @@ class Examples:
 
     Attributes:
         images: (n, slices, h, w), in the unit window.
-        distances: (n,), mm between the slices of an image.
+        distances: (n,), mm between the slices of an image, or their classes.
     """
 
     images: Tensor
@@ -99,12 +99,13 @@ def picture(
     mapper: Mapper = map,
     dtype: torch.dtype | None = None,
     upwards: bool = False,
+    lowest: float = 0.0,
 ) -> np.ndarray:
     """What a denoiser does, as a picture (h, w), uint8; with `upwards` each image's first row is its lowest.
 
     A row for each example: as it is, then with noise and denoised, at sigma 0.1, 0.5 and 2; of patches, their middle
     slices. The last row are samples from pure noise at `highest`, by 20 deterministic steps of the one loop, always
-    from the same noise, with the first example's distance.
+    from the same noise, with the first example's distance; the last step is at 0.005, or at `lowest` if that is more.
     """
     device = next(denoiser.parameters()).device
     truth, distances = examples.images.to(device), examples.distances.to(device)
@@ -122,7 +123,9 @@ def picture(
         noisy = Independent().add_(truth.flatten(0, 1).clone(), sigma, Key(0, number, "picture")).view(truth.shape)
         columns += [noisy, denoised(noisy, sigma, distances)]
     x = start(torch.full((7 * slices, *truth.shape[2:]), mean, device=device), highest, Independent(), seed=0)
-    for step in sample(x, Karras(20, highest, 0.005).sigmas(), step_of, lambda d, _: d, Independent(), 0, Share(0.0)):
+    for step in sample(
+        x, Karras(20, highest, max(0.005, lowest)).sigmas(), step_of, lambda d, _: d, Independent(), 0, Share(0.0)
+    ):
         x = step.x
     middle = slices // 2
     rows = [*torch.cat([column[:, middle : middle + 1] for column in columns], dim=1), x[middle::slices]]

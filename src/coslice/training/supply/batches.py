@@ -1,6 +1,6 @@
 """What a step learns from: images, noise levels and noise, each a pure function of (seed, step, item).
 
-    ln sigma_i = ln median + spread * s_i, clamped,     s_i and the noise n_i from counter-based draws
+    sigma_i as `LevelSource` draws them,     the noise n_i from counter-based draws
 
 (but for a stream that has its own corruption), so a rank can draw its share of a step, a resumed run its next step, and
 a thread a step ahead of time, and all get what an uninterrupted run in one process gets.
@@ -8,7 +8,6 @@ a thread a step ahead of time, and all get what an uninterrupted run in one proc
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,9 +20,14 @@ from torch import Tensor
 
 from coslice.noise import Key, standard_normal
 from coslice.training.ranks import ALONE, Ranks
-from coslice.training.sections import SigmaSettings
 
-__all__ = ["Batch", "BatchQueue", "CorruptingStream", "ImageStream"]
+__all__ = ["Batch", "BatchQueue", "CorruptingStream", "ImageStream", "LevelSource"]
+
+
+class LevelSource(Protocol):
+    """Where noise levels come from: `coslice.training.sections.SigmaSettings`, or what a network is trained for."""
+
+    def levels(self, key: Key, count: int) -> Tensor: ...
 
 
 class ImageStream(Protocol):
@@ -52,7 +56,7 @@ class Batch:
         images: (n, slices, side, side), in the unit window.
         sigma: (n,), noise levels.
         noise: standard normal, or as the stream has it, like `images`.
-        distance: (n,), mm between the slices of an image.
+        distance: (n,), mm between the slices of an image; for a network with classes, the class that stands for it.
     """
 
     total: int
@@ -75,7 +79,7 @@ class BatchQueue:
     Args:
         stream: of images.
         batch: nominal images per step.
-        sigmas: distribution of noise levels.
+        sigmas: of the noise levels.
         seed: the user's.
         ranks: draw this rank's share only.
         pinned: batches are going to an accelerator.
@@ -85,7 +89,7 @@ class BatchQueue:
         self,
         stream: ImageStream,
         batch: int,
-        sigmas: SigmaSettings,
+        sigmas: LevelSource,
         seed: int,
         ranks: Ranks = ALONE,
         pinned: bool = False,
@@ -130,12 +134,11 @@ class BatchQueue:
         distance = self.stream.distances(step, first, count)
         if isinstance(self.stream, CorruptingStream):
             return Batch(total, images, *self.stream.corruption(step, first, images), distance)
-        normal = standard_normal(Key(self.seed, step, "sigma"), 0, (total,))[first : first + count]
-        sigma = (math.log(self.sigmas.median) + self.sigmas.spread * normal).exp()
+        sigma = self.sigmas.levels(Key(self.seed, step, "sigma"), total)[first : first + count]
         noise = torch.empty_like(images)
         for i, plane in enumerate(noise):
             plane.copy_(standard_normal(Key(self.seed, step, "train"), first + i, tuple(plane.shape)))
-        return Batch(total, images, sigma.clamp(self.sigmas.lowest, self.sigmas.highest), noise, distance)
+        return Batch(total, images, sigma, noise, distance)
 
     def _ordered(self, workers: ThreadPoolExecutor, step: int) -> list[Future[Batch]]:
         first, count = self.ranks.share(self.stream.images(step, self.batch))

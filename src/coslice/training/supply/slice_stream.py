@@ -66,6 +66,7 @@ class SliceStream(Views):
         augment: how images are varied.
         seed: the user's.
         patches: what the channels of an image are.
+        classes: of neighbouring and of jumping slices, for a network that is told these instead of mm.
 
     Raises:
         CosliceError: no names, a name the pack does not have, no views.
@@ -79,10 +80,11 @@ class SliceStream(Views):
         augment: AugmentSettings,
         seed: int,
         patches: PatchSettings = _SINGLE,
+        classes: tuple[int, int] | None = None,
     ):
         super().__init__(views, seed)
         self.pack, self.names, self.augment = pack, tuple(names), augment
-        self.patches = patches
+        self.patches, self.classes = patches, classes
         self._stacks, self._steps, self._ends = _opened(pack, names)
         self._spacing = [pack.scan(name).spacing[0] for name in names]
         lengths = [len(stack) for stack in self._stacks]
@@ -106,15 +108,20 @@ class SliceStream(Views):
         return torch.from_numpy(out)
 
     def distances(self, step: int, first: int, count: int) -> Tensor:
-        """mm between the slices of images first..first+count-1 of step `step`: (count,)."""
+        """mm between the slices of images first..first+count-1 of step `step`, or their classes: (count,)."""
         chosen = [self._choose(generator(Key(self.seed, step, "slices"), first + i)) for i in range(count)]
-        return torch.tensor([choice.gap * self._spacing[choice.stack] for choice in chosen], dtype=torch.float32)
+        told = [self._told(choice.gap, self._spacing[choice.stack]) for choice in chosen]
+        return torch.tensor(told, dtype=torch.float32)
+
+    def _told(self, gap: int, spacing: float) -> float:
+        """What a network is told of slices that are `gap` apart."""
+        return gap * spacing if self.classes is None else self.classes[gap > 1]
 
     def validation(self, names: Sequence[str], count: int, side: int) -> tuple[Tensor, Tensor]:
         """`count` whole images (fewer, if there are fewer slices) of the scans `names`, never varied.
 
         Returns:
-            (n, slices, side, side), and mm between the slices (n,); as many patches jump as in training.
+            (n, slices, side, side), and what `distances` says of them (n,); as many patches jump as in training.
 
         They are evenly spaced through the scans put end to end. Each is shrunk to fit (not enlarged), which is half
         resolution where `side` is half of a slice's, put in the middle, and surrounded by zeros. Its rows are first
@@ -142,7 +149,7 @@ class SliceStream(Views):
             scale = min(1.0, side / max(height, width))
             image = _zoomed(_unit(raw), max(1, round(height * scale)), max(1, round(width * scale)))
             _place(out[i], image, 0.5, 0.5)
-            distances[i] = gap * self.pack.scan(names[stack]).spacing[0]
+            distances[i] = self._told(gap, self.pack.scan(names[stack]).spacing[0])
         return torch.from_numpy(out), distances
 
     def _choose(self, generator: np.random.Generator) -> _Choice:

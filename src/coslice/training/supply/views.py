@@ -12,7 +12,7 @@ from coslice.noise import Key, generator
 from coslice.training.collection.catalogue import Pack
 from coslice.training.sections import View
 
-__all__ = ["Views", "default_views", "locate"]
+__all__ = ["Views", "default_views", "locate", "whole_views"]
 
 _GRID = 32
 """Sides are multiples of this, so that every network can halve them as often as it likes."""
@@ -81,6 +81,11 @@ def default_views(pack: Pack) -> tuple[View, ...]:
         )
     window = min(128, whole)
     return View(window, (0.8, 1.2), 0.7), View(whole, (1.0, 1.0), 0.3, (window / whole) ** 2)
+
+
+def whole_views(pack: Pack) -> tuple[View, ...]:
+    """Whole slices as they are, as published networks were trained; smaller ones are surrounded by zeros."""
+    return (View(_on_grid(max(max(scan.shape[1:]) for scan in pack.scans)), (1.0, 1.0), 1.0),)
 
 
 def _on_grid(side: float) -> int:

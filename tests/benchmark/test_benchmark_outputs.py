@@ -115,7 +115,7 @@ def test_the_page_has_every_number_figure_and_word_of_the_table(published):
             )
             assert re.search(rf'<th scope="row">{re.escape(row.title)}</th>{cells}', page), row.title
     assert page.count('<tr class="published">') == 1 and "<i>30.00</i>" in page
-    assert page.count('<figure class="wide">') == len(benchmark.figures) + len(benchmark.pictures)
+    assert page.count('<figure class="wide">') == len(benchmark.drawings.figures) + len(benchmark.drawings.pictures)
     assert ">coslice benchmark ball.yaml<" in page and table.legend in page
     for drawing in (out / "ball" / "figures").glob("*.svg"):
         assert ElementTree.parse(drawing).getroot().tag.endswith("svg")

@@ -40,7 +40,7 @@ def test_settings_of_recipe_group_and_row_come_after_one_another(tree, saved):
         "row": {"method": "dds", "noise": {"angle": 60}, "schedule": {"sigma_max": 3}, "lpips": False},
         "other": {"method": "dds", "noise": "independent", "schedule": "vp", "steps": 9},
     }
-    benchmark = loaded(saved(tree | {"published": {}, "figures": []}))
+    benchmark = loaded(saved(tree | {"published": {}, "figures": [], "pictures": []}))
     plain, row, other = (sampling(benchmark, "few", name) for name in ("plain", "row", "other"))
     assert plain.schedule == Karras(steps=8, sigma_max=2, rho=5)
     assert (plain.noise, row.noise, other.noise) == (Slerp(angle=30), Slerp(angle=60), Independent())

@@ -31,7 +31,7 @@ def test_a_line_is_a_row_over_the_groups_in_the_order_of_their_numbers():
     benchmark = load_benchmark("views-small")
     turned = replace(benchmark, groups=dict(reversed(benchmark.groups.items())))
     records = numbers(benchmark)
-    (title, members), *others = figures._families(benchmark.figures[0], turned).items()
+    (title, members), *others = figures._families(benchmark.drawings.figures[0], turned).items()
     assert (title, others) == ("", []) and list(members.values()) == [4, 8, 15, 30, 60, 100]
     lines = figures._lines_over_groups("axial.psnr", members, turned, records)
     assert list(lines) == list(benchmark.rows["4 views"])
@@ -45,7 +45,7 @@ def test_a_line_is_a_row_over_the_groups_in_the_order_of_their_numbers():
 
 def test_no_noise_is_drawn_one_step_beyond_the_most_photons():
     benchmark = load_benchmark("noise-small")
-    members = figures._families(benchmark.figures[0], benchmark)[""]
+    members = figures._families(benchmark.drawings.figures[0], benchmark)[""]
     assert list(members.values()) == [1e4, 1e5, 1e6, math.inf]
     (drawing,) = drawings(benchmark, numbers(benchmark))
     words = re.findall(r">([^<>]+)</text>", drawing.svg.decode())

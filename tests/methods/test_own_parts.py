@@ -103,7 +103,7 @@ def test_the_command_runs_a_method_out_of_a_file(coslice, file, scan, tiny_prior
 def test_a_benchmark_has_rows_of_ones_own(coslice, file, tree, saved, tmp_path):
     tree["methods"] = {"Ours": {"method": "mine.py:mine", "data": {"share": 0.75}}, "FDK": {"method": "fdk"}}
     tree.pop("published", None)
-    tree["figures"] = []
+    tree["figures"] = tree["pictures"] = []
     tree["settings"] = {}
     path = saved(tree)
     assert path.parent == file.parent

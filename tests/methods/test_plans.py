@@ -85,7 +85,10 @@ def test_what_a_plan_asks_at_every_step_and_the_noise_laid_out_for_it():
     planned = plan(problem, quick("tpdm"), [single, prior("yx")])
     asked = planned.prior()
     assert isinstance(asked, Perpendicular)
-    assert asked == Perpendicular(single, planned.priors[1])
+    # Of a corrector and a predictor each level has two steps.
+    assert asked == Perpendicular(
+        single, planned.priors[1], levels=tuple(k // 2 for k in range(len(planned.sigmas) - 1))
+    )
     assert planned.noise(asked)[1] == Following(Slerp(), asked.reading, problem.spacing)
     # Sample k has the seed that follows by k, and so have its partitions.
     three = prior("zx", 3)

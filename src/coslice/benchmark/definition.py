@@ -18,7 +18,7 @@ from coslice.methods import METHODS, USUAL_PRIORS, AnyMethod, Method, setting_li
 from coslice.metrics import UNIT, Protocol, protocol_called
 from coslice.priors import Shown
 
-__all__ = ["PRIORS", "Benchmark", "Cell", "load_benchmark", "prior_key", "setting_of"]
+__all__ = ["PRIORS", "Benchmark", "Cell", "Drawings", "load_benchmark", "prior_key", "setting_of"]
 
 PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
     *("ct.planes.auxiliary", "ct.relay.auxiliary", "zsr.patches"),
@@ -55,6 +55,19 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Drawings:
+    """What a recipe wants drawn.
+
+    Attributes:
+        figures: of numbers.
+        pictures: of slices.
+    """
+
+    figures: tuple[Figure, ...]
+    pictures: tuple[SliceFigure, ...]
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A recipe whose every row has been checked.
 
@@ -68,8 +81,7 @@ class Benchmark:
         priors: as in the file, with what the user named.
         shown: by the same names, what the recipe says of their images.
         seeds: of each row.
-        figures: to draw.
-        pictures: of slices.
+        drawings: to make beside the table.
         called: the recipe as a command names it; of a path only the last part.
         published: by group and row, as in the file; shown beside a group with `published_of`.
         protocol: how the numbers of its tables are taken.
@@ -86,8 +98,7 @@ class Benchmark:
     priors: dict[str, str]
     shown: dict[str, Shown]
     seeds: tuple[int, ...]
-    figures: tuple[Figure, ...]
-    pictures: tuple[SliceFigure, ...]
+    drawings: Drawings
     called: str
     published: PublishedNumbers
     protocol: Protocol
@@ -219,8 +230,7 @@ def _checked(
         priors=named_priors,
         shown={key: prior.shown for key, prior in content.priors.items() if isinstance(prior, Needed)},
         seeds=seeds,
-        figures=content.figures,
-        pictures=content.pictures,
+        drawings=Drawings(content.figures, content.pictures),
         called=recipe.called,
         published=_published(name, content),
         protocol=protocol,

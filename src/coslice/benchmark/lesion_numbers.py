@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
@@ -99,7 +99,7 @@ def lesion_boxes(benchmark: Benchmark, title: str) -> list[tuple[tuple[int, int]
 
 def _absent(benchmark: Benchmark, cell: Cell) -> Cell:
     """The same cell without the lesions."""
-    return Cell(benchmark.partners[cell.group], cell.row, cell.seed, cell.method, cell.priors, cell.lpips)
+    return replace(cell, group=benchmark.partners[cell.group])
 
 
 def _measure(benchmark: Benchmark, title: str, cells: Keyed, store: Store) -> Callable[[Cell], Numbers]:

@@ -85,7 +85,7 @@ def drawings(benchmark: Benchmark, records: Records) -> list[Drawing]:
         records: by group and row, one for each seed.
     """
     found = []
-    for figure in benchmark.figures:
+    for figure in benchmark.drawings.figures:
         families = _families(figure, benchmark) if figure.kind == "groups" else {}
         panels = {
             (title, y): lines

@@ -150,7 +150,7 @@ def _sheets(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
     """The slices that the recipe asks for, of the first seed; a sheet for each group."""
     sheets: dict[str, Sheet] = {}
     for title, group in benchmark.groups.items():
-        asked = [picture for picture in benchmark.pictures if title in (picture.groups or (title,))]
+        asked = [picture for picture in benchmark.drawings.pictures if title in (picture.groups or (title,))]
         if not asked:
             continue
         truth, window = truth_of(benchmark, group)

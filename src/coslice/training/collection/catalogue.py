@@ -168,6 +168,8 @@ def write_record(pack: Pack, more: dict[str, Any]) -> None:
     """Write `pack.json`: the pack without its place, and the entries `more`."""
     record = {"version": VERSION, **more, **asdict(pack)}
     del record["folder"]
+    if not pack.background:  # which earlier versions did not have
+        del record["background"]
     write_json(pack.folder / CATALOGUE, record, indent=1)
 
 

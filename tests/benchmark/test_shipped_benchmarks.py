@@ -135,7 +135,7 @@ def cells_of(name):
     + [("blend-figure3", "blend-table1"), ("blend-figure6", "blend-table2"), ("blend-figure7", "blend-table4")],
 )
 def test_figures_of_slices_cost_no_cell_beyond_those_of_their_table(figure, table):
-    assert cells_of(figure) <= cells_of(table) and load_benchmark(f"{figure}-small").pictures
+    assert cells_of(figure) <= cells_of(table) and load_benchmark(f"{figure}-small").drawings.pictures
 
 
 def test_lesions_are_in_pairs_of_groups_and_those_without_are_of_table_1():

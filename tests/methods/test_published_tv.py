@@ -5,6 +5,7 @@ The code counts lengths in voxels and keeps lambda, rho as they are. A volume is
 
 import math
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from coslice import find_method
 from coslice.classical import mean_diagonal
-from coslice.methods import StackTV, changed
+from coslice.methods import Direct, StackTV, changed
 from coslice.operators import Operator
 from coslice.problems import LinearProblem, SparseViewCT
 from laws import relative
@@ -79,7 +80,9 @@ class Lengths(Operator):
 class InMm(LinearProblem):
     """One whose voxels are 1.7 mm wide."""
 
-    unit = 1.7
+    @property
+    def unit(self):
+        return 1.7
 
 
 LENGTHS = np.random.default_rng(0).random((60, math.prod(SHAPE)))
@@ -98,7 +101,7 @@ def test_the_published_admm_tv_is_that_of_the_code(outer):
     """recon_CBCT.py: lambda 3, rho 50, 20 steps, D_x and D_y, from zero; lengths in voxels, here of 1.7 mm."""
     method = find_method("admm-tv")
     tree = {path.removeprefix("solution."): value for path, value in method.published.items()}
-    solution = changed(method, {"solution": tree | {"iterations": outer}}).solution
+    solution: Any = cast(Direct, changed(method, {"solution": tree | {"iterations": outer}})).solution
     theirs = torch.from_numpy(admm(RAYS / 1.7, Y / 1.7, np.zeros(SHAPE), (1, 2), 3.0, 50.0, outer, 20))
     assert relative(solve(solution), theirs) < 1e-4
     others = [{"axes": "zyx"}, {"periodic": False}, {"penalty": 10.0}, {"scale": "diagonal"}, {"cg_iterations": 2}]

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -111,11 +113,12 @@ def test_images_of_complex_numbers_are_refused(tmp_path):
         written(tmp_path, SMALL_NCSNPP, {"is_complex": True})
 
 
-def written(folder, config, words, name="model.pt", **stated):
-    network = filled((NCSNpp if isinstance(config, NCSNppConfig) else GuidedUNet)(config))
+def written(folder: Path, config: Any, words: dict[str, Any], name: str = "model.pt", **stated: Any):
+    kind: Any = NCSNpp if isinstance(config, NCSNppConfig) else GuidedUNet
+    network = filled(kind(config))
     torch.save(network.state_dict(), folder / name)
     (folder / f"{name.split('.')[0]}_config.json").write_text(json.dumps(words))
-    return import_prior(folder / name, **({"plane": "yx", "window": "ct"} | stated))
+    return import_prior(folder / name, **{"plane": "yx", "window": "ct", **stated})
 
 
 def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_path):
@@ -220,7 +223,7 @@ def test_what_nothing_says_is_asked_for_in_one_sentence(coslice, refused, scan, 
 
 def test_what_was_inferred_is_a_remark_on_every_run_and_of_an_imported_prior_is_not(tmp_path):
     blend_checkpoint(tmp_path / "blend.pt")
-    volume = Volume(torch.zeros(4, 8, 8), torch.eye(4, dtype=torch.float64))
+    volume = Volume(torch.zeros(4, 8, 8), np.eye(4))
     direct = load_prior(tmp_path / "blend.pt")
     (remark,) = remarks_for_prior(volume, direct)
     assert "plane yx, window ct and input range -1:1" in remark and "DiffusionBlend" in remark

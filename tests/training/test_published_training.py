@@ -20,6 +20,7 @@ from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.trainer import Trainer
 from coslice.training.presets import PRESETS, family_preset
 from coslice.training.run_settings import TrainingSettings
+from coslice.training.supply.slice_stream import SliceStream
 from published import SMALL_GUIDED, SMALL_NCSNPP, SMALL_PATCHES, blend_checkpoint, filled, published_layout
 from small_runs import assert_same_weights, go
 from small_training import small, weights
@@ -282,5 +283,6 @@ def test_patches_are_told_their_classes(pack, checkpoints, tmp_path):
     settings, stream = image_stream(settings, opened, opened.names, *place)
     labels = torch.cat([stream.distances(step, 0, 4) for step in range(16)])
     assert set(labels.tolist()) == {1.0, 3.0} and 16 < int((labels == 3).sum()) < 48
+    assert isinstance(stream, SliceStream)
     _, told = stream.validation(opened.names, 4, 16)
     assert sorted(told.tolist()) == [1.0, 1.0, 3.0, 3.0]

@@ -39,11 +39,7 @@ def outline(benchmark: Benchmark) -> dict[str, Any]:
         "metrics": [metric.name for metric in benchmark.metrics],
         "protocol": benchmark.protocol.name,
         "figures": [{"x": figure.x, "y": list(figure.ys)} for figure in benchmark.drawings.figures],
-        **(
-            {"pictures": [_asked(picture) for picture in benchmark.drawings.pictures]}
-            if benchmark.drawings.pictures
-            else {}
-        ),
+        **({"pictures": list(map(_asked, benchmark.drawings.pictures))} if benchmark.drawings.pictures else {}),
         "scans": scans,
         "priors": {kind: name if name in embedded_priors() else "FILE" for kind, name in benchmark.priors.items()},
         "groups": {name: _given(plain(group)) for name, group in benchmark.groups.items()},

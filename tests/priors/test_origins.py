@@ -127,6 +127,7 @@ def test_guided_diffusion_that_is_not_centred_is_asked_for_the_image_itself(tmp_
     save_prior(tmp_path / "saved.safetensors", prior)
     again, network = load_prior(tmp_path / "saved.safetensors"), filled(GuidedUNet(SMALL_GUIDED))
     assert again.sigma_range == pytest.approx((0.0100005, 157.407), rel=1e-4)
+    again.check_sigmas(0.5, 0.01)  # the usual last level
     card = read_card(tmp_path / "saved.safetensors")
     assert (card["input_range"], card["plane"], card["along"], card["window"]) == ([0.0, 1.0], "yx", "z", "ct")
     betas = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)

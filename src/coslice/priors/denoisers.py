@@ -54,13 +54,20 @@ from coslice.errors import CosliceError
 from coslice.priors.learned_variance import variance_bound
 from coslice.schedule import ddpm_alpha_bar
 
-__all__ = ["CENTRED", "RAW", "Betas", "InputRange", "VEDenoiser", "VPDenoiser", "check_input_range"]
+__all__ = ["CENTRED", "MARGIN", "RAW", "Betas", "InputRange", "VEDenoiser", "VPDenoiser", "check_input_range"]
 
 InputRange = tuple[float, float]
 """What a network was shown for 0 and 1 of the unit window."""
 
 CENTRED: InputRange = (-1.0, 1.0)
 RAW: InputRange = (0.0, 1.0)
+
+
+MARGIN = 1e-3
+"""Share of itself by which a noise level may be outside of those a network was trained for.
+
+The first level of 1,000 linear betas is 0.0100005, and 0.01 is what everybody calls it.
+"""
 
 
 def check_input_range(given: InputRange) -> None:
@@ -177,8 +184,7 @@ class PublishedDenoiser(nn.Module, ABC):
                 "one number or one for each image is needed."
             )
         low, high = self.sigma_range
-        # The ends may have been rounded to float32 on their way here.
-        inside = (levels >= low * (1 - 1e-6)) & (levels <= high * (1 + 1e-6))
+        inside = (levels >= low * (1 - MARGIN)) & (levels <= high * (1 + MARGIN))
         if not bool(inside.all()):
             worst = float(levels.reshape(-1)[~inside.reshape(-1)][0])
             raise CosliceError(

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
+from coslice.priors.denoisers import MARGIN
 from coslice.priors.partitions import Patch
 from coslice.threads import spread
 from coslice.volume import Volume
@@ -109,7 +110,7 @@ class SlicePrior:
         low, high = self.sigma_range
         for sigma in sigmas:
             # Single precision may round a bound to just outside itself.
-            if not low * (1 - 1e-6) <= sigma <= high * (1 + 1e-6):
+            if not low * (1 - MARGIN) <= sigma <= high * (1 + MARGIN):
                 raise CosliceError(
                     f"prior {self.name}: sigma {sigma:g} was asked for, but it was trained for {low:g} to {high:g}; "
                     "choose the schedule within that range."

@@ -49,7 +49,7 @@ PAPERS = {
     "blend-figure6": {"LIDC": BLEND},
     "blend-figure7": {"AAPM, 8 views": ["Fixed partition", "Adjacency", "Adjacency + cross"]},
 }
-OURS = ("ours", "views", "noise", "pitch")
+OURS = ("ours", "views", "noise", "pitch", "parallel")
 
 
 def published_edition(name):

@@ -158,8 +158,7 @@ class PredictorCorrector(Renoising):
     that repeat levels: `coslice.schedule.with_correctors`.
 
     TPDM's code (Lee et al., ICCV 2023) hands the predictor's mean, without fresh noise, to the next level. x then has
-    less noise than sigma, and the published step is longer than the one here: by a few per cent with 2,000 levels from
-    378 to 0.01, by more with fewer levels.
+    less noise than sigma says, its score is shorter, and the published step is longer than the one here.
 
     Attributes:
         snr: length of a Langevin step against that of its noise; 0.16 is DiffusionMBIR's.

@@ -213,6 +213,8 @@ class _Log:
                 f"{tuple(last.x.shape)} is needed."
             )
         self.seconds["fidelity"] += time.perf_counter() - began - (self._parts - parts)
+        what = f"run: what the end {end.kind or type(end).__name__} gave"
+        _check_numbers(what, given, "look at that part, and at the measurement")
         return given
 
     def _check_part(self, name: str, x: Tensor, given: Tensor, sigma: float) -> None:

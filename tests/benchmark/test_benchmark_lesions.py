@@ -12,12 +12,21 @@ import torch
 import yaml
 from scipy import ndimage
 
-from coslice.benchmark import Store, keyed_cells, lesion_boxes, lesion_numbers, metric_called, number_key, truth_of
+from coslice.benchmark import (
+    Store,
+    check_lesions,
+    keyed_cells,
+    lesion_boxes,
+    lesion_numbers,
+    metric_called,
+    number_key,
+    truth_of,
+)
 from coslice.errors import CosliceError
 from coslice.io.nifti import write_nifti
 from coslice.lesions import LUNG, SOFT_TISSUE, places, spread_lesions
 from coslice.volume import Volume
-from small_benchmark import loaded
+from small_benchmark import computed, loaded
 
 SPACING = (2.0, 2.0, 2.0)
 MM = np.diag((2.0, 2.0, 2.0, 1.0))
@@ -162,6 +171,36 @@ def test_what_could_not_be_measured_is_refused_before_anything_is_computed(folde
         recipe(folder, **over)
 
 
+def elsewhere(folder):
+    """The recipe's mask, of as many voxels, one of them farther along x."""
+    moved = MM.copy()
+    moved[0, 3] = 2.0
+    path = folder / "elsewhere.nii.gz"
+    write_nifti(Volume(torch.ones(16, 40, 40), moved), path)
+    return {"body": {"file": str(folder / "body.nii.gz")}, "mask": {"file": str(path)}}
+
+
+OF_THE_SCAN = {
+    "a box outside": ({"region": {"box": [[0, 17], [0, 40], [0, 40]]}}, "has .16, 40, 40. voxels"),
+    "a box the wrong way": ({"region": {"box": [[3, 1], [0, 40], [0, 40]]}}, "0 <= first < last"),
+    "no tissue about it": ({"region": {"box": [[0, 16], [0, 40], [0, 40]]}}, "about it are 0 voxels of tissue"),
+    "a mask elsewhere": ({"region": {"mask": "mask"}}, "lies elsewhere"),
+    "too large": ({"lesions": LESIONS | {"diameters": [200]}}, "no place is left in lung"),
+}
+
+
+@pytest.mark.parametrize("case", OF_THE_SCAN)
+def test_lesions_that_the_scan_has_not_are_refused_by_the_plan_and_before_anything_is_computed(folder, case, tmp_path):
+    over, said = OF_THE_SCAN[case]
+    groups = {"plain": SVCT, "with": SVCT | over}
+    benchmark = recipe(folder, groups=groups, metrics=["lesion.recovery"], scans=elsewhere(folder))
+    with pytest.raises(CosliceError, match=f"group with: .*{said}"):
+        check_lesions(benchmark, benchmark.groups)
+    with pytest.raises(CosliceError, match=f"group with: .*{said}"):
+        computed(benchmark, Store(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 PICTURES = {
     "an unknown row": ({"rows": ["SIRT"]}, "the rows are FDK"),
     "an unknown group": ({"groups": ["else"]}, "the groups are plain, with"),
@@ -170,6 +209,7 @@ PICTURES = {
     "an unknown window": ({"window": "liver"}, "windows are chest, soft"),
     "too many lesions": ({"lesion": 3}, "no group of theirs has so many"),
     "a lesion and a zoom": ({"lesion": 1, "zoom": True}, "give one of them"),
+    "a plane that is not shown": ({"planes": ["axial"], "zoom": {"coronal": [0.5, 0.5]}}, "add it to planes"),
     "a place beyond the scan": ({"at": {"axial": 1.5}}, "a place from 0 to 1"),
 }
 

@@ -94,8 +94,9 @@ def test_statements_come_first_and_what_contradicts_them_is_said():
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ({"centered": "perhaps"}, "centered 'perhaps'"),
-        ({"plane": "upwards"}, "plane 'upwards'"),
+        ({"centered": "perhaps"}, "centered 'perhaps' was given, but true or false is needed"),
+        ({"plane": "upwards"}, "plane 'upwards' was given, but yx, zx or zy"),
+        ({"centered": True, "data": {"centered": False}}, "centered True and data.centered False, which do not agree"),
         ({"input_range": "1:0"}, "input_range '1:0'"),
         ({"centered": True, "input_range": [0, 1]}, "do not agree"),
     ],
@@ -103,6 +104,15 @@ def test_statements_come_first_and_what_contradicts_them_is_said():
 def test_configurations_that_say_no_such_thing_are_refused(words, reason):
     with pytest.raises(CosliceError, match=reason):
         origin("model.pt", SMALL_GUIDED, words)
+
+
+def test_what_is_stated_against_the_name_of_a_published_file_is_taken_and_said():
+    found, said = origin("checkpoint_95.pth", SMALL_NCSNPP, stated=Shown("yx", "ct"))
+    assert (found.plane, found.window) == ("yx", "ct")
+    assert [sentence.split(",")[0] for sentence in said[1:]] == ["The name of the file"] * 2
+    assert "fastMRI's knees" in said[1] and "plane yx" in said[1] and "window ct" in said[2]
+    assert len(origin("checkpoint_95.pth", SMALL_NCSNPP, stated=Shown("zx", "0:1"))[1]) == 2
+    assert len(origin("checkpoint_95.pth", SMALL_NCSNPP, stated=Shown("zx", "mr"))[1]) == 1
 
 
 def test_images_of_complex_numbers_are_refused(tmp_path):

@@ -135,7 +135,11 @@ def test_score_sdes_sections_are_read(tmp_path):
         ({"num_head_channels": 48}, "48 channels a head"),
         ({"noise_schedule": "cosine"}, "cosine"),
         ({"predict_xstart": True}, "predict_xstart"),
+        ({"image_size": 0}, "image_size 0 was given, but a whole number above 0"),
+        ({"diffusion_steps": 0}, "diffusion_steps 0"),
+        ({"beta_start": 0}, "betas lie between 0 and 1"),
         ([1, 2], "maps names to values"),
+        (None, "holds nothing"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(config, said, tmp_path):

@@ -4,7 +4,7 @@ from coslice.benchmark.cell_keys import NUMERICS, Keyed, keyed_cells
 from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
 from coslice.benchmark.fitting import Fitting
 from coslice.benchmark.formats import latex, markdown, tidy_csv
-from coslice.benchmark.grid import complete, truth_of
+from coslice.benchmark.grid import check_lesions, complete, truth_of
 from coslice.benchmark.lesion_numbers import lesion_boxes, lesion_numbers, number_key
 from coslice.benchmark.metric import Metric, metric_called
 from coslice.benchmark.other_protocols import finished_records, remeasured
@@ -31,6 +31,7 @@ __all__ = [
     "SliceFigure",
     "Store",
     "Table",
+    "check_lesions",
     "complete",
     "digest_of",
     "entry_of",

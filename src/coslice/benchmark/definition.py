@@ -5,7 +5,7 @@ Here the names of a recipe become methods and files, and what could not be run i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from coslice.benchmark.metric import LesionMetric, Metric, metric_called
@@ -193,7 +193,13 @@ def load_benchmark(
     """
     recipe = read_recipe(name)
     scans, priors, usual = dict(scans or {}), dict(priors or {}), recipe.content.seeds
-    return _checked(recipe, scans, priors, seeds or usual, protocol_called(protocol or recipe.content.protocol))
+    return _checked(
+        recipe,
+        scans,
+        priors,
+        seeds or usual,
+        protocol_called(recipe.content.protocol if protocol is None else protocol),
+    )
 
 
 def _checked(
@@ -209,7 +215,7 @@ def _checked(
         if group.scan not in content.scans:
             raise CosliceError(f"{name}: group {title} is of the scan {group.scan}, which is none of its scans.")
     methods = [chosen.method for found in rows.values() for chosen in found.values()]
-    _check_figures(name, content.figures, methods, content.groups.values())
+    _check_figures(name, content, methods)
     _check_lesions(name, content, rows)
     windows = {title: group.window for title, group in content.groups.items()}
     counts = {title: group.count_of_lesions for title, group in content.groups.items()}
@@ -237,8 +243,16 @@ def _checked(
     )
 
 
-def _check_figures(name: str, figures: Iterable[Figure], methods: list[AnyMethod], groups: Collection[Group]) -> None:
-    for figure in figures:
+def _check_figures(name: str, content: RecipeContent, methods: list[AnyMethod]) -> None:
+    groups, columns = content.groups.values(), [metric_called(metric) for metric in content.metrics]
+    for figure in content.figures:
+        drawn = figure.ys if figure.kind != "scatter" else (figure.x, *figure.ys)
+        lesions = [] if figure.kind == "course" else [y for y in drawn if isinstance(metric_called(y), LesionMetric)]
+        if lesions and not any(isinstance(metric, LesionMetric) for metric in columns):
+            raise CosliceError(
+                f"{name}: a figure is of {lesions[0]}, but lesions are measured only where a column asks "
+                "for it; add it to metrics."
+            )
         if figure.kind == "groups" and len({group.number(figure.of_groups) for group in groups} - {None}) < 2:
             raise CosliceError(
                 f"{name}: a figure is against {figure.x}, but no two groups differ in it; give some groups other "

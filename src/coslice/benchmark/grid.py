@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from coslice.benchmark.cell_keys import Keyed
 from coslice.benchmark.definition import Benchmark, Cell
@@ -32,7 +33,7 @@ from coslice.values import settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["complete", "scan_of", "truth_of"]
+__all__ = ["check_lesions", "complete", "region_of", "scan_of", "truth_of"]
 
 _POLL = 0.5  # seconds between looks at what other processes have finished
 
@@ -63,6 +64,46 @@ def scan_of(benchmark: Benchmark, group: Group) -> tuple[Volume, Window]:
     return truth, scan_window(group.window, truth.data)
 
 
+def region_of(benchmark: Benchmark, group: Group) -> tuple[Tensor, Tensor]:
+    """The lesion that is in the scan of a group with a region, and the tissue about it: (z, y, x) bool each.
+
+    Raises:
+        CosliceError: as `scan_of`; a mask on another grid, a box outside the scan, no voxel, or no tissue about it.
+    """
+    region, (scan, window) = group.region, scan_of(benchmark, group)
+    assert region is not None
+    mask = None
+    if region.mask is not None:
+        chosen = benchmark.scans[group.scan]
+        whole = read_nifti(chosen.path)
+        mask = read_nifti(benchmark.scans[region.mask].path), whole, chosen.preparation(whole.shape[0])
+    inside = region.inside(scan, mask)
+    rim = region.around(inside, scan, window)
+    if int(rim.sum()) < 2:
+        raise CosliceError(
+            f"region: it has {int(inside.sum())} voxels, but about it are {int(rim.sum())} voxels of tissue within "
+            f"{region.rim:g} mm, at least 2 are needed; choose a smaller region or a wider rim."
+        )
+    return inside, rim
+
+
+def check_lesions(benchmark: Benchmark, titles: Collection[str]) -> None:
+    """Refuse lesions of these groups that have no place, and regions that are not there.
+
+    Raises:
+        CosliceError: as `truth_of` and `region_of`, with the group.
+    """
+    for title in titles:
+        group = benchmark.groups[title]
+        try:
+            if group.lesions is not None:
+                truth_of(benchmark, group)
+            if group.region is not None:
+                region_of(benchmark, group)
+        except CosliceError as error:
+            raise CosliceError(f"{benchmark.name}: group {title}: {error}") from error
+
+
 class _Workshop:
     """What cells are computed with: their priors, and the measurement of the group at work."""
 
@@ -88,6 +129,7 @@ class _Workshop:
     def check(self, cells: Collection[Cell]) -> tuple[str, ...]:
         """Refuse what could not be run, before hours are spent on other cells; sentences on the priors."""
         said = self._fitting.check(cells)
+        check_lesions(self._benchmark, dict.fromkeys(cell.group for cell in cells))
         for cell in cells:
             self.plan(cell)
         return said

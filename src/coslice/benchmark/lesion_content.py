@@ -38,6 +38,9 @@ __all__ = ["InsertedLesions", "LesionRegion", "box_about", "with_lesions"]
 _AIR = 0.05
 """Of the window: the air or the emptiness about a body, with which no lesion is compared."""
 
+_SAME_PLACE = 1e-3
+"""Of the entries of two affines, mm."""
+
 Range = tuple[int, int]
 
 
@@ -141,6 +144,12 @@ class LesionRegion:
                 raise CosliceError(
                     f"region: the mask {self.mask} has {drawn.shape} voxels, but its scan {scan.shape}; draw it on the "
                     "grid of the scan."
+                )
+            apart = float(abs(drawn.affine - scan.affine).max())
+            if not apart <= _SAME_PLACE:
+                raise CosliceError(
+                    f"region: the mask {self.mask} has as many voxels as its scan, but lies elsewhere (their affines "
+                    f"differ by {apart:.4g}); draw it on the grid of the scan, or give it the scan's header."
                 )
             found = preparation(drawn).data > 0.5
             if not bool(found.any()):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from coslice.benchmark.cell_keys import Keyed
 from coslice.benchmark.definition import Benchmark, Cell
-from coslice.benchmark.grid import scan_of, truth_of
+from coslice.benchmark.grid import region_of, scan_of
 from coslice.benchmark.lesion_content import box_about
 from coslice.benchmark.store import Store, digest_of, file_digest
 from coslice.io.nifti import read_nifti
@@ -93,7 +93,7 @@ def lesion_boxes(benchmark: Benchmark, title: str) -> list[tuple[tuple[int, int]
         scan, _ = scan_of(benchmark, group)
         return [box_about(lesion, scan) for lesion in group.lesions.spread(scan)]
     if group.region is not None:
-        return [box_about(_region(benchmark, title), truth_of(benchmark, group)[0])]
+        return [box_about(region_of(benchmark, group)[0], scan_of(benchmark, group)[0])]
     return []
 
 
@@ -113,8 +113,7 @@ def _measure(benchmark: Benchmark, title: str, cells: Keyed, store: Store) -> Ca
         return truth.with_data(read_nifti(store.volume(cells[cell])).data)
 
     if group.region is not None:
-        region = _region(benchmark, title)
-        rim = group.region.around(region, scan, window)
+        region, rim = region_of(benchmark, group)
 
         def of_region(cell: Cell) -> Numbers:
             numbers = asdict(measure_region(stored(cell), truth, region, rim))
@@ -149,18 +148,6 @@ def _measure(benchmark: Benchmark, title: str, cells: Keyed, store: Store) -> Ca
         return {"parts": parts, "lesions": each}
 
     return of_lesions
-
-
-def _region(benchmark: Benchmark, title: str) -> Tensor:
-    group = benchmark.groups[title]
-    region = group.region
-    assert region is not None
-    mask = None
-    if region.mask is not None:
-        chosen = benchmark.scans[group.scan]
-        whole = read_nifti(chosen.path)
-        mask = read_nifti(benchmark.scans[region.mask].path), whole, chosen.preparation(whole.shape[0])
-    return region.inside(scan_of(benchmark, group)[0], mask)
 
 
 def _summary(found: Mapping[Lesion, LesionResponse]) -> dict[str, float | None]:

@@ -229,6 +229,8 @@ class Figure:
             raise CosliceError(
                 f"figure: x {self.x} was given, but settings are named by their paths; did you mean {FORMER[self.x]}?"
             )
+        if not self.ys:
+            raise CosliceError(f"figure: nothing was given to draw against {self.x}; give y, a metric or several.")
         if self.kind == "course":
             known = [quantity.name for quantity in PER_STEP]
             for name in self.ys:

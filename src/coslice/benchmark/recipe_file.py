@@ -103,13 +103,29 @@ def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"recipe: {path.name} is like {like!r}, but the name of a recipe beside it, or of a shipped one, is needed."
         )
     beside = path.with_name(f"{like}.yaml")
-    base = _read(beside if beside.is_file() else _SHIPPED / beside.name, (*before, path))
+    base = _read(beside if beside.is_file() else _shipped(path, like), (*before, path))
     # What the file says itself is not taken from anywhere, not from an edition of the other one either.
     theirs = {
         name: {key: value for key, value in edition.items() if key not in tree}
         for name, edition in base.pop("editions").items()
     }
     return _over(base, tree) | {"editions": editions | {n: e | editions.get(n, {}) for n, e in theirs.items()}}
+
+
+def _shipped(path: Path, like: str) -> Path:
+    """Where the shipped recipe is that a file is like."""
+    if (found := _SHIPPED / f"{like}.yaml").is_file():
+        return found
+    stem, _, edition = like.rpartition("-")
+    meant = (
+        f"write like: {stem}, which has the edition {edition} among others"
+        if (_SHIPPED / f"{stem}.yaml").is_file()
+        else f"shipped are {', '.join(sorted(each.stem for each in _SHIPPED.glob('*.yaml')))}"
+    )
+    raise CosliceError(
+        f'recipe: {path.name} is like "{like}", but there is no {like}.yaml beside it, and no shipped recipe of '
+        f"that name; {meant}."
+    )
 
 
 def _over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class SliceFigure:
         for plane in (*self.planes, *(plane for places in by_plane for plane in places)):
             if plane not in PLANES:
                 raise CosliceError(f"pictures: the plane {plane} was given, but planes are {', '.join(PLANES)}.")
+            if plane not in self.planes:
+                raise CosliceError(
+                    f"pictures: at or zoom names the plane {plane}, but the planes shown are {', '.join(self.planes)}; "
+                    "add it to planes, or leave it out."
+                )
         if not self.planes or len(set(self.planes)) != len(self.planes):
             raise CosliceError(f"pictures: planes {list(self.planes)} were given; give at least one, each only once.")
         if isinstance(self.window, str) and self.window not in DISPLAYS:

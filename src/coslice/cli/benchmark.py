@@ -34,14 +34,14 @@ def benchmark(
     prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
     protocol: Annotated[str | None, option("unit, iscs, tpdm or diffusionblend.  [the recipe's, else unit]")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Check priors, print what would be computed, stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check priors and lesions, print the grid, stop.")] = False,
     device: Device = "auto",
 ) -> None:
     """Regenerate a table of the papers: reconstruct what its recipe asks for, print the table, write a page.
 
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
-    from coslice.benchmark import Fitting, Store, keyed_cells, load_benchmark, shipped_benchmarks
+    from coslice.benchmark import Fitting, Store, check_lesions, keyed_cells, load_benchmark, shipped_benchmarks
     from coslice.cli.display import say, show_benchmark, show_benchmarks
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
@@ -61,6 +61,7 @@ def benchmark(
     if plan:
         for sentence in Fitting(chosen, "cpu").check(cells):
             say(sentence)
+        check_lesions(chosen, chosen.groups)
         _say_plan(cells, store)
         return
     if not all(map(store.has, cells.values())):

@@ -213,8 +213,9 @@ def _compact(value: Any) -> str:
 
 
 def _caption(metrics: Mapping[str, Mapping[str, Any]], protocol: str) -> str:
-    truth = QUANTITIES["sdiff"].page_text(next(iter(metrics.values()))["sdiff_truth"])
-    return f"Protocol {protocol}, PSNR in dB; SDiff of the truth {truth}; |Δ| = |SDiff - SDiff of the truth|"
+    truth = next(iter(metrics.values()))["sdiff_truth"]  # None of a single slice, which has no neighbour
+    known = "-" if truth is None else QUANTITIES["sdiff"].page_text(truth)
+    return f"Protocol {protocol}, PSNR in dB; SDiff of the truth {known}; |Δ| = |SDiff - SDiff of the truth|"
 
 
 def _number(quantity: Quantity, values: Mapping[str, Any]) -> str:

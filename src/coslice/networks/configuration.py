@@ -47,17 +47,19 @@ class Settings:
     def __init__(self, content: Any, source: str):
         if not isinstance(content, Mapping):
             raise CosliceError(
-                f"{source}: a {type(content).__name__} was given, but a configuration maps names to values."
+                f"{source}: it holds {_PARSED.get(type(content), repr(content))}, but a configuration maps names to "
+                "values; give the one that came with the weights, or none."
             )
         self.source = source
         self.flat: dict[str, Any] = {}
         self._sections = {name: part for name, part in content.items() if isinstance(part, Mapping)}
         self._read: set[str] = set()
-        self._overridden: list[str] = []
+        self._overridden: dict[str, list[str]] = {}
         top = {name: value for name, value in content.items() if name not in self._sections}
         for name, section in (("", top), *((name, self._sections.get(name, {})) for name in _SECTIONS)):
-            lost = [word for word in section if word in self.flat and not agrees(section[word], self.flat[word])]
-            self._overridden += [f"{name}.{word} {section[word]!r}" for word in lost]
+            for word in section:
+                if word in self.flat and not agrees(section[word], self.flat[word]):
+                    self._overridden.setdefault(word, []).append(f"{name}.{word} {section[word]!r}")
             self.flat = {**section, **self.flat}
 
     def inside(self, section: str, word: str) -> Any:
@@ -76,7 +78,12 @@ class Settings:
             if word not in self._read and value is not None and not (word in idle and _among(value, idle[word]))
         ]
         sections = [name for name in self._sections if name not in _SECTIONS and name not in _IDLE_SECTIONS]
-        return [*words, *self._overridden, *(f"the section {name}" for name in sections)]
+        overridden = [text for texts in self._overridden.values() for text in texts]
+        return [*words, *overridden, *(f"the section {name}" for name in sections)]
+
+    def elsewhere(self, word: str) -> list[str]:
+        """Where `word` stands once more with another value, and that value: ["data.centered False"]."""
+        return self._overridden.get(word, [])
 
     def get(self, *words: str) -> tuple[str, Any] | None:
         """The first of `words` that is there with a value, and that value."""
@@ -101,12 +108,20 @@ class Settings:
             return kind(given)
         except (TypeError, ValueError) as error:
             raise CosliceError(
-                f"{self.source}: {word} {given!r} was given, which cannot be read as what it should be."
+                f"{self.source}: {word} {given!r} was given, but "
+                f"{_NEEDED.get(kind, 'another value')} is needed; correct it."
             ) from error
 
 
 def _among(value: Any, values: tuple[Any, ...]) -> bool:
     return not values or any(agrees(value, one) or str(value).lower() == str(one).lower() for one in values)
+
+
+def side(given: Any) -> int:
+    """A whole number above 0."""
+    if (found := integer(given)) < 1:
+        raise ValueError
+    return found
 
 
 def integer(given: Any) -> int:
@@ -150,3 +165,15 @@ def missing(title: str, name: str) -> CosliceError:
         f'{title}: the weights have no "{name}", without which the network\'s shape is not known; '
         "the file may be incomplete, or of another kind."
     )
+
+
+_PARSED = {type(None): "nothing", list: "a list"}
+_NEEDED = {
+    integer: "a whole number",
+    side: "a whole number above 0",
+    flag: "true or false",
+    numbers: "numbers",
+    float: "a number",
+    str: "a word",
+}
+"""What the readers of values take, in words."""

@@ -45,5 +45,5 @@ def _parsed(path: Path) -> Any:
         text = path.read_text()
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or "it is not JSON or YAML of plain values"
-        raise CosliceError(f"{path.name} cannot be read as a configuration: {reason.lower()}.") from error
+        reason = (getattr(error, "strerror", None) or "").lower() or "it is not JSON or YAML of plain values"
+        raise CosliceError(f"{path.name} cannot be read as a configuration: {reason}; correct it.") from error

@@ -161,6 +161,7 @@ def origin_of(
         CosliceError: a configuration that cannot be read, or a file that is known and cannot be used.
     """
     known, told = _published_file(path, family), _of_configuration(settings, family)
+    named = [] if known is None else [(f"The name of the file, which is that of {known.title}", known.shown)]
     sources = [
         *(("", shown) for _, shown in told),  # what is written there in so many words is no guess
         (f"the data set that {settings.source} names", _of_data_set(_data_set(settings))),
@@ -179,7 +180,7 @@ def origin_of(
             said.append(f"{spoken(fresh)} {was} taken from {source}; state it at import where that is wrong.")
     said += [
         f"{source}, does not agree with the {spoken({name: found[name]})} that was stated, and taken."
-        for source, shown in told
+        for source, shown in (*told, *named)
         for name, value in shown.known.items()
         if differs(name, value, found[name])
     ]
@@ -236,30 +237,40 @@ def _published_file(path: Path, family: str) -> PublishedFile | None:
 
 def _of_configuration(settings: Settings, family: str) -> list[tuple[str, Shown]]:
     """What each entry says that is made for it, with its words."""
-    found = []
-    for words, reader in (
-        (("plane", "orientation", "view", "slice_plane"), _plane),
-        (("axis", "slice_axis", "along"), _axis),
-        (("window", "hu_window", "hu_range"), _window),
-        (("modality",), _modality),
-        (("input_range", "range", "data_range"), _range),
-        (("centered", "centred"), _centred),
-        (("rescaled",), _centred if family == "guided-diffusion" else None),
+    found, says = [], []
+    plane, interval = "yx, zx or zy, or axial, coronal or sagittal,", "LOW:HIGH or a list of two numbers"
+    for words, reader, needed in (
+        (("plane", "orientation", "view", "slice_plane"), _plane, plane),
+        (("axis", "slice_axis", "along"), _axis, f"z, y or x, {plane}"),
+        (("window", "hu_window", "hu_range"), _window, f"ct, mr, {interval}"),
+        (("modality",), _modality, "CT or MR"),
+        (("input_range", "range", "data_range"), _range, interval),
+        (("centered", "centred"), _centred, "true or false"),
+        (("rescaled",), _centred if family == "guided-diffusion" else None, "true or false"),
     ):
         entry = None if reader is None else settings.get(*words)
         if entry is None or reader is None:
             continue
         word, given = entry
+        if others := settings.elsewhere(word):
+            raise CosliceError(
+                f"{settings.source}: it says {word} {given!r} and {' and '.join(others)}, which do not agree; correct "
+                "the configuration."
+            )
         try:
             shown = reader(given)
         except (ValueError, TypeError, CosliceError) as error:
             raise CosliceError(
-                f"{settings.source}: {word} {given!r} was given, which cannot be read as what it should be."
+                f"{settings.source}: {word} {given!r} was given, but {needed} is needed; correct it."
             ) from error
         found.append((f"{settings.source}, which says {word} {given!r}", shown))
-    ranges = {shown.input_range: source for source, shown in found if shown.input_range is not None}
+        says.append((f"{word} {given!r}", shown))
+    ranges = {shown.input_range: said for said, shown in says if shown.input_range is not None}
     if len(ranges) > 1:
-        raise CosliceError(f"{' and from '.join(ranges.values())}, do not agree; correct the configuration.")
+        raise CosliceError(
+            f"{settings.source}: it says {' and '.join(ranges.values())}, which do not agree; correct the "
+            "configuration."
+        )
     return found
 
 

@@ -34,12 +34,12 @@ from torch import Tensor, nn
 
 from coslice.errors import CosliceError
 from coslice.networks import NETWORKS, guided_layout, ncsnpp_layout
-from coslice.networks.configuration import ConfigEntry, Settings, agrees, integer
+from coslice.networks.configuration import ConfigEntry, Settings, agrees, side
 from coslice.networks.guided_config import GuidedUNetConfig
 from coslice.networks.ncsnpp_config import NCSNppConfig, noise_levels
 from coslice.priors.configurations import settings_of
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
-from coslice.priors.origins import UNKNOWN, Shown, origin_of
+from coslice.priors.origins import UNKNOWN, Shown, origin_of, spoken
 
 __all__ = ["FORMATS", "Published", "read_published"]
 
@@ -147,7 +147,7 @@ def read_published(
     if family == "ncsnpp":
         shape = replace(shape, centred=_centred(shown, path.name))
     network = _filled(network_class, shape, weights, path.name)
-    size = settings.value(integer, "image_size")
+    size = settings.value(side, "image_size")
     unread = settings.unread((ncsnpp_layout if family == "ncsnpp" else guided_layout).IDLE)
     spare = (f"{settings.source} says {', '.join(unread)}, which was not used.",) if unread else ()
     notes = (*notes, *more, *assumed, *schedule, *said, *spare)
@@ -157,7 +157,10 @@ def read_published(
 def _centred(shown: Shown, name: str) -> bool:
     """Whether NCSN++ is given images in [-1, 1]; in [0, 1] it brings them there itself."""
     if shown.input_range not in (RAW, CENTRED):
-        raise CosliceError(f"{name}: NCSN++ sees images in 0:1 or -1:1, but the range {shown.input_range} was given.")
+        raise CosliceError(
+            f"{name}: NCSN++ sees images in 0:1 or -1:1, but {spoken({'input_range': shown.input_range})} was given; "
+            "give one of the two."
+        )
     return shown.input_range == CENTRED
 
 
@@ -333,17 +336,19 @@ def _betas(settings: Settings) -> tuple[Betas, tuple[str, ...]]:
     schedule = settings.value(str, "noise_schedule", "beta_schedule")
     if schedule not in (None, "linear"):
         raise CosliceError(f'{settings.source}: noise schedule "{schedule}" was given, but only "linear" can be used.')
-    count = settings.value(integer, "diffusion_steps", "num_diffusion_timesteps")
+    count = settings.value(side, "diffusion_steps", "num_diffusion_timesteps")
     first, last = settings.value(float, "beta_start"), settings.value(float, "beta_end")
     note = (
         ()
-        if count or first
+        if count is not None or first is not None
         else ("The weights do not tell the noise schedule; 1000 linear betas from 0.0001 to 0.02 were assumed.",)
     )
     usual = Betas()
     # With other numbers of steps guided diffusion keeps the sum of the variances.
-    scale = usual.count / (count or usual.count)
-    return Betas(first or usual.first * scale, last or usual.last * scale, count or usual.count), note
+    steps = usual.count if count is None else count
+    scale = usual.count / steps
+    betas = Betas(usual.first * scale if first is None else first, usual.last * scale if last is None else last, steps)
+    return betas, note
 
 
 def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: str) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import math
 import re
 import shutil
@@ -193,6 +194,9 @@ def test_numbers_of_another_protocol_are_kept_and_made_again_where_they_are_of_s
     whole = [file.read_bytes() for file in kept]
     kept[0].write_text("{")
     kept[1].write_text(kept[1].read_text().replace('"one_stack": true', '"one_stack": false'))
+    damaged = json.loads(kept[2].read_text())
+    damaged["metrics"]["axial"] = {"psnr": "many"}
+    kept[2].write_text(json.dumps(damaged))
     assert remeasured(benchmark, cells, store, before) == found
     assert [file.read_bytes() for file in kept] == whole
     monkeypatch.setattr(other_protocols, "evaluate", None)

@@ -57,6 +57,17 @@ def test_other_numbers_are_refused_before_a_folder_is_made(refused, saved, chest
     assert not (tmp_path / "out").exists()
 
 
+def test_a_single_slice_is_measured_and_has_no_neighbours(coslice, tmp_path, chest):
+    thin = chest.slices(0, 1)
+    for name, volume in (("truth", thin), ("mine", thin.with_data(thin.data + 26))):
+        write_nifti(volume, tmp_path / f"{name}.nii.gz")
+    code, said, error = coslice("evaluate", tmp_path / "mine.nii.gz", tmp_path / "truth.nii.gz", "--protocol", "tpdm")
+    assert code == 0, error
+    seen = [((volume.data + 1000) / 2600).clamp(0, 1) for volume in (thin, thin.with_data(thin.data + 26))]
+    assert "SDiff of the truth -;" in said
+    assert f"{-10 * float((seen[0] - seen[1]).square().mean().log10()):.2f}" in said
+
+
 def test_what_is_said_of_the_numbers_is_done_and_recorded(coslice, saved, chest, tmp_path):
     out, said = tmp_path / "out", "mu/cm:0.2"
     scan = saved(chest, lambda hu: 0.2 * (1 + hu / 1000).clamp(min=0))

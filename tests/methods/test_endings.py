@@ -222,11 +222,18 @@ def test_an_end_of_one_s_own_is_a_small_class_and_gives_a_volume():
         def ended(self, last, ask, problem) -> Any:
             return None
 
+    @dataclass(frozen=True)
+    class NoNumber(Ending):
+        def ended(self, last, ask, problem):
+            return last.x / torch.zeros(())
+
     small = {"data": {"iterations": 2}}
     prediction, estimate = published(0.3 * np.ones(32), lambda x: conjugate_gradients(x, 2))
     np.testing.assert_allclose(made(DDS, end=Halfway(), **small), (prediction + estimate) / 2, atol=2e-5)
     with pytest.raises(CosliceError, match="the end Nothing gave None, but a volume"):
         made(DDS, end=Nothing(), **small)
+    with pytest.raises(CosliceError, match=r"what the end NoNumber gave holds .* no numbers"):
+        made(DDS, end=NoNumber(), **small)
     with pytest.raises(CosliceError, match=r"end .* was given, but a Ending is needed"):
         replace(DDS, end="denoised")  # pyright: ignore[reportArgumentType]
 

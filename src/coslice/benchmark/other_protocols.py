@@ -65,7 +65,8 @@ def remeasured(
     for done, (cell, key) in enumerate(cells.items()):
         progress(done, len(cells))
         numbers = store.remeasured(key, protocol.name)
-        if numbers is None or numbers.get("protocol") != described:
+        before = records[cell.group, cell.row][len(found.setdefault((cell.group, cell.row), []))]
+        if numbers is None or numbers.get("protocol") != described or not _alike(numbers["metrics"], before["metrics"]):
             if known is None or known[0] != cell.group:
                 known = cell.group, *truth_of(benchmark, benchmark.groups[cell.group])
             _, truth, window = known
@@ -78,8 +79,14 @@ def remeasured(
                 "curves": {plane: asdict(curve) for plane, curve in curves.items()},
             }
             numbers = store.keep_remeasured(key, protocol.name, numbers)
-        before = records[cell.group, cell.row][len(found.setdefault((cell.group, cell.row), []))]
         taken = {"protocol": protocol.name, "metrics": numbers["metrics"], "curves": numbers["curves"]}
         found[cell.group, cell.row].append({**before, **taken})
     progress(len(cells), len(cells))
     return found
+
+
+def _alike(numbers: Any, model: Any) -> bool:
+    """Whether there is a number, or None, wherever `model` has one: what was kept may be damaged."""
+    if isinstance(model, Mapping):
+        return isinstance(numbers, Mapping) and all(_alike(numbers.get(name), part) for name, part in model.items())
+    return numbers is None or isinstance(numbers, int | float)

@@ -72,7 +72,7 @@ def evaluate(
     show_table({reconstruction.name: metrics}, chosen.name)
     of = f" {seen.unit}".rstrip()
     say(f"Window: {seen.low:g} to {seen.high:g}{of}")
-    say(f"{chosen.sentence} The data range is {data_range * seen.width:g}{of}.")
+    say(f"{chosen.sentence} The data range is {data_range * seen.width:g}{of}".rstrip(".") + ".")
     say("Values: " + ", ".join(f"{who} {low:.6g} to {high:.6g}{of}" for who, (low, high) in ends.items()))
 
 

@@ -36,7 +36,7 @@ def test_a_recipe_says_what_a_raw_checkpoint_was_shown(coslice, refused, tree, s
     del tree["priors"]
     path = saved(tree | {"priors": NEEDED})
     code, said, _ = coslice("benchmark", path, "--plan", *named(network))
-    assert code == 0 and "plane yx and window ct were taken from what the recipe asks for" in " ".join(said.split())
+    assert code == 0 and "plane yx and window ct were taken from what it is to be used for" in " ".join(said.split())
     path = saved(tree | {"priors": {"ct.slices": {"needs": "a network"}}}, "silent")
     assert "coslice priors import network.pth --plane yx --window ct" in refused(
         "benchmark", path, "--plan", *named(network)

@@ -88,7 +88,7 @@ def test_statements_come_first_and_what_contradicts_them_is_said():
     found, said = origin("checkpoint_95.pth", SMALL_NCSNPP, otherwise=Shown("yx", "ct"))
     assert (found.plane, found.window) == ("zx", "mr")
     found, said = origin("mine.pth", SMALL_NCSNPP, otherwise=Shown("zx", "mr"))
-    assert (found.plane, found.window) == ("zx", "mr") and any("recipe" in sentence for sentence in said)
+    assert (found.plane, found.window) == ("zx", "mr") and any("to be used for" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize(

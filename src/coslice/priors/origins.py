@@ -7,7 +7,7 @@ was not stated by the user is said in a sentence; what nothing says is asked for
     its configuration   plane, window, range, centered, ...; then the data set that it names
     its name            of a published file (`PUBLISHED_FILES`); then words in it, as in brain_coronal.pth
     its shape           three channels with four classes are DiffusionBlend's; one in and two out are DDS's
-    a recipe            of a benchmark, which says what it needs
+    what it is for      a recipe of a benchmark, or a training run, which says what it needs
 
 `centered` is score_sde's word, and `rescaled` DDPM's: the data were brought to [-1, 1] before the network saw them.
 Where they were not, guided diffusion saw them as they were; NCSN++ did too, and brings them to [-1, 1] inside.
@@ -168,7 +168,7 @@ def origin_of(
         ("" if known is None else f"the name of the file, which is that of {known.title}", known and known.shown),
         (f"the name {path.name}", _of_words(path.stem)),
         _of_shape(config),
-        ("what the recipe asks for", otherwise),
+        ("what it is to be used for", otherwise),
         _usual(config),
     ]
     found, said = dict(stated.known), []

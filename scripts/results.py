@@ -2,7 +2,8 @@
 
     python scripts/results.py coslice-benchmark --date 2026-11-30 --machine "two cores of a server CPU"
 
-Every folder NAME/table.md of the given one becomes a page, with the command that made it, the date and the machine.
+Every NAME/table.md in the given folder becomes a page, with the command that made it, the date and the machine;
+NAME.iscs, of another protocol, one of its own.
 Figures that other pages show are copied by hand.
 """
 
@@ -18,11 +19,12 @@ from coslice.io.files import write_text
 PAGES = Path(__file__).parents[1] / "docs" / "tables"
 
 
-def page(table: str, name: str, date: str, machine: str, options: str) -> str:
+def page(table: str, folder: str, date: str, machine: str) -> str:
     """A table's Markdown, one heading higher, its command below the first."""
     higher = re.sub(r"^##", "#", table.strip(), flags=re.MULTILINE)
     heading, rest = higher.split("\n", 1)
-    command = f"coslice benchmark {name}{options}"
+    name, _, protocol = folder.partition(".")
+    command = f"coslice benchmark {name}" + (f" --protocol {protocol}" if protocol else "")
     return f"{heading}\n\n    {command}\n\n{date}, {machine}. [All tables](index.md)\n{rest.rstrip()}\n"
 
 
@@ -36,15 +38,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what was given to coslice benchmark as --out")
     parser.add_argument("--date", required=True)
     parser.add_argument("--machine", required=True)
-    parser.add_argument("--options", default="", help='what the commands had besides, as in "--protocol iscs"')
     chosen = parser.parse_args()
     PAGES.mkdir(exist_ok=True)
-    options = f" {chosen.options}" if chosen.options else ""
     for name in shipped_benchmarks():
-        source = chosen.folder / name / "table.md"
-        if source.is_file():
-            text = page(source.read_text(encoding="utf-8"), name, chosen.date, chosen.machine, options)
-            write_text(PAGES / f"{name}.md", text)
+        for source in (chosen.folder / name / "table.md", *chosen.folder.glob(f"{name}.*/table.md")):
+            if source.is_file():
+                folder = source.parent.name
+                text = page(source.read_text(encoding="utf-8"), folder, chosen.date, chosen.machine)
+                write_text(PAGES / f"{folder}.md", text)
     pages = sorted(path for path in PAGES.glob("*.md") if path.name != "index.md")
     lines = [f"- [{path.stem}]({path.name}): {title_of(path.read_text(encoding='utf-8'))}" for path in pages]
     told = "What they show is told in [the results](../results.md)."

@@ -31,6 +31,7 @@ from coslice.benchmark import (
     table_of,
     tidy_csv,
 )
+from coslice.benchmark.definition import Drawings
 from coslice.benchmark.rows import RowMethod
 from coslice.cli.display import show_benchmark
 from coslice.errors import CosliceError
@@ -284,7 +285,9 @@ def test_a_sweep_has_the_rows_that_leave_a_setting_to_the_method_and_a_line_for_
     rows = {"a": half, "b": {}, "c": quarter, "$d_{": half | {"start": {"noise": "iscs"}}}
     rows = {row: RowMethod(changed(dds, given)) for row, given in rows.items()}
     figure = Figure("renoising.eta", "axial.psnr")
-    swept = replace(benchmark, rows={"few": rows}, groups={"few": benchmark.groups["few"]}, figures=(figure,))
+    swept = replace(
+        benchmark, rows={"few": rows}, groups={"few": benchmark.groups["few"]}, drawings=Drawings((figure,), ())
+    )
     found = {("few", row): records["few", "DDS"] for row in rows}
     lines = figures._lines(figure, "axial.psnr", "few", swept, found)
     assert {label: line.xs for label, line in lines.items()} == {"DDS": [0.5, 1.0, 0.25], "$d_{": [0.5]}

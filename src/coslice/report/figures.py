@@ -176,13 +176,17 @@ def _drawn(
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
+        said: set[str] = set()
         for i, ((group, y), lines) in enumerate(panels.items()):
             axes = canvas.add_subplot(rows, columns, i + 1, title=literal(group) if several else "")
             _panel(axes, figure, y, lines)
             if figure.kind == "course" and y == "sdiff":
                 truth = next(found[0]["metrics"]["sdiff_truth"] for (of, _), found in records.items() if of == group)
                 draw_truth(axes, truth)
-            axes.legend(frameon=False, fontsize=8)
+            labels = set(axes.get_legend_handles_labels()[1])
+            if not labels <= said:  # what a panel before has said stands in nobody's way again
+                axes.legend(frameon=False, fontsize=8)
+            said |= labels
         svg, pdf = content(canvas, "svg"), content(canvas, "pdf")
     title = f"{', '.join(map(_words, figure.ys))} against {_words(figure.x)}"
     name = f"{'-'.join(figure.ys)}-against-{figure.x}".replace(".", "-").replace("_", "-")

@@ -56,6 +56,7 @@ from coslice.report.plots import course_plots, neighbour_plot, slice_plots
 from coslice.report.slice_sheets import Sheet, SheetContent, slice_sheet
 from coslice.report.tables import seconds_table
 from coslice.report.viewer import Scene, has_niivue, viewer
+from coslice.window import Window
 
 __all__ = ["publish"]
 
@@ -146,6 +147,22 @@ def _make(folder: Path) -> None:
         raise CosliceError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from error
 
 
+def _of_first_seed(
+    benchmark: Benchmark,
+    title: str,
+    cells: Mapping[Cell, str],
+    store: Store,
+    window: Window,
+    slab: slice = slice(None),
+) -> dict[str, Tensor]:
+    """The reconstructions of a group by row, (z, y, x) in the unit window; of the slices `slab`."""
+    return {
+        cell.row: window.to_unit(read_nifti(store.volume(key)).data[slab])
+        for cell, key in cells.items()
+        if cell.group == title and cell.seed == benchmark.seeds[0]
+    }
+
+
 def _sheets(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, records: Records) -> list[Sheet]:
     """The slices that the recipe asks for, of the first seed; a sheet for each group."""
     sheets: dict[str, Sheet] = {}
@@ -154,10 +171,7 @@ def _sheets(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
         if not asked:
             continue
         truth, window = truth_of(benchmark, group)
-        volumes: dict[str, Tensor] = {TRUTH: window.to_unit(truth.data)}
-        for cell, key in cells.items():
-            if cell.group == title and cell.seed == benchmark.seeds[0]:
-                volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data)
+        volumes = {TRUTH: window.to_unit(truth.data)} | _of_first_seed(benchmark, title, cells, store, window)
         curves = {row: records[title, row][0]["curves"] for row in benchmark.rows[title]}
         boxes = lesion_boxes(benchmark, title)
         slices = SheetContent(title, volumes, truth.spacing, (window.low, window.high), window.unit, curves, boxes)
@@ -184,9 +198,7 @@ def _scenes(benchmark: Benchmark, cells: Mapping[Cell, str], store: Store, recor
         volumes: dict[str, Tensor] = {TRUTH: window.to_unit(truth.data)[slab]}
         for name, volume in first_reconstruction(benchmark, title, truth, window).items():
             volumes[name] = volume[slab]
-        for cell, key in cells.items():
-            if cell.group == title and cell.seed == benchmark.seeds[0]:
-                volumes[cell.row] = window.to_unit(read_nifti(store.volume(key)).data[slab])
+        volumes |= _of_first_seed(benchmark, title, cells, store, window, slab)
         numbers = {row: records[title, row][0]["metrics"] for row in benchmark.rows[title]}
         named = title if share == 1 else f"{title}, slices {first + 1} to {first + count} of {truth.shape[0]}"
         ends = (window.low, window.high)

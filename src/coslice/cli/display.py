@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import indent
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,11 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from coslice.axes import PLANES
-from coslice.benchmark import Entry, Metric
-from coslice.benchmark import Table as BenchmarkTable
 from coslice.cli.terminal import Terminal
 from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
 from coslice.runs import Progress
+
+if TYPE_CHECKING:  # the room of benchmarks takes long to load, and most commands need no table of one
+    from coslice.benchmark import Entry, Metric
+    from coslice.benchmark import Table as BenchmarkTable
 
 __all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
 
@@ -170,6 +171,8 @@ def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str
 
 def show_card(name: str, card: Mapping[str, Any]) -> None:
     """All that a prior's file says, one entry a line; tables of numbers as tables."""
+    import yaml
+
     _out.print(name, style="bold")
     for key, value in card.items():
         if key.startswith("validation") and isinstance(value, Mapping):

@@ -24,7 +24,18 @@ if TYPE_CHECKING:  # the room of benchmarks takes long to load, and most command
     from coslice.benchmark import Entry, Metric
     from coslice.benchmark import Table as BenchmarkTable
 
-__all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
+__all__ = [
+    "Watch",
+    "plain_table",
+    "say",
+    "show",
+    "show_benchmark",
+    "show_benchmarks",
+    "show_card",
+    "show_priors",
+    "show_table",
+    "warn",
+]
 
 _TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
@@ -37,6 +48,11 @@ _out, _err = Terminal(), Terminal(stderr=True)
 def say(text: str) -> None:
     """Print a line, or several, to the standard output."""
     _out.print(text)
+
+
+def show(table: Table) -> None:
+    """Print a table to the standard output."""
+    _out.print(table)
 
 
 def warn(text: str) -> None:
@@ -88,7 +104,7 @@ class Watch:
 
 def show_table(metrics: Mapping[str, Mapping[str, Any]], protocol: str = UNIT.name) -> None:
     """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
-    table = _plain_table(caption=_caption(metrics, protocol))
+    table = plain_table(caption=_caption(metrics, protocol))
     table.add_column("\n", min_width=8)  # long titles are broken, numbers never
     titles = " ".join(quantity.title for quantity in PER_PLANE)
     for plane in PLANES:
@@ -114,7 +130,7 @@ def show_benchmark(table: BenchmarkTable) -> None:
             lines.append((row.title, _joined(columns.values(), row.entries, table.metrics), ""))
             if row.published:
                 lines.append(("  published", _joined(columns.values(), row.published, table.metrics), "dim italic"))
-    grid = _plain_table()
+    grid = plain_table()
     grid.add_column("\n", min_width=_TITLES)  # long titles are broken, numbers never
     for i, (head, places) in enumerate(columns.items()):
         names = " ".join(table.metrics[place].title for place in places)
@@ -145,7 +161,7 @@ def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics:
 
 def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
     """A line for each shipped recipe, with the names of its editions."""
-    table = _plain_table()
+    table = plain_table()
     for title in ("name", "what", "source"):
         table.add_column(title)
     names_of: dict[tuple[str, str], list[str]] = {}
@@ -158,7 +174,7 @@ def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
 
 def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str]) -> None:
     """A line for each prior; what came with coslice and what the user brought."""
-    table = _plain_table()
+    table = plain_table()
     for title in ("name", "what", "plane", "images", "licence"):
         table.add_column(title)
     for name, card in cards.items():
@@ -189,7 +205,7 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
 
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    table = _plain_table(title=_words(title))
+    table = plain_table(title=_words(title))
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():
@@ -197,7 +213,7 @@ def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _plain_table(**how: Any) -> Table:
+def plain_table(**how: Any) -> Table:
     """A table with one line below its head, and no other."""
     box = _DASHED_HEAD if _out.options.ascii_only else SIMPLE_HEAD
     return Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, **how)

@@ -22,7 +22,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from coslice.errors import CosliceError
 

@@ -128,7 +128,9 @@ def main() -> None:
         "deepinv DiffPIR, the network in batches": lambda: of_deepinv(in_batches(prior)),
         "deepinv DiffPIR, our SlicePrior": lambda: of_deepinv(prior),
     }
-    print(f"{options.slices} slices of {options.pixels} pixels, {options.threads} threads, deepinv {deepinv.__version__}")
+    print(
+        f"{options.slices} slices of {options.pixels} pixels, {options.threads} threads, deepinv {deepinv.__version__}"
+    )
     print("| solver | seconds per evaluation | of it the network | ratio |\n|---|---|---|---|")
     best: dict[str, tuple[float, float]] = {}
     for _ in range(options.repeats):  # in turn, so that a busy moment meets all of them

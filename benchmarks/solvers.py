@@ -102,7 +102,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    deepinv = imported_deepinv()
+    try:
+        deepinv = imported_deepinv()
+    except ImportError as error:
+        print(f"deepinv cannot be imported ({error}): nothing to compare with")
+        return
     preparation = Preparation(slices=(0, options.slices), size=options.pixels)
     problem = simulate(embedded_scan(), preparation=preparation).problem
     prior = coslice.load_prior("ct")

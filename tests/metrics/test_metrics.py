@@ -292,3 +292,15 @@ def test_a_printed_number_is_the_nearest_of_its_decimals_with_one_more_on_pages_
 )
 def test_the_best_is_so_as_printed_and_only_where_something_is_worse(texts, better, best):
     assert best_of(texts, better) == best
+
+
+def test_no_value_depends_on_the_number_of_threads():
+    reconstruction, truth = pair((40, 36, 34))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(evaluate(reconstruction, truth))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]

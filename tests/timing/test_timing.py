@@ -109,7 +109,7 @@ def test_a_ledger_is_written_as_json_and_as_a_page(tmp_path):
     [
         (["--out", "speed.txt"], "speed.txt"),
         (["--no-parts"], "nothing is left to time"),
-        (["--run", "--method dds"], "without --whole"),
+        (["--run", "dds"], "without --whole"),
         (["--whole", "--scan", "nowhere.nii"], "nowhere.nii"),
         (["--runs", "0", "--whole"], "at least 1"),
     ],
@@ -124,7 +124,7 @@ def test_bench_refuses_before_it_works(words, said, monkeypatch, capsys):
 @pytest.mark.slow
 def test_bench_times_every_part_and_a_whole_run(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("coslice.timing.SIZES", {"quick": (8, 32)})
-    words = ["--quick", "--whole", "--runs", "1", "--run", "--method dds --steps 2", "--out", str(tmp_path / "b.json")]
+    words = ["--quick", "--whole", "--runs", "1", "--run", "dds --steps 2", "--out", str(tmp_path / "b.json")]
     monkeypatch.setattr("sys.argv", ["coslice", "bench", *words])
     with pytest.raises(SystemExit) as stopped:
         main()

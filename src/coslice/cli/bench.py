@@ -12,7 +12,7 @@ from coslice.cli.options import Device, option
 
 __all__ = ["bench"]
 
-_WHOLE = "--method dds"
+_WHOLE = "dds"
 
 
 def bench(
@@ -21,7 +21,7 @@ def bench(
     parts: Annotated[bool, typer.Option("--parts/--no-parts", help="Time the parts.")] = True,
     whole: Annotated[bool, typer.Option("--whole", help="Time whole runs, in processes of their own.")] = False,
     run: Annotated[
-        list[str] | None, option(f'With --whole: options of coslice reconstruct; may be repeated.  ["{_WHOLE}"]')
+        list[str] | None, option(f'With --whole: METHOD and options of coslice reconstruct; repeatable.  ["{_WHOLE}"]')
     ] = None,
     runs: Annotated[int, option("With --whole: processes of each, whose medians are given.  [3]")] = 3,
     scan: Annotated[Path | None, option("With --whole: of what.  [the embedded chest, as large as the parts']")] = None,
@@ -56,8 +56,9 @@ def bench(
     if threads is not None:
         torch.set_num_threads(threads)
     place, size = chosen_device(device), SIZES["quick" if quick else "usual"]
-    if (warning := _busy()) is not None:
-        warn(warning)
+    remark = _busy()
+    if remark:
+        warn(remark)
     lines, wholes, peaks = [], [], None
     with Watch() as watch, watch.task("bench", transient=True) as progress:
 
@@ -74,20 +75,18 @@ def bench(
         if whole:
             cut = [] if scan is not None else ["--slices", f"0:{min(64, size[0])}", "--size", str(size[1])]
             of = [str(embedded_file("chest") if scan is None else scan), *cut, "--device", str(place)]
-            wholes = [whole_runs([*of, *shlex.split(words)], runs, said) for words in run or [_WHOLE]]
+            wholes = [whole_runs([*of, "--method", *shlex.split(words)], runs, said) for words in run or [_WHOLE]]
     command = shlex.join(["coslice", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
-    ledger = Ledger(command, machine_words(place), size, peaks, lines, wholes)
+    ledger = Ledger(command, machine_words(place), size, peaks, lines, wholes, remark)
     show_ledger(ledger)
     for path in out or ():
         kept(ledger, path)
         say(f"Written: {path}")
 
 
-def _busy() -> str | None:
-    """Whether others work on this machine, in a sentence."""
+def _busy() -> str:
+    """Whether others work on this machine, in a sentence; "" where nothing says so."""
     import os
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load < 0.5:
-        return None
-    return f"others work on this machine (load {load:.1f}): times are too long, and ratios to the floor too."
+    return f"Others worked on this machine (load {load:.1f}): times are too long." if load >= 0.5 else ""

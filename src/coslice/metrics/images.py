@@ -17,15 +17,18 @@ lie within the image. There are two windows in use:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.threads import spread
 
-__all__ = ["PSNR_CAP", "SSIM_SIDES", "in_pieces", "mean_squares", "of_mean_square", "psnr", "ssim"]
+__all__ = ["PSNR_CAP", "SSIM_SIDES", "mean_squares", "of_mean_square", "of_pieces", "psnr", "ssim"]
+
+_Value = TypeVar("_Value")
 
 PSNR_CAP = 100.0
 """The largest PSNR reported, dB."""
@@ -70,12 +73,12 @@ def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal[
             f"ssim: images of {image.shape[1]} x {image.shape[2]} pixels were given, "
             f"at least {side} x {side} are needed; measure more slices together."
         )
-    return torch.cat([_ssim(a, b, data_range, window) for a, b in in_pieces(image, truth)])
+    return torch.cat(of_pieces(lambda a, b: _ssim(a, b, data_range, window), image, truth))
 
 
 def mean_squares(image: Tensor, truth: Tensor) -> Tensor:
     """mean (a - b)^2 of each image: (n, h, w) twice -> (n,) float64. Neither stack is copied."""
-    return torch.cat([(a.double() - b.double()).square_().mean((1, 2)) for a, b in in_pieces(image, truth)])
+    return torch.cat(of_pieces(lambda a, b: (a.double() - b.double()).square_().mean((1, 2)), image, truth))
 
 
 def of_mean_square(error: Tensor, data_range: float = 1.0) -> Tensor:
@@ -93,13 +96,26 @@ def _check(who: str, image: Tensor, truth: Tensor, data_range: float) -> None:
         )
 
 
-def in_pieces(*stacks: Tensor, size: int | None = None) -> Iterator[tuple[Tensor, ...]]:
-    """The same few images of stacks (n, ...), about `size` numbers of each (of arithmetic: what a cache holds) in turn.
+def of_pieces(function: Callable[..., _Value], *stacks: Tensor, size: int | None = None) -> list[_Value]:
+    """`function` of the same few images of stacks (n, ...), for all of them in turn; on a CPU a piece a thread.
 
-    A metric that goes through them keeps its temporaries small, whatever the size of a volume.
+    A metric that goes through them keeps its temporaries small, whatever the size of a volume, and its values do not
+    depend on how many threads there are.
+
+    Args:
+        function: what is wanted of a piece of each stack.
+        stacks: as long as each other.
+        size: numbers of each stack in a piece, about; None is what suits arithmetic, a core's cache.
     """
     count = max(1, (_PIECE if size is None else size) // max(1, stacks[0][0].numel()))
-    return zip(*(stack.split(count) for stack in stacks), strict=True)
+    pieces = list(zip(*(stack.split(count) for stack in stacks), strict=True))
+    found: dict[int, _Value] = {}
+
+    def work(number: int, piece: tuple[Tensor, ...]) -> None:
+        found[number] = function(*piece)
+
+    spread(stacks[0].device, work, range(len(pieces)), pieces)
+    return [found[number] for number in range(len(pieces))]
 
 
 def _ssim(image: Tensor, truth: Tensor, data_range: float, window: str) -> Tensor:

@@ -21,14 +21,14 @@ from torch.nn import functional
 
 from coslice.errors import CosliceError
 from coslice.io.packing import read_weights
-from coslice.metrics.images import in_pieces
+from coslice.metrics.images import of_pieces
 
 __all__ = ["SMALLEST_SIDE", "lpips", "lpips_of_each"]
 
 SMALLEST_SIDE = 31
 """Pixels an image must have on each side."""
 
-_PIECE = 1 << 19  # numbers of each stack at a time
+_PIECE = 1 << 18  # numbers of each stack at a time
 _WEIGHTS = "data/lpips/lpips_alex_v0.1_fp16.safetensors"
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -45,7 +45,6 @@ def lpips(image: Tensor, truth: Tensor) -> Tensor:
     return lpips_of_each([image], truth)[0]
 
 
-@torch.inference_mode()
 def lpips_of_each(images: Sequence[Tensor], truth: Tensor) -> list[Tensor]:
     """`lpips` of several stacks against one truth, whose features are computed once. Errors as there."""
     for image in images:
@@ -60,16 +59,17 @@ def lpips_of_each(images: Sequence[Tensor], truth: Tensor) -> list[Tensor]:
             f"lpips: images of {truth.shape[-2]} x {truth.shape[-1]} pixels were given, "
             f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE} are needed."
         )
-    pieces = [_distances(piece) for piece in in_pieces(*images, truth, size=_PIECE)]
+    pieces = of_pieces(_distances, *images, truth, size=_PIECE)
     return [torch.cat(distances) for distances in zip(*pieces, strict=True)]
 
 
-def _distances(stacks: Sequence[Tensor]) -> list[Tensor]:
+@torch.inference_mode()  # every thread for itself
+def _distances(*stacks: Tensor) -> list[Tensor]:
     """Of the stacks from the last."""
     device, count = stacks[0].device, len(stacks)
     weights = _weights(device)
     totals = [torch.zeros(len(stack), dtype=torch.float64, device=device) for stack in stacks[:-1]]
-    for level, maps in enumerate(_features(torch.cat(tuple(stacks)).float(), weights)):
+    for level, maps in enumerate(_features(torch.cat(stacks).float(), weights)):
         *others, truth = functional.normalize(maps, eps=1e-10).chunk(count)
         for total, other in zip(totals, others, strict=True):
             total += ((other - truth).square_().mean((2, 3)) @ weights[f"lin{level}"].flatten()).double()

@@ -90,6 +90,7 @@ class Ledger:
         peaks: of the machine; None where only whole runs were measured.
         lines: parts.
         whole: whole runs.
+        remark: what else a reader must know, a sentence or "".
         date: when, UTC.
     """
 
@@ -99,6 +100,7 @@ class Ledger:
     peaks: Peaks | None
     lines: Sequence[Line]
     whole: Sequence[Whole] = ()
+    remark: str = ""
     date: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%d"))
 
     @property
@@ -108,6 +110,7 @@ class Ledger:
             "command": self.command,
             "date": self.date,
             "machine": self.machine,
+            "remark": self.remark,
             "size": list(self.size),
             "versions": {name: version(name) for name in ("coslice", "torch", "numba")},
             "peaks": None if self.peaks is None else _peaks_record(self.peaks),
@@ -131,7 +134,8 @@ class Ledger:
         """In Markdown."""
         count, side = self.size
         said = f"`{self.command}`, {self.date}, coslice {version('coslice')}, torch {version('torch')}."
-        text = ["# Speed", "", said, f"Machine: {self.machine}. {self.peak_words}".rstrip(), ""]
+        of = [f"Machine: {self.machine}.", self.peak_words, self.remark]
+        text = ["# Speed", "", said, " ".join(sentence for sentence in of if sentence), ""]
         for one in self.whole:
             text += [f"## {one.command}", "", one.words, "", *_table(one.lines), ""]
         if self.lines:

@@ -11,6 +11,7 @@ A convolution is done as a prior does it on a CPU: every thread works on an imag
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -69,8 +70,8 @@ def convolutions_of(network: nn.Module, call: Callable[[], object], most: int = 
     def seen(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
         assert isinstance(layer, nn.Conv2d)
         if layer.kernel_size == (3, 3) and layer.stride == (1, 1) and layer.groups == 1:
-            shape = (layer.in_channels, layer.out_channels, *made.shape[-2:])
-            found[shape] += shape[0] * shape[1] * shape[2] * shape[3]
+            shape = layer.in_channels, layer.out_channels, made.shape[-2], made.shape[-1]
+            found[shape] += math.prod(shape)
 
     hooks = [layer.register_forward_hook(seen) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     try:

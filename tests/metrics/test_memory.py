@@ -33,13 +33,19 @@ class Largest(TorchDispatchMode):
         return made
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """Work that threads share is done by the caller: what is watched is watched in one thread."""
+    monkeypatch.setattr(images, "spread", lambda device, function, *lists: [*map(function, *lists)])
+
+
 def scan(slices, side=32):
     """A volume, and another."""
     truth = torch.rand(slices, side, side, generator=torch.Generator().manual_seed(0))
     return truth, (0.9 * truth + 0.05).contiguous()
 
 
-def test_metrics_of_a_volume_four_times_as_large_need_no_larger_temporaries(monkeypatch):
+def test_metrics_of_a_volume_four_times_as_large_need_no_larger_temporaries(monkeypatch, alone):
     for module in (images, perceptual, planes):
         monkeypatch.setattr(module, "_PIECE", 8 * 32 * 32)
     largest = []
@@ -52,7 +58,7 @@ def test_metrics_of_a_volume_four_times_as_large_need_no_larger_temporaries(monk
     assert largest[0] > 0 and largest[1] <= 1.25 * largest[0]
 
 
-def test_what_watches_a_step_copies_a_volume_once_and_no_more():
+def test_what_watches_a_step_copies_a_volume_once_and_no_more(alone):
     """The estimate clipped; none of its temporaries is in float64."""
     truth, other = scan(256, 64)
     with Largest() as watched:

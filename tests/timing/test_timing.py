@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from coslice.cli import main
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Grid, ParallelBeam, sparse_view
+from coslice.metrics import perceptual
 from coslice.operators import Projector
 from coslice.timing import Ledger, Line, Peaks, Whole, kept
-from coslice.timing.floors import counted, crossings, projection
+from coslice.timing.floors import counted, crossings, perceived, projection
 from coslice.timing.peaks import convolutions_of
 from coslice.timing.stopwatch import Seconds
 
@@ -59,6 +60,15 @@ def test_a_view_along_an_axis_crosses_every_plane_with_every_column_that_hits():
 def test_operations_of_a_convolution_are_two_for_each_weight_and_place():
     x, weight = torch.rand(2, 3, 10, 12), torch.rand(5, 3, 3, 3)
     assert counted(lambda: F.conv2d(x, weight, padding=1)) == 2 * 9 * 3 * 5 * 2 * 10 * 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [64, 99])
+def test_operations_of_lpips_are_those_of_its_layers(side):
+    """But for the first, which has a second channel that says where the image is."""
+    pair = torch.rand(2, 1, side, side + 20)
+    first = 2 * 64 * 121 * 2 * ((side - 7) // 4 + 1) * ((side + 13) // 4 + 1)
+    assert perceived(side, side + 20) + first == counted(lambda: perceptual._distances(*pair))
 
 
 def test_the_convolutions_of_a_network_are_its_largest():

@@ -16,10 +16,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coslice.geometry import ConeBeam, ParallelBeam
 
-__all__ = ["counted", "crossings", "projection"]
+__all__ = ["counted", "crossings", "perceived", "projection"]
 
 _BETWEEN, _ONTO = 3, 4
 """Operations to interpolate between two voxels, and to add what lies between two of them to a pixel."""
+
+_ALEXNET = (
+    (1, 64, 11, 4, 2, False),
+    (64, 192, 5, 1, 2, True),
+    (192, 384, 3, 1, 1, True),
+    (384, 256, 3, 1, 1, False),
+    (256, 256, 3, 1, 1, False),
+)
+"""Of each convolution channels in and out, side, stride, padding, and whether 3 x 3 pooling by 2 comes before it."""
 
 
 def counted(call: Callable[[], object]) -> float:
@@ -39,6 +48,17 @@ def projection(operator: Any) -> tuple[float, float]:
     per_crossing = _BETWEEN * grid.shape[0] + _ONTO * geometry.detector[0]
     moved = 4 * (math.prod(operator.domain) + math.prod(operator.codomain))
     return crossings(geometry, grid) * per_crossing, float(moved)
+
+
+def perceived(rows: int, columns: int) -> float:
+    """Operations of LPIPS of a pair of grey images: those of AlexNet's convolutions, of either."""
+    total = 0.0
+    for before, after, kernel, stride, padding, pooled in _ALEXNET:
+        if pooled:
+            rows, columns = ((side - 3) // 2 + 1 for side in (rows, columns))
+        rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in (rows, columns))
+        total += 2 * 2 * before * after * kernel**2 * rows * columns
+    return total
 
 
 def crossings(geometry: ConeBeam | ParallelBeam, grid: Any) -> float:

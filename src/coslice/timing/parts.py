@@ -26,7 +26,7 @@ from coslice.priors import SlicePrior, load_prior
 from coslice.problems import Study, simulate
 from coslice.report.run_page import write_run_page
 from coslice.runs import Result
-from coslice.timing.floors import counted, projection
+from coslice.timing.floors import counted, perceived, projection
 from coslice.timing.ledger import Line
 from coslice.timing.peaks import PRECISIONS, Peaks, convolutions_of, measured_peaks
 from coslice.timing.stopwatch import timed
@@ -139,8 +139,8 @@ class Bench:
         yield _Piece("metrics", "PSNR and SSIM, 3 planes", partial(per_slice, other, truth, False), moved=3 * read)
         yield _Piece("metrics", "PSNR and SDiff of a step", partial(Watcher(truth).record, 0, 0.1, other), moved=read)
         pair = other[:_SLICES] * 2 - 1, truth[:_SLICES] * 2 - 1
-        operations = counted(partial(lpips, *pair))
-        yield _Piece("metrics", "LPIPS", partial(lpips, *pair), "slice", _SLICES, operations, rate="float32")
+        operations = len(pair[0]) * perceived(*truth.shape[1:])
+        yield _Piece("metrics", "LPIPS", partial(lpips, *pair), "slice", len(pair[0]), operations, rate="float32")
 
     def _files(self, folder: Path) -> Iterator[_Piece]:
         scan, bytes_ = self.study.volume, 4.0 * self._unit.numel()

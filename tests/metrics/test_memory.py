@@ -45,17 +45,18 @@ def scan(slices, side=32):
     return truth, (0.9 * truth + 0.05).contiguous()
 
 
-def test_metrics_of_a_volume_four_times_as_large_need_no_larger_temporaries(monkeypatch, alone):
+@pytest.mark.parametrize("with_lpips", [False, True])
+def test_metrics_of_a_volume_eight_times_as_large_need_no_larger_temporaries(monkeypatch, alone, with_lpips):
     for module in (images, perceptual, planes):
-        monkeypatch.setattr(module, "_PIECE", 8 * 32 * 32)
+        monkeypatch.setattr(module, "_PIECE", 2 * 32 * 256)  # images of the larger: those along z are 32 x 256
     largest = []
-    for slices in (32, 128):
+    for slices in (32, 256):
         truth, other = scan(slices)
         with Largest() as watched:
-            curves = per_slice_of_each({"one": other, "two": truth}, truth)
+            curves = per_slice_of_each({"one": other}, truth, with_lpips)
             evaluate(other, truth, curves=curves["one"])
         largest.append(watched.bytes)
-    assert largest[0] > 0 and largest[1] <= 1.25 * largest[0]
+    assert largest[0] > 0 and largest[1] <= 1.3 * largest[0]
 
 
 def test_what_watches_a_step_copies_a_volume_once_and_no_more(alone):

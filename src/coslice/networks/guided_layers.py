@@ -73,7 +73,9 @@ class GuidedBlock(nn.Module):
         else:
             labels = {"offset": control}
         norm, conv = _ends(self.out_layers)
-        return closed(norm, conv, h, **labels, plus=self.skip_connection(x))
+        past = self.skip_connection
+        plus = convolved(past, x, small=False) if isinstance(past, nn.Conv2d) else x
+        return closed(norm, conv, h, **labels, plus=plus)
 
 
 def _ends(layers: nn.Sequential) -> tuple[Any, Any]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslice.devices import multiplies_bfloat16
 from coslice.networks.eight_bits import EightBitConv, Levels
 
 __all__ = ["Answers", "activated", "answering", "closed", "convolved", "doubled", "kept"]
@@ -139,16 +140,25 @@ def convolved(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
     Args:
         x: images.
         small: whether x was normalised on the way. What is added up along a network has few channels that are much
-            larger than the others, and 256 levels would say little about those: it is convolved in its own type.
+            larger than the others, and 256 levels would say little about those: it is convolved in bfloat16 at least.
     """
     answers = _answers(x)
-    eight = _eight_bits(conv) if answers is not None and answers.eight_bits and small else None
+    integers = answers is not None and answers.eight_bits
+    eight = _eight_bits(conv) if integers and small else None
+    if eight is None and integers and x.dtype == torch.float32 and multiplies_bfloat16(x.device):
+        half = _once(conv, "half", lambda: _in_bfloat16(conv))
+        return F.conv2d(x.bfloat16(), *half, conv.stride, conv.padding).float()
     if eight is None:
         return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
     parts = [
         eight(_levels(one, eight.padding), x.dtype) for one in x.contiguous(memory_format=torch.channels_last).split(1)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_bfloat16(conv: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
+    weight = conv.weight.detach().to(torch.bfloat16, memory_format=torch.channels_last)
+    return weight, None if conv.bias is None else conv.bias.detach().bfloat16()
 
 
 def doubled(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:

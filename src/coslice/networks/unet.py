@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.errors import CosliceError
-from coslice.networks.inference import closed, doubled, kept
+from coslice.networks.inference import closed, convolved, doubled, kept
 from coslice.networks.layers import silent, waves
 
 __all__ = ["UNet", "UNetConfig", "for_patches"]
@@ -155,7 +155,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, controls: Controls) -> Tensor:
         scale, shift = controls[self.number]
         h = closed(self.norm1, self.conv1, x)
-        return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=self.skip(x))
+        past = convolved(self.skip, x, small=False) if isinstance(self.skip, nn.Conv2d) else x
+        return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=past)
 
 
 class Downsample(nn.Conv2d):

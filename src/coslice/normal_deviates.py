@@ -15,8 +15,10 @@ that no rounding can carry over to the next power of two.
 The result is a multiple of 2^-21. |z| < 8, so float32 holds it exactly, and so do 64-bit integers the product of any
 two: inner products of planes are exact, in any order (`gram`).
 
-How normal it is, counted over all 2^32 words (a slow test does it again): {{MEASURED}}
-What is missing is beyond: the largest |z| is 6.34, which a normal deviate passes once in 4.3e9 draws.
+How normal it is, counted over all 2^32 words (a slow test counts again): every |z| is within 0.59 units of its quantile.
+The probability of a multiple or any above is that of a normal deviate above the border before it to 1.6e-8. Moments are
+right to a relative 1e-6 up to the eighth, tails to 2e-4 up to 5 and to 6e-3 up to 5.5 standard deviations. The largest |z|
+is 6.34, which a normal deviate passes once in 4.3e9 draws.
 """
 
 from __future__ import annotations

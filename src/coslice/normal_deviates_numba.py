@@ -12,7 +12,7 @@ from coslice.kernels import kernel
 from coslice.normal_deviates import BITS, FRACTION, SHIFT_0, SHIFT_1, SPARE
 from coslice.philox import philox
 
-__all__ = ["fill"]
+__all__ = ["fill", "quantiles"]
 
 _WORDS = 1024
 _D = (1 << FRACTION) - 1
@@ -32,14 +32,10 @@ def fill(out, table, k0, k1, index_low, index_high, step):
         k0, k1: the key; index_low, index_high, step: the counter above the number of the block.
     """
     words = np.empty(_WORDS, np.uint32)
-    entries = np.empty(_WORDS, np.int64)
-    places = np.empty(_WORDS, np.int64)
     for first in range(0, out.size, _WORDS):
         count = min(_WORDS, out.size - first)
         _scramble(words, first // 4, k0, k1, index_low, index_high, step)
-        _locate(words, entries, places)
-        _look_up(entries, table)
-        _evaluate(words, entries, places, out[first : first + count])
+        quantiles(words[:count], table, out[first : first + count])
 
 
 @kernel(nogil=True)
@@ -47,6 +43,21 @@ def _scramble(words, first, k0, k1, index_low, index_high, step):
     for j in range(words.size // 4):
         a, b, c, d = _philox(first + j, index_low, index_high, step, k0, k1, 10)
         words[4 * j], words[4 * j + 1], words[4 * j + 2], words[4 * j + 3] = a, b, c, d
+
+
+@kernel(nogil=True)
+def quantiles(words, table, out):
+    """The deviate of each word.
+
+    Args:
+        words: (size,) uint32.
+        table: as `coslice.normal_deviates.table`.
+        out: (size,) float32, filled.
+    """
+    entries, places = np.empty(words.size, np.int64), np.empty(words.size, np.int64)
+    _locate(words, entries, places)
+    _look_up(entries, table)
+    _evaluate(words, entries, places, out)
 
 
 @kernel(nogil=True)

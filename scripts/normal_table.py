@@ -34,7 +34,7 @@ def table() -> np.ndarray:
     whole[0] += 1 << (SPARE - 1)  # to round by cutting
     whole[2] = np.maximum(whole[2], 0)  # the last segments before the median are straight
     limits = (2 ** (63 - SHIFT_0), 2 ** (SHIFT_0 - SHIFT_1), 2**SHIFT_1)
-    assert all(((0 <= c) & (c < limit)).all() for c, limit in zip(whole, limits, strict=True))
+    assert all(((c >= 0) & (c < limit)).all() for c, limit in zip(whole, limits, strict=True))
     return (whole[0] << SHIFT_0 | whole[1] << SHIFT_1 | whole[2]).ravel()
 
 

@@ -107,8 +107,8 @@ def standard_normals(
     least, most = min(indices, default=0), max(indices, default=0)
     if not (0 <= least <= most < 2**64 and 0 <= key.step < 2**32):
         raise CosliceError(
-            f"noise: planes {least} to {most} of step {key.step} were asked for, but both are counted from 0, planes to "
-            "below 2^64 and steps to below 2^32; number them so."
+            f"noise: planes {least} to {most} of step {key.step} were asked for, but both are counted from 0, "
+            "planes to below 2^64 and steps to below 2^32; number them so."
         )
     planes = planes_of_deviates(
         named_key(key.seed, key.stream), key.step, indices, math.prod(shape), torch.device(device or "cpu")

@@ -7,18 +7,18 @@ do not. So a deviate is made of integers alone, from one random word of 32 bits:
            |  |--- u ---|                    v = 2 u + 1, and v/2^33 is the probability of the tail beyond |z|
            sign
 
-|z| = -Phi^-1(v/2^33) is read from a table. The v from one power of two to the next, an octave, are cut into 64 segments;
-where v lies in its segment is d, a fraction of 25 bits; and in each segment |z| is a parabola, c0 - d (c1 - d c2), whose
-coefficients are integers. The octave is the exponent of v as a float32, after the bit behind the highest is cleared so
-that no rounding can carry over to the next power of two.
+|z| = -Phi^-1(v/2^33) is read from a table. The v from one power of two to the next, an octave, are cut into 64
+segments; where v lies in its segment is d, a fraction of 25 bits; and in each segment |z| is a parabola,
+c0 - d (c1 - d c2), whose coefficients are integers. The octave is the exponent of v as a float32, after the bit behind
+the highest is cleared so that no rounding can carry over to the next power of two.
 
-The result is a multiple of 2^-21. |z| < 8, so float32 holds it exactly, and so do 64-bit integers the product of any
+The result is a multiple of 2^-21. |z| < 8, so float32 holds it exactly, and 64-bit integers hold the product of any
 two: inner products of planes are exact, in any order (`gram`).
 
-How normal it is, counted over all 2^32 words (a slow test counts again): every |z| is within 0.59 units of its quantile.
-The probability of a multiple or any above is that of a normal deviate above the border before it to 1.6e-8. Moments are
-right to a relative 1e-6 up to the eighth, tails to 2e-4 up to 5 and to 6e-3 up to 5.5 standard deviations. The largest |z|
-is 6.34, which a normal deviate passes once in 4.3e9 draws.
+How normal it is, counted over all 2^32 words (a slow test counts again): every |z| is within 0.59 units of its
+quantile. The probability of a multiple or any above is that of a normal deviate above the border before it to 1.6e-8.
+Moments are right to a relative 1e-6 up to the eighth, tails to 2e-4 up to 5 standard deviations and to 6e-3 up to 5.5.
+The largest |z| is 6.34, which a normal deviate passes once in 4.3e9 draws.
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ def deviates(key: tuple[int, int], step: int, indices: Sequence[int], size: int,
     Args:
         key, step, indices, size, device: as of `planes_of_deviates`.
     """
-    rows = [torch.tensor([[index >> shift & 0xFFFFFFFF] for index in indices], device=device) for shift in (0, 32)]
+    low, high = (torch.tensor([[index >> shift & 0xFFFFFFFF] for index in indices], device=device) for shift in (0, 32))
     flat = torch.empty(len(indices), size, device=device)
     table_here = _table_on(device)
     for first in range(0, size, _AT_ONCE):
         part = flat[:, first : first + _AT_ONCE]
         blocks = torch.arange(first // 4, (first + part.shape[1] + 3) // 4, device=device)[None]
-        words = philox(blocks, *rows, torch.tensor([[step]], device=device), *key)
+        words = philox(blocks, low, high, torch.tensor([[step]], device=device), *key)
         part.copy_(_normal(torch.stack(words, 2).flatten(1)[:, : part.shape[1]], table_here))
     return flat
 

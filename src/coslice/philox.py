@@ -16,6 +16,7 @@ by a constant from round to round, pass the known batteries of tests (TestU01's 
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import unpack
 from typing import TypeVar
 
 from torch import Tensor
@@ -63,7 +64,6 @@ def named_key(seed: int, name: str) -> tuple[int, int]:
     key = seed & _WORD, seed >> 32 & _WORD
     letters = name.encode() + b"\xff"  # no letter in UTF-8: "a" and "a\0" are two names
     for place in range(0, len(letters), 16):
-        sixteen = int.from_bytes(letters[place : place + 16], "little")
-        scrambled = philox(*(sixteen >> shift & _WORD for shift in (0, 32, 64, 96)), *key)
-        key = scrambled[0], scrambled[1]
+        a, b, c, d = unpack("<4I", letters[place : place + 16].ljust(16, b"\0"))
+        key = philox(a, b, c, d, *key)[:2]
     return key

@@ -133,7 +133,7 @@ def test_a_published_number_of_a_task_is_the_same_cell_named_or_left_out(tree, s
 
 
 def test_keys_of_a_recipe_do_not_change_from_commit_to_commit(tmp_path, saved):
-    """Whoever changes one of them changes what cells are computed anew: raise `NUMERICS` or `DRAWS`, or find out why."""
+    """Whoever changes one of them changes what cells are computed anew: raise `NUMERICS`, `DRAWS`, or find out why."""
     scan, prior = tmp_path / "scan.nii.gz", tmp_path / "prior.safetensors"
     scan.write_bytes(b"a scan")
     prior.write_bytes(b"a prior")

@@ -20,14 +20,16 @@ WORD = 2**32 - 1
 def test_the_known_answers_of_random123(counter_and_key, words):
     asked = [int(word, 16) for word in counter_and_key.split()]
     assert philox(*asked) == tuple(int(word, 16) for word in words.split())
-    tensors = philox(*(torch.tensor(word) for word in asked[:4]), *asked[4:])
+    c0, c1, c2, c3 = (torch.tensor(word) for word in asked[:4])
+    tensors = philox(c0, c1, c2, c3, *asked[4:])
     assert [int(word) for word in tensors] == [int(word, 16) for word in words.split()]
 
 
 def test_tensors_and_integers_give_the_same_words():
     draw = np.random.default_rng(0)
-    counters, key = draw.integers(0, 2**32, (4, 50)), [int(word) for word in draw.integers(0, 2**32, 2)]
-    together = torch.stack(philox(*torch.from_numpy(counters), *key))
+    counters, key = draw.integers(0, 2**32, (4, 50)), draw.integers(0, 2**32, 2).tolist()
+    c0, c1, c2, c3 = torch.from_numpy(counters)
+    together = torch.stack(philox(c0, c1, c2, c3, key[0], key[1]))
     for i, counter in enumerate(counters.T.tolist()):
         assert tuple(together[:, i].tolist()) == philox(*counter, *key)
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from coslice.philox import philox
 
-__all__ = ["BITS", "deviates", "gram", "planes_of_deviates"]
+__all__ = ["BITS", "deviates", "gram", "planes_of_deviates", "table"]
 
 BITS = 21
 """A deviate is a multiple of 2^-BITS."""
@@ -86,18 +86,18 @@ def deviates(key: tuple[int, int], step: int, indices: Sequence[int], size: int,
         key, step, indices, size, device: as of `planes_of_deviates`.
     """
     low, high = (torch.tensor([[index >> shift & 0xFFFFFFFF] for index in indices], device=device) for shift in (0, 32))
-    flat = torch.empty(len(indices), size, device=device)
-    table_here = _table_on(device)
+    flat = torch.empty(len(indices), size, dtype=torch.float32, device=device)
+    entries = _table_on(device)
     for first in range(0, size, _AT_ONCE):
         part = flat[:, first : first + _AT_ONCE]
         blocks = torch.arange(first // 4, (first + part.shape[1] + 3) // 4, device=device)[None]
         words = philox(blocks, low, high, torch.tensor([[step]], device=device), *key)
-        part.copy_(_normal(torch.stack(words, 2).flatten(1)[:, : part.shape[1]], table_here))
+        part.copy_(_normal(torch.stack(words, 2).flatten(1)[:, : part.shape[1]], entries))
     return flat
 
 
 def _normal(words: Tensor, entries: Tensor) -> Tensor:
-    """What `coslice.normal_deviates_numba` does, in operations of torch."""
+    """The deviate of each word (int64), in operations of torch; `coslice.normal_deviates_numba` does the same."""
     v = (words << 1 | 1) & 0xFFFFFFFF
     octave = (v & ~(v >> 1)).to(torch.float32).view(torch.int32).to(torch.int64) >> 23
     octave -= 127

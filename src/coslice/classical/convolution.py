@@ -35,13 +35,13 @@ def convolved(
         edges: whether the outermost values go on beyond the ends; if not, zeros do.
         rest, share: of the volume itself and of its convolution.
         before, after: volumes of factors; None for 1.
-        out: memory that the result may be written to, of the volume's shape; may be `volume` itself.
+        out: where the result is written, of the volume's shape; may be `volume` itself. None for new memory.
     """
     out = vectors.empty_like(volume) if out is None else out
     factors = [one for one in (before, after) if one is not None]
     lines = vectors.lines(axis, volume, out, *factors)
     if lines is None:
-        return _with_torch(volume, weights, axis, edges, rest, share, before, after)
+        return out.copy_(_with_torch(volume, weights, axis, edges, rest, share, before, after))
     from coslice.classical import vector_kernels
 
     whole, written, *given = lines

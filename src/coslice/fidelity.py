@@ -98,7 +98,9 @@ class ProximalCG:
         def normal(z: Tensor) -> Tensor:
             return torch.add(z, self.operator.gram(z, out=image), alpha=gamma, out=image)
 
-        return conjugate_gradient(normal, self._backprojected * gamma + denoised, denoised, self.iterations)
+        start = vectors.empty_like(image).copy_(denoised)
+        right = torch.add(start, self._backprojected, alpha=gamma)
+        return conjugate_gradient(normal, right, start, self.iterations)
 
 
 @dataclass
@@ -167,7 +169,6 @@ class WeightedCG:
         iterations = self.iterations[min(self._step, len(self.iterations) - 1)]
         factors = self._diagonal(None) if self._factors is None else self._factors
         gamma = 1.0 if self.gamma is None else self.gamma(sigma)
-
         spread, image = vectors.empty_like(self._backprojected), vectors.empty_like(self._backprojected)
 
         def normal(w: Tensor) -> Tensor:
@@ -175,11 +176,12 @@ class WeightedCG:
             smooth = self._smooth(self.operator.gram(spread, out=image), before=factors, out=spread)
             return smooth if self.gamma is None else torch.add(w, smooth, alpha=gamma, out=spread)
 
-        gradient = torch.sub(self._backprojected, self.operator.gram(denoised, out=image), out=image)
-        right = self._smooth(gradient, before=factors, out=image).mul_(gamma).clone()
+        prediction = vectors.empty_like(image).copy_(denoised)
+        gradient = torch.sub(self._backprojected, self.operator.gram(prediction, out=image), out=image)
+        right = self._smooth(gradient, before=factors, out=vectors.empty_like(image)).mul_(gamma)
         # Thick slices are solved in a few iterations; what follows would be rounding.
         w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
-        return self._smooth(w, after=factors, out=spread).add_(denoised)
+        return self._smooth(w, after=factors, out=spread).add_(prediction)
 
     def _diagonal(self, variance: Tensor | None) -> Tensor:
         """The diagonal of S, as the operator stores volumes."""
@@ -193,7 +195,7 @@ class WeightedCG:
     def _smooth(
         self, volume: Tensor, *, before: Tensor | None = None, after: Tensor | None = None, out: Tensor
     ) -> Tensor:
-        """after (1 + tie G) before volume, in `out`; (1 + tie G) is symmetric: beyond the ends of the stack is nothing."""
+        """after (1 + tie G) before volume, in `out`; 1 + tie G is symmetric: beyond the stack there is nothing."""
         axis = axis_number(self.estimator.along)
         weights = gaussian(self.reach, volume.shape[axis]) if self.tie else [1.0]
         return convolved(volume, weights, axis, rest=1.0, share=self.tie, before=before, after=after, out=out)

@@ -33,11 +33,11 @@ def suits(path: np.ndarray, span: np.ndarray, heights: np.ndarray) -> bool:
     met = span[:, 1] <= span[:, 2]
     depths = path[met, 2, None] + path[met, 3, None] * span[met, 1:]
     pitches = depths * (heights[1] / heights[3])
-    return lanes.available() and met.any() and bool(((pitches > PITCHES[0]) & (pitches < PITCHES[1])).all())
+    return lanes.available() and bool(met.any() and pitches.min() > PITCHES[0] and pitches.max() < PITCHES[1])
 
 
 def padded(detector: tuple[int, int, int]) -> np.ndarray:
-    """Zeros for the rows of all rays of (views, columns, rows): ray r begins at MARGIN + r (rows, rounded up, + MARGIN)."""
+    """Zeros for the rows of all rays of (views, columns, rows): a margin, then rows and a margin for every ray."""
     views, columns, rows = detector
     return np.zeros(_MARGIN + views * columns * (-(-rows // _WIDTH) * _WIDTH + _MARGIN), np.float32)
 
@@ -100,7 +100,7 @@ def _project(volume, work, out, weights, path, span, heights, shape, rows):
                         continue
                     c0, c1, w0, w1 = _columns(path[ray, 0] + path[ray, 1] * p, p * stride, across, count)
                     ahead = (p + 1) * stride + math.floor(path[ray, 0] + path[ray, 1] * (p + 1)) * across
-                    lanes.add_rows(
+                    lanes.add_rows(  # pyright: ignore  # the first parameter is numba's
                         work,
                         ray * width + _MARGIN,
                         volume,
@@ -172,7 +172,12 @@ def _backproject(work, out, path, span, heights, shape, rows, by_y):
                 inverse = 1 / b
                 c0, c1, w0, w1 = _columns(path[ray, 0] + path[ray, 1] * p, p * stride, across, count)
                 at = ray * width + _MARGIN
-                a32, b32, i32, s32 = np.float32(a), np.float32(b), np.float32(inverse), np.float32((-1 - a) * inverse - _NEAR)
+                a32, b32, i32, s32 = (
+                    np.float32(a),
+                    np.float32(b),
+                    np.float32(inverse),
+                    np.float32((-1 - a) * inverse - _NEAR),
+                )
                 if b >= 1.001:
                     lanes.add_voxels_of_2(
                         out, c0, c1, w0, w1, work, at, a32, b32, i32, s32, nz, bottom // _WIDTH, top // _WIDTH

@@ -51,7 +51,8 @@ def available() -> bool:
     """Whether numba compiles for a CPU with AVX-512 here."""
     from numba.core.registry import cpu_target
 
-    return "+avx512f" in str(cpu_target.target_context.codegen().magic_tuple())
+    target: Any = cpu_target.target_context
+    return "+avx512f" in str(target.codegen().magic_tuple())  # what kernels on disk are kept by, too
 
 
 class _Code:
@@ -62,60 +63,60 @@ class _Code:
         self.lane = ir.Constant(_INTS, list(range(WIDTH)))
         self.zero = ir.Constant(_FLOATS, [0.0] * WIDTH)
 
-    def call(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    def call(self, name: str, result: ir.Type, *arguments: Any) -> Any:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
-    def all(self, value: ir.Value) -> ir.Value:
+    def all(self, value: Any) -> Any:
         kind = ir.VectorType(value.type, WIDTH)
         first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
         return self.builder.shuffle_vector(first, first, ir.Constant(_INTS, [0] * WIDTH))
 
-    def number(self, value: float) -> ir.Value:
+    def number(self, value: float) -> Any:
         return ir.Constant(_FLOATS, [value] * WIDTH)
 
-    def index(self, value: ir.Value) -> ir.Value:
+    def index(self, value: Any) -> Any:
         """An int64 as an int32 in all lanes."""
         return self.all(self.builder.trunc(value, _INT))
 
-    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.call("llvm.fma.v16f32", _FLOATS, a, b, c)
 
-    def pick(self, low: ir.Value, index: ir.Value, high: ir.Value) -> ir.Value:
+    def pick(self, low: Any, index: Any, high: Any) -> Any:
         """Of 32 numbers in two registers the ones at `index`."""
         return self.call("llvm.x86.avx512.vpermi2var.ps.512", _FLOATS, low, index, high)
 
-    def least(self, a: ir.Value, b: ir.Value) -> ir.Value:
+    def least(self, a: Any, b: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
 
-    def most(self, a: ir.Value, b: ir.Value) -> ir.Value:
+    def most(self, a: Any, b: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def below(self, index: ir.Value, count: ir.Value) -> ir.Value:
+    def below(self, index: Any, count: Any) -> Any:
         """Which lanes have 0 <= index < count."""
         return self.builder.icmp_unsigned("<", index, count)
 
-    def place(self, array: ir.Value, kind: Any, offset: ir.Value) -> ir.Value:
+    def place(self, array: Any, kind: Any, offset: Any) -> Any:
         data = self.context.make_array(kind)(self.context, self.builder, array).data
         return self.builder.bitcast(self.builder.gep(data, [offset]), _FLOATS.as_pointer())
 
-    def load(self, place: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+    def load(self, place: Any, mask: Any | None = None) -> Any:
         if mask is None:
             return self.builder.load(place, align=4)
         return self.call("llvm.masked.load.v16f32.p0", _FLOATS, place, ir.Constant(_INT, 4), mask, self.zero)
 
-    def store(self, value: ir.Value, place: ir.Value, mask: ir.Value | None = None) -> None:
+    def store(self, value: Any, place: Any, mask: Any | None = None) -> None:
         if mask is None:
             self.builder.store(value, place, align=4)
         else:
             self.call("llvm.masked.store.v16f32.p0", ir.VoidType(), value, place, ir.Constant(_INT, 4), mask)
 
-    def prefetch(self, place: ir.Value) -> None:
+    def prefetch(self, place: Any) -> None:
         byte = self.builder.bitcast(place, ir.IntType(8).as_pointer())
         self.call("llvm.prefetch.p0", ir.VoidType(), byte, *(ir.Constant(_INT, n) for n in (0, 3, 1)))
 
     @contextmanager
-    def blocks(self, first: ir.Value, last: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+    def blocks(self, first: Any, last: Any) -> Iterator[tuple[Any, Any]]:
         """A loop over blocks of 16 from one to another, both included: the first lane, and all as float32."""
         builder, kind = self.builder, first.type
         start, stop = (builder.mul(block, ir.Constant(kind, WIDTH)) for block in (first, last))
@@ -201,7 +202,9 @@ def add_rows(typingctx, sums, at, volume, near, far, near_weight, far_weight, a,
 
 def _add_voxels(candidates: int) -> Any:
     @intrinsic  # type: ignore[misc]
-    def add_voxels(typingctx, out, near, far, near_weight, far_weight, rows, at, a, b, inverse, start, count, first, last):
+    def add_voxels(
+        typingctx, out, near, far, near_weight, far_weight, rows, at, a, b, inverse, start, count, first, last
+    ):
         whole, single = types.int64, types.float32
         signature = types.void(
             out, whole, whole, single, single, rows, whole, single, single, single, single, whole, whole, whole
@@ -255,7 +258,10 @@ def _add_voxels(candidates: int) -> Any:
             inside = builder.icmp_signed("<=", last, whole_last)
             with code.blocks(first, builder.select(inside, last, whole_last)) as (k, z):
                 body(k, z, masked=False)
-            with code.blocks(builder.select(inside, ir.Constant(last.type, 1), last), builder.select(inside, ir.Constant(last.type, 0), last)) as (k, z):
+            with code.blocks(
+                builder.select(inside, ir.Constant(last.type, 1), last),
+                builder.select(inside, ir.Constant(last.type, 0), last),
+            ) as (k, z):
                 body(k, z, masked=True)
             return context.get_dummy_value()
 

@@ -88,7 +88,7 @@ def _project(volume, work, out, weights, path, span, heights, shape, rows):
                 if span[ray, 0] == by_y:
                     begin, end = min(begin, span[ray, 1]), max(end, span[ray, 2])
             for p in range(begin, end + 1):
-                for ray in range(start, stop):
+                for ray in range(np.uint64(start), np.uint64(stop)):
                     if span[ray, 0] != by_y or p < span[ray, 1] or p > span[ray, 2]:
                         continue
                     t = path[ray, 2] + path[ray, 3] * p
@@ -102,7 +102,7 @@ def _project(volume, work, out, weights, path, span, heights, shape, rows):
                     ahead = (p + 1) * stride + math.floor(path[ray, 0] + path[ray, 1] * (p + 1)) * across
                     lanes.add_rows(  # pyright: ignore  # the first parameter is numba's
                         work,
-                        ray * width + _MARGIN,
+                        np.int64(ray) * width + _MARGIN,
                         volume,
                         c0,
                         c1,
@@ -159,7 +159,7 @@ def _backproject(work, out, path, span, heights, shape, rows, by_y):
             for y in range(ny):
                 start, stop = task * _BLOCK * nz, min(task * _BLOCK + _BLOCK, nx) * nz
                 out[y * nx * nz + start : y * nx * nz + stop] = np.float32(0)
-        for ray in range(path.shape[0]):
+        for ray in range(np.uint64(0), np.uint64(path.shape[0])):
             if span[ray, 0] != by_y:
                 continue
             first, last = max(task * _BLOCK, span[ray, 1]), min(task * _BLOCK + _BLOCK - 1, span[ray, 2])
@@ -171,7 +171,7 @@ def _backproject(work, out, path, span, heights, shape, rows, by_y):
                     continue
                 inverse = 1 / b
                 c0, c1, w0, w1 = _columns(path[ray, 0] + path[ray, 1] * p, p * stride, across, count)
-                at = ray * width + _MARGIN
+                at = np.int64(ray) * width + _MARGIN
                 a32, b32, i32, s32 = (
                     np.float32(a),
                     np.float32(b),

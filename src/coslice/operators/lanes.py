@@ -232,6 +232,9 @@ def _add_voxels(candidates: int) -> Any:
                     )
                     for half in (0, WIDTH)
                 ]
+                away = builder.sub(far, near)
+                for column in (builder.add(far, away), builder.sub(near, away)):  # where the next rays will add
+                    code.prefetch(code.place(out, signature.args[0], builder.add(column, k)))
                 total = None
                 for candidate in range(candidates):
                     if candidate:

@@ -1,4 +1,4 @@
-"""Time A, A^T and a step of conjugate gradients on the tasks the projector was designed for, and check them against closed forms.
+"""Time A, A^T and a step of conjugate gradients on the tasks of the projector, and check them against closed forms.
 
     python benchmarks/projectors.py [--large] [--threads N] [--repeats N]
 

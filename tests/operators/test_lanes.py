@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import laws
 from coslice.geometry import ConeBeam, Grid, sparse_view
 from coslice.operators import Projector, WeightedRays, joseph_avx512, joseph_numba, lanes
 from coslice.problems import published_cone_beam
@@ -13,6 +14,7 @@ from coslice.threads import compiled_kernels
 from laws import assert_operator, draw, relative
 
 ANGLES = (0.0, 0.3, np.pi / 4, np.pi / 2, 2.5, 4.0)
+pytestmark = pytest.mark.skipif(laws.DEVICE != "cpu", reason="compiled kernels work on the CPU")
 needs_avx512 = pytest.mark.skipif(not lanes.available(), reason="this CPU has no AVX-512")
 
 

@@ -57,9 +57,11 @@ class WeightedRays(Operator):
         return self.operator.gram(volume, self.weights)
 
     def gram(self, volume: Tensor, weights: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """A^T w A x, with further weights of the rays, if there are any, multiplied in."""
         return self.operator.gram(volume, self.weights if weights is None else self.weights * weights, out)
 
     def arranged(self, measurement: Tensor) -> Tensor:
+        """A measurement as A reads it fastest."""
         return self.operator.arranged(measurement)
 
     def whitened(self, measurement: Tensor) -> Tensor:

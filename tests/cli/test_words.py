@@ -18,11 +18,13 @@ from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.errors import CosliceError
 from coslice.methods import (
     DDS,
+    FAST_FORMS,
     KINDS,
     METHODS,
     DataStep,
     changed,
     default_method,
+    fast_form,
     find_method,
     methods_for,
     parts_of,
@@ -167,6 +169,19 @@ def test_a_command_says_what_differs_and_nothing_else():
     )
     noisy = studied(SparseViewCT(noise=GaussianNoise(0.1), seed=1))
     assert reconstruct_command(noisy, planned(noisy, DDS, seed=2)) is None, "one seed is all the command line has"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_of_a_fast_form_says_so_and_what_differs_from_it(kind, monkeypatch):
+    study = studied(SparseViewCT() if kind == "ct" else SliceSuperResolution())
+    for name in FAST_FORMS[kind]:
+        usual = find_method(name, kind)
+        for steps in (None, 7, usual.schedule.steps):
+            fast = fast_form(usual, kind)
+            fast = fast if steps is None else changed(fast, {"schedule": {"steps": steps}})
+            command = reconstruct_command(study, planned(study, fast))
+            assert ("--steps" in command) == (steps is not None) and "--set" not in command, command
+            assert understood(command, monkeypatch)["method"] == fast
 
 
 @pytest.mark.parametrize("factor", [None, 3, 5])

@@ -1,0 +1,53 @@
+"""Fast forms: settings with which a method needs half the time, or less, for the same quality.
+
+A fast form changes settings of a method and nothing else: it is a tree as `coslice.methods.changed` takes it. What is
+said in addition, such as another noise or number of steps, comes after it and wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from coslice.errors import CosliceError
+from coslice.methods.changes import changed
+from coslice.methods.method import AnyMethod, Direct, Method
+
+__all__ = ["FAST_FORMS", "fast_form"]
+
+FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
+    "ct": {
+        "wblend": {"schedule": {"steps": 16}, "data": {"iterations": 14}},
+        "wdds": {"schedule": {"steps": 12}, "data": {"iterations": 16}},
+        "dds": {"schedule": {"steps": 12, "sigma_max": 0.3}, "data": {"iterations": 17}},
+        "ddnm": {"schedule": {"steps": 15}},
+        "dds-tv": {"schedule": {"steps": 15, "sigma_max": 0.3}},
+        "diffusionblend++": {"schedule": {"steps": 50}},
+    },
+    "zsr": {
+        "dds": {"schedule": {"steps": 10}},
+    },
+}
+"""The settings of fast forms, by the kind of the problem and the name of the method."""
+
+
+def fast_form(method: AnyMethod, kind: str = "ct") -> Method:
+    """A method that needs half the time, or less, and is as good within 0.1 dB (mean PSNR of three planes).
+
+    Args:
+        method: one of ours or of the papers, which other settings than its own may have been given.
+        kind: of the problem: "ct" or "zsr" (thick slices).
+
+    Raises:
+        CosliceError: a method that has no fast form, or a part of it that the settings of the fast form do not fit.
+    """
+    if isinstance(method, Direct):
+        raise CosliceError(f"method {method.name}: it does not sample, so it has no fast form; leave out fast.")
+    if method.fast:
+        return method
+    known = FAST_FORMS.get(kind, {})
+    if method.name not in known:
+        choice = f"choose one of {', '.join(known)}, or fewer steps" if known else "choose fewer steps"
+        raise CosliceError(f"method {method.name}: it has no fast form for this task; {choice} instead.")
+    return replace(changed(method, known[method.name], f"fast form of {method.name}"), fast=True)

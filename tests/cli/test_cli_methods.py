@@ -31,9 +31,8 @@ def test_fast_forms_are_listed_and_printed(coslice, refused):
     assert code == 0 and list(json.loads(said)) == [n for n in methods_for("zsr") if n in FAST_FORMS["zsr"]], error
     code, said, error = coslice("methods", "dds", "--fast", "--json")
     assert code == 0, error
-    assert json.loads(said) == json.loads(
-        json.dumps(described(fast_form(find_method("dds"))) | {"published": dict(find_method("dds").published)})
-    )
+    method = fast_form(find_method("dds"))
+    assert json.loads(said) == json.loads(json.dumps(described(method) | {"published": dict(method.published)}))
     assert "--method dds --fast" in " ".join(coslice("methods", "dds", "--fast")[1].split())
     assert "method tpdm: it has no fast form for this task; choose one of" in refused("methods", "tpdm", "--fast")
 

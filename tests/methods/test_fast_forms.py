@@ -26,7 +26,8 @@ def cost(method) -> float:
         share = (1 - method.prior.share) / 3 + method.prior.share
     if method.need == "patches":
         share = 1 / 3
-    iterations = getattr(method.data, "iterations", None) or 2 * method.data.sirt_iterations
+    iterations = getattr(method.data, "iterations", None) or method.data.sirt_iterations
+    iterations *= getattr(method.data, "passes", 1)
     return steps * (share * PRIOR + iterations)
 
 
@@ -67,7 +68,7 @@ def test_a_method_without_one_says_so(name):
 def test_what_is_given_of_the_method_beforehand_stays_and_what_does_not_fit_is_refused():
     kept = fast_form(changed(DDS, {"noise": "matern", "samples": 3}), "ct")
     assert kept.noise.kind == "matern" and kept.samples == 3
-    with pytest.raises(CosliceError, match="^fast form of dds: data"):
+    with pytest.raises(CosliceError, match=r"^fast form of dds: data"):
         fast_form(changed(DDS, {"data": "null-space"}), "ct")
 
 

@@ -18,7 +18,7 @@ __all__ = ["FAST_FORMS", "fast_form"]
 
 FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
     "ct": {
-        "wblend": {"schedule": {"steps": 16}, "data": {"iterations": 14}},
+        "wblend": {"schedule": {"steps": 22, "sigma_max": 0.2}, "data": {"iterations": 8}},
         "wdds": {"schedule": {"steps": 12}, "data": {"iterations": 16}},
         "dds": {"schedule": {"steps": 12, "sigma_max": 0.3}, "data": {"iterations": 17}},
         "ddnm": {"schedule": {"steps": 15}},

@@ -12,6 +12,7 @@ import typer
 
 import coslice.cli.jobs
 from coslice.cli.app import app
+from coslice.cli.parsing import attenuations
 from coslice.cli.selection import settings_of_task
 from coslice.cli.words import reconstruct_command
 from coslice.detector import GaussianNoise, PhotonNoise
@@ -176,7 +177,7 @@ def test_the_command_of_a_fast_form_says_so_and_what_differs_from_it(kind, monke
     study = studied(SparseViewCT() if kind == "ct" else SliceSuperResolution())
     for name in FAST_FORMS[kind]:
         usual = find_method(name, kind)
-        for steps in (None, 7, usual.schedule.steps):
+        for steps in (None, usual.schedule.steps):
             fast = fast_form(usual, kind)
             fast = fast if steps is None else changed(fast, {"schedule": {"steps": steps}})
             command = reconstruct_command(study, planned(study, fast))
@@ -205,6 +206,20 @@ def test_a_setting_of_the_measurement_is_given_once_and_is_plain():
         settings_of_task(["task.views=8"], {"views": 30})
     with pytest.raises(CosliceError, match=r"task\.rows is \[1, 2\], but a number or a word"):
         settings_of_task(["task.rows=[1, 2]"], {})
+
+
+def test_the_attenuation_of_air_is_said_with_that_of_water():
+    study = replace(studied(SparseViewCT()), task=None)
+    for water, air in ((0.02, 0.001), ("find", 0.001), (0.02, 0.0)):
+        stated = {"water": water} | ({"air": air} if air else {})
+        command = reconstruct_command(replace(study, stated=stated), planned(study, DDS))
+        assert command is not None
+        words = shlex.split(command)
+        assert "--air" not in words and attenuations(words[words.index("--water") + 1]) == (water, air)
+    assert attenuations(None) == (None, 0.0)
+    for wrong in ("much", "0.02:", "0.02:little", "0.02:0:0"):
+        with pytest.raises(CosliceError, match=f'water: "{wrong}" was given'):
+            attenuations(wrong)
 
 
 @dataclass(frozen=True)

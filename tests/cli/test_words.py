@@ -176,11 +176,10 @@ def test_a_command_says_what_differs_and_nothing_else():
 def test_the_command_of_a_fast_form_says_so_and_what_differs_from_it(kind, monkeypatch):
     study = studied(SparseViewCT() if kind == "ct" else SliceSuperResolution())
     for name in FAST_FORMS[kind]:
-        usual = find_method(name, kind)
-        for steps in (None, usual.schedule.steps):
-            fast = fast_form(usual, kind)
-            fast = fast if steps is None else changed(fast, {"schedule": {"steps": steps}})
-            command = reconstruct_command(study, planned(study, fast))
+        form = fast_form(find_method(name, kind), kind)
+        for steps in (None, form.schedule.steps + 1):
+            fast = form if steps is None else changed(form, {"schedule": {"steps": steps}})
+            command = str(reconstruct_command(study, planned(study, fast)))
             assert ("--steps" in command) == (steps is not None) and "--set" not in command, command
             assert understood(command, monkeypatch)["method"] == fast
 

@@ -79,6 +79,29 @@ class Projector(Operator):
         memory = measurement.permute(0, 2, 1).contiguous().numpy()
         return torch.from_numpy(_threaded(kernels.adjoint, plan, memory)).permute(_BACK)
 
+    def normal(self, volume: Tensor) -> Tensor:
+        """A^T A x, float32."""
+        return self.gram(volume)
+
+    def gram(self, volume: Tensor, weights: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """A^T w A x; see `Operator.gram`. The rays' lengths and weights are multiplied in once, between A and A^T."""
+        self._check(volume, self.domain, "a volume", "(z, y, x)")
+        if weights is not None:
+            self._check(weights, self.codomain, "weights", "(views, rows, columns)")
+        volume = volume.detach()
+        if self._uses_torch(volume):
+            return super().gram(volume, weights) if weights is not None else super().normal(volume)
+        plan, kernels = self._kernels()
+        memory = volume.permute(_ORDER).contiguous().numpy()
+        factors = None if weights is None else self.arranged(weights.detach()).permute(0, 2, 1).numpy()
+        to = None if out is None else out.permute(_ORDER)
+        given = None if to is None or not to.is_contiguous() or to.dtype != torch.float32 else to.numpy()
+        return torch.from_numpy(_threaded(kernels.normal, plan, memory, factors, given)).permute(_BACK)
+
+    def arranged(self, measurement: Tensor) -> Tensor:
+        """The same projections, (view, column, row) in memory."""
+        return measurement.permute(0, 2, 1).contiguous().permute(0, 2, 1)
+
     def _kernels(self):
         """The plan of the rays, laid once, and the module whose kernels follow it."""
         geometry, grid = self.geometry, self.grid
@@ -109,9 +132,9 @@ class Projector(Operator):
             )
 
 
-def _threaded(kernel: Callable[..., np.ndarray], plan: object, memory: np.ndarray) -> np.ndarray:
+def _threaded(kernel: Callable[..., np.ndarray], plan: object, *arrays: np.ndarray | None) -> np.ndarray:
     with compiled_kernels():
-        return kernel(plan, memory)
+        return kernel(plan, *arrays)
 
 
 def _refuse_source_inside(geometry: Geometry, grid: Grid) -> None:

@@ -127,7 +127,7 @@ def test_levels_are_within_half_a_step_of_what_they_stand_for():
     norm, conv = filled(nn.GroupNorm(4, 32)), nn.Conv2d(32, 16, 1, bias=False).requires_grad_(False)
     conv.weight.zero_()
     conv.weight[:16, :16, 0, 0] = torch.eye(16)
-    x = draw((1, 32, 9, 11)).contiguous(memory_format=torch.channels_last)
+    x = draw((1, 32, 19, 21)).contiguous(memory_format=torch.channels_last)
     exact = F.silu(norm(x))
     step = (float(norm(x).max()) + 0.2785) / 255
     found = answered(closed, norm, conv, x, eight_bits=True)

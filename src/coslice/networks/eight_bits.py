@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EightBitConv", "Levels", "multiplies_eight_bits"]
+__all__ = ["LEAST_PIXELS", "EightBitConv", "Levels", "multiplies_eight_bits"]
+
+LEAST_PIXELS = 256
+"""Of an image. oneDNN has no fast code for smaller ones of many widths: 7 x 7 pixels took it a hundred times as long."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.devices import multiplies_bfloat16
-from coslice.networks.eight_bits import EightBitConv, Levels
+from coslice.networks.eight_bits import LEAST_PIXELS, EightBitConv, Levels
 
 __all__ = ["Answers", "activated", "answering", "closed", "convolved", "doubled", "kept"]
 
@@ -125,7 +125,7 @@ def closed(
 
 
 def _convolved(answers: Answers, conv: nn.Conv2d, line: _Line, plus: Tensor | None) -> Tensor:
-    eight = _eight_bits(conv) if answers.eight_bits else None
+    eight = _eight_bits(conv, line.shape) if answers.eight_bits else None
     if eight is not None:
         return eight(line.levels(eight.padding), line.dtype, plus)
     y = torch.empty(line.shape, dtype=line.dtype, memory_format=torch.channels_last)
@@ -144,7 +144,7 @@ def convolved(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
     """
     answers = _answers(x)
     integers = answers is not None and answers.eight_bits
-    eight = _eight_bits(conv) if integers and small else None
+    eight = _eight_bits(conv, x.shape) if integers and small else None
     if eight is None and integers and x.dtype == torch.float32 and multiplies_bfloat16(x.device):
         half = _once(conv, "half", lambda: _in_bfloat16(conv))
         return conv._conv_forward(x.bfloat16(), *half).float()
@@ -272,5 +272,8 @@ def _once(layer: nn.Conv2d | nn.GroupNorm, what: str, make: Callable[[], _Value]
         return made[what][1]
 
 
-def _eight_bits(conv: nn.Conv2d) -> EightBitConv | None:
+def _eight_bits(conv: nn.Conv2d, shape: tuple[int, ...]) -> EightBitConv | None:
+    """`conv` with weights of 8 bits; None where images (b, c, h, w) gain nothing from it."""
+    if shape[2] * shape[3] < LEAST_PIXELS:
+        return None
     return _once(conv, "eight bits", lambda: EightBitConv(conv) if EightBitConv.suits(conv) else None)

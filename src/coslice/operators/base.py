@@ -39,6 +39,10 @@ class Operator(ABC):
         """A^T A x."""
         return self.adjoint(self.forward(volume))
 
+    def remark(self, device: torch.device) -> str:
+        """A full sentence where volumes on `device` are worked on elsewhere, and why; "" where they are not."""
+        return ""
+
     def __call__(self, volume: Tensor) -> Tensor:
         """A x, checked for shape, and differentiable: its gradient is the adjoint."""
         if tuple(volume.shape) != tuple(self.domain):

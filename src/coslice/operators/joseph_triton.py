@@ -41,7 +41,7 @@ __all__ = ["TritonPlan", "adjoint", "forward", "plan"]
 
 _PLACES = tl.constexpr(40)  # binary places of a position
 _MARGIN = 0.01  # columns and rows that a bound in float32 may be off by, and more
-_TILE = 512  # sums held by one program
+_TILE = 512  # sums held by one program; a power of 2
 _ALONG = 64  # of them at most along z, where memory is contiguous
 _SIZES = ["paths", "views", "columns", "rows", "ny", "nx", "nz", "most_rows", "drives_x", "drives_y"]
 _OPTIONS = {"do_not_specialize": _SIZES}
@@ -162,8 +162,8 @@ def adjoint(plan: TritonPlan, projections: Tensor) -> Tensor:
     weighted = projections.view(views * columns, rows) * plan.step
     out = torch.empty(plan.shape, dtype=torch.float32, device=projections.device)
     along = _block(nz)
-    beside = min(_TILE // along, triton.next_power_of_2(nx))
-    grid = (ny * triton.cdiv(nx, beside), triton.cdiv(nz, along))
+    beside = _TILE // along
+    grid = (triton.cdiv(ny * nx, beside), triton.cdiv(nz, along))
     sizes = (views, columns, rows, ny, nx, nz, plan.most_rows, *plan.drives)
     tables = (plan.path, plan.span, plan.crossing, plan.driven)
     with _current(projections.device):
@@ -228,8 +228,8 @@ def _forward(volume, out, path, span, paths, rows, ny, nx, nz, BESIDE: tl.conste
     by_y = tl.load(span + ray, known, other=0) == 1
     first = tl.load(span + paths + ray, known, other=0)
     last = tl.load(span + 2 * paths + ray, known, other=-1)
-    stride = tl.where(by_y, nx * nz, nz)
-    across = tl.where(by_y, nz, nx * nz)
+    stride = tl.where(by_y, nx * nz, nz).to(tl.int64)
+    across = tl.where(by_y, nz, nx * nz).to(tl.int64)
     count = tl.where(by_y, nx, ny)
     total = tl.zeros((BESIDE, ALONG), dtype=tl.float32)
     # Rays that miss the grid have last < first, and must not stretch the walk of the others.
@@ -319,10 +319,8 @@ def _adjoint(
     weighted, out, path, span, crossing, driven, views, columns, rows, ny, nx, nz, most_rows, drives_x, drives_y,
     margin, BESIDE: tl.constexpr, ALONG: tl.constexpr,
 ):  # fmt: skip
-    blocks = tl.cdiv(nx, BESIDE)
-    task = tl.program_id(0)
-    x = task % blocks * BESIDE + tl.arange(0, BESIDE)
-    y = task // blocks + tl.zeros((BESIDE,), dtype=tl.int32)
+    pillar = tl.program_id(0) * BESIDE + tl.arange(0, BESIDE)
+    x, y = pillar % nx, pillar // nx
     k = tl.program_id(1) * ALONG + tl.arange(0, ALONG)
     total = _from_views(
         weighted, path, span, crossing, driven, drives_x, views, columns, rows, ny, nx, x, y, k, most_rows, margin, 0
@@ -331,5 +329,5 @@ def _adjoint(
         weighted, path, span, crossing, driven + views, drives_y, views, columns, rows, ny, nx, x, y, k, most_rows,
         margin, 1,
     )  # fmt: skip
-    place = (y * nx + x).to(tl.int64)[:, None] * nz + k[None, :]
-    tl.store(out + place, total, (x < nx)[:, None] & (k < nz)[None, :])
+    place = pillar.to(tl.int64)[:, None] * nz + k[None, :]
+    tl.store(out + place, total, (y < ny)[:, None] & (k < nz)[None, :])

@@ -1,0 +1,71 @@
+"""What an accelerator is given, on one that is pretended: every method gives there what it gives on the CPU."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+import pretended
+from coslice import run
+from coslice.geometry import ConeBeam, Grid
+from coslice.methods import METHODS, find_method
+from coslice.operators import Projector
+from coslice.plans import plan
+from laws import draw
+from pretended import pretended_device
+from small_problems import DIFFUSION, ct, priors, quick, zsr
+
+QUICK = [("ct", "wdds"), ("ct", "dps"), ("zsr", "ddnm"), ("ct", "fdk")]
+EVERY = [(kind, name) for name, method in METHODS.items() for kind in ("ct", "zsr") if kind in (method.kinds or (kind,))]
+SLOW = [pytest.param(*one, marks=pytest.mark.slow) for one in EVERY if one not in QUICK]
+
+
+@pytest.fixture(autouse=True)
+def alone(one_thread):
+    """On one thread."""
+
+
+def moved(prior, device):
+    return replace(prior, denoiser=copy.deepcopy(prior.denoiser).to(device))
+
+
+@pytest.mark.parametrize(("kind", "name"), [*QUICK, *SLOW])
+def test_a_method_gives_there_what_it_gives_on_the_cpu(kind, name):
+    if name == "fbp-unet":
+        pytest.skip("its network must be trained for the task")
+    problem = ct() if kind == "ct" else zsr()
+    method = quick(name, kind) if name in DIFFUSION else find_method(name, kind)
+    given = priors(method) if name in DIFFUSION else []
+    here = run(plan(problem, method, given))
+    with pretended_device() as device:
+        there = run(plan(problem.to(device), method, [moved(prior, device) for prior in given]))
+        assert there.reconstruction.device == torch.device(device)
+        away = (there.reconstruction.cpu() - here.reconstruction).abs().max()
+    assert float(away) <= 2e-5  # the operations are the same, but for FDK
+
+
+def test_a_network_there_and_the_projector_here():
+    geometry, grid = ConeBeam((0.1, 2.0), (5, 9), (1.5, 1.4), source_axis=90.0, axis_detector=45.0), Grid((4, 6, 6))
+    projector = Projector(geometry, grid)
+    x, y = draw(grid.shape), draw(geometry.shape)
+    expected = projector.forward(x), projector.adjoint(y), projector.normal(x)
+    with pretended_device() as device:
+        far = x.to(device), y.to(device)
+        given = projector.forward(far[0]), projector.adjoint(far[1])
+        pretended.crossings.clear()
+        normal = projector.normal(far[0])
+        assert len(pretended.crossings) == 2  # a volume there and back, and no projections
+        for one, other in zip((*given, normal), expected, strict=True):
+            assert one.device == torch.device(device) and torch.equal(one.cpu(), other)
+        # In the kernels' order there as well: the next call has nothing to transpose.
+        assert normal.permute(1, 2, 0).is_contiguous() and given[0].permute(0, 2, 1).is_contiguous()
+
+
+def test_a_plan_says_once_who_works_elsewhere():
+    problem, method = ct(), quick("dds", "ct")
+    assert plan(problem, method, priors(method)).remarks == ()
+    with pretended_device() as device:
+        (remark,) = plan(problem.to(device), method, priors(method)).remarks
+        assert remark.startswith("The network works on meta, but the projector on the CPU")
+        assert plan(zsr().to(device), quick("dds", "zsr"), priors(method, "zx")).remarks == ()

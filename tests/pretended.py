@@ -29,13 +29,10 @@ class _There(Tensor):
     @staticmethod
     def __new__(cls, held):
         layout = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
-        return Tensor._make_wrapper_subclass(cls, held.shape, device=_PLACE, **layout)
+        return Tensor._make_wrapper_subclass(cls, held.shape, device=torch.device(_PLACE), **layout)
 
     def __init__(self, held):
         self.held = held
-
-    def __repr__(self):
-        return f"_There({self.held!r})"
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):

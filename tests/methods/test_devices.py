@@ -8,6 +8,8 @@ import torch
 
 import pretended
 from coslice import run
+from coslice.devices import compiled, deterministic, images_at_once, multiplies_bfloat16
+from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Grid
 from coslice.methods import METHODS, find_method
 from coslice.operators import Projector
@@ -17,7 +19,9 @@ from pretended import pretended_device
 from small_problems import DIFFUSION, ct, priors, quick, zsr
 
 QUICK = [("ct", "wdds"), ("ct", "dps"), ("zsr", "ddnm"), ("ct", "fdk")]
-EVERY = [(kind, name) for name, method in METHODS.items() for kind in ("ct", "zsr") if kind in (method.kinds or (kind,))]
+EVERY = [
+    (kind, name) for name, method in METHODS.items() for kind in ("ct", "zsr") if kind in (method.kinds or (kind,))
+]
 SLOW = [pytest.param(*one, marks=pytest.mark.slow) for one in EVERY if one not in QUICK]
 
 
@@ -69,3 +73,61 @@ def test_a_plan_says_once_who_works_elsewhere():
         (remark,) = plan(problem.to(device), method, priors(method)).remarks
         assert remark.startswith("The network works on meta, but the projector on the CPU")
         assert plan(zsr().to(device), quick("dds", "zsr"), priors(method, "zx")).remarks == ()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU of 16 GiB as torch.cuda describes it: gpu(capability, bytes of an image) -> the device."""
+
+    def described(capability=(9, 0), image=2**30):
+        held = {"memory": 2**28, "peak": 0}
+
+        def answer():
+            held["peak"] = max(held["peak"], held["memory"] + image)
+
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held["memory"])
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: held.update(peak=held["memory"]))
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held["peak"])
+        size = type("Properties", (), {"total_memory": 2**34})
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: size)
+        return torch.device("cuda"), answer
+
+    return described
+
+
+def test_as_many_images_as_the_memory_holds(gpu):
+    assert images_at_once(*gpu(image=2**30)) == 4  # 0.4 of 16 GiB would be 6.4
+    assert images_at_once(*gpu(image=2**28)) == 16
+    assert images_at_once(*gpu(image=1000)) == 64
+    assert images_at_once(torch.device("cpu"), lambda: None) == 1
+    with pytest.raises(CosliceError, match="smaller slices"):
+        images_at_once(*gpu(image=2**33))
+
+
+def test_old_gpus_multiply_no_bfloat16(gpu):
+    assert multiplies_bfloat16(gpu((8, 0))[0]) and not multiplies_bfloat16(gpu((7, 5))[0])
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch):
+    network, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    expected = network(x)
+
+    def no_compiler(*given):
+        raise RuntimeError("no compiler was found\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **named: no_compiler)
+    assert "(no compiler was found)" in compiled(network, lambda: network(x))
+    assert torch.equal(network(x), expected)
+    monkeypatch.setattr(torch, "compile", lambda function, **named: lambda given: function(given) + 1)
+    assert compiled(network, lambda: network(x)) == ""
+    assert torch.equal(network(x), expected + 1)
+
+
+def test_sums_in_an_order_of_their_own_are_asked_for_and_left_as_they_were():
+    with pretended_device() as device, deterministic(torch.device(device)):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    with deterministic(torch.device("cpu")):
+        assert not torch.are_deterministic_algorithms_enabled()

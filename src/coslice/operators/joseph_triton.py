@@ -21,6 +21,9 @@ also where a GPU works in doubles at a small part of its speed.
 Under TRITON_INTERPRET=1 the same kernels run on the CPU, slowly.
 """
 
+# What a kernel is called with is no Python to a checker.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import math
@@ -29,8 +32,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports]
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from coslice.geometry import ConeBeam, FanBeam, Grid, ParallelBeam
@@ -120,11 +123,9 @@ def _crossing(geometry: ConeBeam | FanBeam | ParallelBeam, grid: Grid) -> np.nda
     The ray of column c = m + g, with m the middle one, goes through S + g S' along D + g D' (one of S', D' is 0). A
     point X is on it where (X - S - g S') x (D + g D') = 0, so g = -(X - S) x D / ((X - S) x D' - S' x D).
     """
-    columns, (_, across) = geometry.detector[1], geometry.pixel
-    middle = (columns - 1) / 2
     # The middle and one pixel beside it, whether there are such columns or not.
-    pair = replace(geometry, detector=(1, 2), offset=(0.0, geometry.offset[1] + across / 2))
-    nz, ny, nx = grid.shape
+    pair = replace(geometry, detector=(1, 2), offset=(0.0, geometry.offset[1] + geometry.pixel[1] / 2))
+    _, ny, nx = grid.shape
     centre = np.array(((nx - 1) / 2, (ny - 1) / 2))
     out = np.empty((geometry.views, 6))
     for view in range(geometry.views):
@@ -151,7 +152,7 @@ def forward(plan: TritonPlan, volume: Tensor) -> Tensor:
     beside = _TILE // along
     grid = (triton.cdiv(paths, beside), triton.cdiv(rows, along))
     with _current(volume.device):
-        _forward[grid](volume, out, plan.path, plan.span, paths, rows, ny, nx, nz, beside, along, **_FUSED)  # pyright: ignore
+        _forward[grid](volume, out, plan.path, plan.span, paths, rows, ny, nx, nz, beside, along, **_FUSED)
     return out.mul_(plan.step).view(plan.detector)
 
 
@@ -167,7 +168,7 @@ def adjoint(plan: TritonPlan, projections: Tensor) -> Tensor:
     sizes = (views, columns, rows, ny, nx, nz, plan.most_rows, *plan.drives)
     tables = (plan.path, plan.span, plan.crossing, plan.driven)
     with _current(projections.device):
-        _adjoint[grid](weighted, out, *tables, *sizes, _MARGIN, beside, along, **_FUSED)  # pyright: ignore
+        _adjoint[grid](weighted, out, *tables, *sizes, _MARGIN, beside, along, **_FUSED)
     return out
 
 

@@ -164,8 +164,8 @@ class Projector(Operator):
             )
         if not joseph_numba.separable(self.geometry, self.grid):
             raise CosliceError(
-                "Projector: the backend triton was asked for, but it knows parallel, fan and cone beams that turn about "
-                'z only, and no cone this steep; choose backend="auto".'
+                "Projector: the backend triton was asked for, but it knows only beams that turn about z, with a flat "
+                'detector, and no cone this steep; choose backend="auto".'
             )
 
     def _check(self, tensor: Tensor, shape: tuple[int, ...], what: str, axes: str) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from coslice.noise import Key, Strategy, angle_between, standard_normal
+from coslice.noise import Key, Strategy, angle_between, standard_normal, standard_normals
 from coslice.settings import setting
 
 __all__ = ["Anchors", "Markov", "Matern", "OrnsteinUhlenbeck", "Transition"]
@@ -63,14 +63,14 @@ class Markov(Strategy):
         return f"{self.title or type(self).__name__} {self.length:g} mm"
 
     def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        # On the CPU and in float32 whatever the stack is, so that the noise is the same on every device.
-        shape = tuple(stack.shape[1:])
+        # In float32 whatever the stack is.
         size = len(self.transition(self.spacing).kept)
+        drawn = standard_normals(key, range(size * (first + len(stack))), tuple(stack.shape[1:]), stack.device)
         steps: dict[int, Transition] = {}
         states: dict[int, tuple[int, list[Tensor]]] = {}
         for i in range(first + len(stack)):
             lane = self.lanes[i]
-            fresh = [standard_normal(key, size * i + number, shape) for number in range(size)]
+            fresh = [next(drawn) for _ in range(size)]
             if lane not in states:
                 state = fresh
             else:
@@ -169,17 +169,18 @@ class Anchors(Strategy):
             number = math.floor(place)
             last = spans.get(lane)
             if last is None or last.number != number:
-                spans[lane] = last = self._span(key, tuple(stack.shape[1:]), lane, number, last)
+                spans[lane] = last = self._span(key, stack, lane, number, last)
             a, omega = place - number, last.omega
             plane.add_(last.start.to(stack), alpha=scale * math.sin((1 - a) * omega) / math.sin(omega))
             plane.add_(last.end.to(stack), alpha=scale * math.sin(a * omega) / math.sin(omega))
 
-    def _span(self, key: Key, shape: tuple[int, ...], lane: int, number: int, last: _Span | None) -> _Span:
+    def _span(self, key: Key, stack: Tensor, lane: int, number: int, last: _Span | None) -> _Span:
+        shape, device = tuple(stack.shape[1:]), stack.device
         if last is not None and last.number == number - 1:
             start = last.end
         else:
-            start = standard_normal(key, self._index(lane, number), shape)
-        end = standard_normal(key, self._index(lane, number + 1), shape)
+            start = standard_normal(key, self._index(lane, number), shape, device)
+        end = standard_normal(key, self._index(lane, number + 1), shape, device)
         return _Span(number, start, end, angle_between(start, end))
 
     def _index(self, lane: int, anchor: int) -> int:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.noise import Key, generator, standard_normal
+from coslice.noise import Key, generator
 from coslice.operators import Operator
 from coslice.window import Window
 
@@ -283,7 +283,7 @@ def _array(view: Tensor) -> np.ndarray:
 
 
 def _normal(like: np.ndarray, seed: int, view: int) -> np.ndarray:
-    return standard_normal(Key(seed, 0, "measure"), view, like.shape).double().numpy()
+    return generator(Key(seed, 0, "measure"), view).standard_normal(like.shape, dtype=np.float32).astype(np.float64)
 
 
 def _positive(who: str, what: str, value: float) -> None:

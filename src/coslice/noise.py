@@ -20,15 +20,16 @@ this means k interleaved stacks, `Lanes`, each with its own two planes. And wher
 another way from step to step (random partitions, two planes in turn), noise is laid out for whoever reads it next:
 `Following`.
 
-Draws are counter-based (Philox): a plane is a function of (seed, step, stream, index) alone. So the same
-seed gives the same noise whatever the batch, the slab, the rank, or the device it is added on.
+Draws are counter-based (`coslice.philox`) and made of integers (`coslice.normal_deviates`): a plane is a function of
+(seed, step, stream, index) alone. So the same seed gives the same noise, bit for bit, whatever the batch, the slab, the
+rank, or the device; and it is drawn on the device of the volume it is added to.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,8 +38,9 @@ from torch import Tensor
 
 from coslice.axes import axis_number
 from coslice.errors import CosliceError
+from coslice.normal_deviates import gram, planes_of_deviates
+from coslice.philox import named_key
 from coslice.settings import Part, setting
-from coslice.sums import inner
 
 __all__ = [
     "Following",
@@ -53,6 +55,7 @@ __all__ = [
     "angle_between",
     "generator",
     "standard_normal",
+    "standard_normals",
 ]
 
 
@@ -72,16 +75,45 @@ class Key:
 
 
 def generator(key: Key, index: int) -> np.random.Generator:
-    """Draws number `index` of `key`, whatever is drawn beside them."""
+    """Draws number `index` of `key`, whatever is drawn beside them: of any distribution that numpy has, on the CPU."""
     # Philox mixes a 128-bit key with a 256-bit counter; the draw itself advances the lowest counter word.
     words = np.array([key.seed % 2**64, int.from_bytes(key.stream.encode()[:8], "little")], dtype=np.uint64)
     counter = np.array([0, 0, index, key.step], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=words, counter=counter))
 
 
-def standard_normal(key: Key, index: int, shape: tuple[int, ...]) -> Tensor:
-    """Plane number `index` of `key`: float32 standard Gaussian of `shape`, on the CPU."""
-    return torch.as_tensor(generator(key, index).standard_normal(shape, dtype=np.float32))
+def standard_normal(key: Key, index: int, shape: tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
+    """Plane number `index` of `key`: float32 standard Gaussian of `shape`.
+
+    Args:
+        key: which noise.
+        index: of the plane, from 0.
+        shape: of the plane.
+        device: where it is drawn; None is the CPU. The bits are the same everywhere.
+
+    Raises:
+        CosliceError: an index or a step below 0, or a step above 2^32 - 1.
+    """
+    return next(standard_normals(key, (index,), shape, device))
+
+
+def standard_normals(
+    key: Key, indices: Sequence[int], shape: tuple[int, ...], device: torch.device | str | None = None
+) -> Iterator[Tensor]:
+    """The planes `indices` of `key` one after the other, as `standard_normal` draws them.
+
+    An accelerator draws many planes at once, which is far quicker than asking for each.
+    """
+    least, most = min(indices, default=0), max(indices, default=0)
+    if not (0 <= least <= most < 2**64 and 0 <= key.step < 2**32):
+        raise CosliceError(
+            f"noise: planes {least} to {most} of step {key.step} were asked for, but both are counted from 0, "
+            "planes to below 2^64 and steps to below 2^32; number them so."
+        )
+    planes = planes_of_deviates(
+        named_key(key.seed, key.stream), key.step, indices, math.prod(shape), torch.device(device or "cpu")
+    )
+    return (plane.view(shape) for plane in planes)
 
 
 @dataclass(frozen=True)
@@ -193,7 +225,7 @@ class Strategy(Part, Noise):
         Args:
             stack: (slices, height, width), the slices first, first + 1, ... of `count`, on any device.
             scale: standard deviation of what is added.
-            key: which noise; `standard_normal(key, index, shape)` draws plane number `index` of it.
+            key: which noise; `standard_normal(key, index, shape, stack.device)` draws plane number `index` of it.
             first, count: the first slice of `stack`, and the height of the whole stack.
         """
 
@@ -205,8 +237,9 @@ class Independent(Strategy):
     kind = "independent"
 
     def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        for i, plane in enumerate(stack):
-            plane.add_(standard_normal(key, first + i, tuple(plane.shape)).to(plane), alpha=scale)
+        drawn = standard_normals(key, range(first, first + len(stack)), tuple(stack.shape[1:]), stack.device)
+        for plane, z in zip(stack, drawn, strict=True):
+            plane.add_(z.to(plane), alpha=scale)
 
 
 @dataclass(frozen=True)
@@ -216,7 +249,8 @@ class Identical(Strategy):
     kind, title = "identical", "BCS"
 
     def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        planes = [standard_normal(key, lane, tuple(stack.shape[1:])).to(stack) for lane in range(self.lanes.count)]
+        drawn = standard_normals(key, range(self.lanes.count), tuple(stack.shape[1:]), stack.device)
+        planes = [z.to(stack) for z in drawn]
         for i, plane in enumerate(stack):
             plane.add_(planes[self.lanes[first + i]], alpha=scale)
 
@@ -245,20 +279,23 @@ class Slerp(Strategy):
             )
         super().__post_init__()
 
-    def anchors(self, key: Key, shape: tuple[int, ...], lane: int = 0) -> tuple[Tensor, Tensor, float]:
+    def anchors(
+        self, key: Key, shape: tuple[int, ...], lane: int = 0, device: torch.device | str | None = None
+    ) -> tuple[Tensor, Tensor, float]:
         """z_1, z_S and the angle Omega (rad) between them, of a lane."""
-        z_1, z_s = standard_normal(key, 2 * lane, shape), standard_normal(key, 2 * lane + 1, shape)
+        z_1, z_s = standard_normals(key, (2 * lane, 2 * lane + 1), shape, device)
         if self.angle is None:
             return z_1, z_s, angle_between(z_1, z_s)
-        # Keep the length of z_S, turn its direction in the plane the two span.
+        # Keep the length of z_S, turn its direction in the plane the two span:
+        # |z_S| (cos Omega z_1/|z_1| + sin Omega across/|across|), across = z_S - <z_1, z_S>/<z_1, z_1> z_1.
         omega = math.radians(self.angle)
-        along = z_1 / _norm(z_1)
-        across = z_s - inner(along, z_s) * along
-        turned = math.cos(omega) * along + math.sin(omega) * across / _norm(across)
-        return z_1, _norm(z_s) * turned, omega
+        aa, ab, bb = gram(z_1, z_s)
+        across = math.sin(omega) * math.sqrt(bb * aa / (aa * bb - ab * ab))
+        along = math.cos(omega) * math.sqrt(bb / aa) - across * (ab / aa)
+        return z_1, (along * z_1).add_(z_s, alpha=across), omega
 
     def add_to_stack(self, stack: Tensor, scale: float, key: Key, first: int, count: int) -> None:
-        lanes = [self.anchors(key, tuple(stack.shape[1:]), lane) for lane in range(self.lanes.count)]
+        lanes = [self.anchors(key, tuple(stack.shape[1:]), lane, stack.device) for lane in range(self.lanes.count)]
         lanes = [(z_1.to(stack), z_s.to(stack), omega) for z_1, z_s, omega in lanes]
         for i, plane in enumerate(stack):
             z_1, z_s, omega = lanes[self.lanes[first + i]]
@@ -268,13 +305,12 @@ class Slerp(Strategy):
 
 
 def angle_between(z_1: Tensor, z_2: Tensor) -> float:
-    """The angle between two tensors of one shape as vectors, rad."""
-    cosine = inner(z_1, z_2) / (_norm(z_1) * _norm(z_2))
-    return math.acos(min(1.0, max(-1.0, cosine)))
+    """The angle between two planes as vectors, rad; of planes as `standard_normal` draws them.
 
-
-def _norm(z: Tensor) -> float:
-    return math.sqrt(inner(z, z))
+    Their inner products are exact, so the angle is the same number on every device.
+    """
+    aa, ab, bb = gram(z_1, z_2)
+    return math.acos(min(1.0, max(-1.0, ab / math.sqrt(aa * bb))))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 
 import torch
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from coslice.axes import axis_number
 from coslice.errors import CosliceError
-from coslice.noise import Key, standard_normal
+from coslice.noise import Key, standard_normals
 from coslice.settings import Part, setting
 
 __all__ = [
@@ -136,8 +136,8 @@ class TwoNoises(Variance):
         if seen.estimate is None:
             return None
         other = seen.estimate.clone(memory_format=torch.contiguous_format)
-        for number, plane in enumerate(other):
-            plane.add_(standard_normal(Key(0, step, "variance"), number, tuple(plane.shape)).to(plane), alpha=sigma)
+        for plane, z in zip(other, _drawn(other, step), strict=True):
+            plane.add_(z.to(plane), alpha=sigma)
         return (denoised - seen.ask(other, sigma)).square_().div_(2)
 
 
@@ -156,13 +156,15 @@ class Tweedie(Variance):
 
     def squares(self, denoised: Tensor, sigma: float, before: Tensor | None, step: int, seen: Witness) -> Tensor | None:
         assert seen.x is not None, "the prior was asked before"
-        signs = torch.stack(
-            [standard_normal(Key(0, step, "variance"), i, tuple(plane.shape)) for i, plane in enumerate(denoised)]
-        )
-        signs = signs.sign_().to(denoised)
+        signs = torch.stack(list(_drawn(denoised, step))).sign_().to(denoised)
         probed = seen.ask(seen.x + signs * (self.length * sigma), sigma)
         # Of one voxel the probe says little and is often negative; its mean over a neighbourhood is what counts.
         return (probed - denoised).mul_(signs).mul_(sigma / self.length)
+
+
+def _drawn(like: Tensor, step: int) -> Iterator[Tensor]:
+    """A Gaussian plane for every plane of a volume."""
+    return standard_normals(Key(0, step, "variance"), range(len(like)), tuple(like.shape[1:]), like.device)
 
 
 @dataclass

@@ -133,7 +133,7 @@ def test_a_published_number_of_a_task_is_the_same_cell_named_or_left_out(tree, s
 
 
 def test_keys_of_a_recipe_do_not_change_from_commit_to_commit(tmp_path, saved):
-    """Whoever changes one of them changes what cells are computed anew: raise `NUMERICS`, or find out why."""
+    """Whoever changes one of them changes what cells are computed anew: raise `NUMERICS`, `DRAWS`, or find out why."""
     scan, prior = tmp_path / "scan.nii.gz", tmp_path / "prior.safetensors"
     scan.write_bytes(b"a scan")
     prior.write_bytes(b"a prior")
@@ -174,21 +174,21 @@ def test_keys_of_a_recipe_do_not_change_from_commit_to_commit(tmp_path, saved):
 GOLDEN = {
     "few, FDK": "f123e5c5d034f15faa8b081563837e63",
     "few, SIRT": "fdd4d9c78f989abc0ac71b63319d1923",
-    "few, DDS": "dead72853156e6aae57a50835e4fc307",
-    "few, angle": "3a6e444296def41e21ed1c03ee37f170",
-    "few, DDNM": "bb6ae5335754a601680f17febf2d0794",
-    "few, DiffPIR": "f5b88eae5ee612174e2cf553914777f8",
-    "few, DiffusionMBIR": "5b1a022a1b34d4ffd007f50bda3ad46a",
-    "few, DPS": "7c9104d96ec05f4fe1f0af8874eb4359",
-    "few, DiffusionBlend++": "b717ed14bca7f974ec962a296cb52ab7",
-    "few, TPDM-CG": "233b0b5420f2cce9061e4711cfd23224",
+    "few, DDS": "0fc91e70ddaac85f8c2c1e53a7d85493",
+    "few, angle": "5fe338156e40ed6037c89aec0cc8a8f2",
+    "few, DDNM": "a0c77e1cd30cf84a42040ae78cf224a8",
+    "few, DiffPIR": "3b5678a81409364e8c0d5a9402630daa",
+    "few, DiffusionMBIR": "1ab54bd1759937ecd506029d24a66f98",
+    "few, DPS": "f8affde2013bcc1bfaf39bc7d34da7fb",
+    "few, DiffusionBlend++": "8bc5bc791a05bbd6278de7c1c26c2493",
+    "few, TPDM-CG": "d6e0351aa66e1bd30f9c3eabd4fe9663",
     "thick, SIRT": "5479923d69489e2ca7bd7873d38f13e5",
-    "thick, DDS": "fc55073fcc3260f8223cb4a975025f24",
-    "thick, angle": "3d13e9f8efc7455cd32a4660d1a3955a",
-    "thick, DDNM": "cea2e35f5e11d7efb03a53f89399c78b",
-    "thick, DiffPIR": "4a16ff0d85499ce94c61694cf63f92bb",
-    "thick, DiffusionMBIR": "e8520b2396b9696afa95ddd384136e17",
-    "thick, DPS": "b309d3124cda081093d4ee428b5950e4",
-    "thick, DiffusionBlend++": "eb40539dae56d04d9437e39949a32132",
-    "thick, TPDM-CG": "52332819141f82118a4a20d9b5f5b41b",
+    "thick, DDS": "8092ff86dd7574fb4c68dcbc2d73bdda",
+    "thick, angle": "b65e7b565524aaa70e77f7af6db60d63",
+    "thick, DDNM": "b3aa068a3cb44e89c34f6ef0422f9fc5",
+    "thick, DiffPIR": "b314e1c9a42e21eeb38658619d6b0680",
+    "thick, DiffusionMBIR": "4346fd8a5e0ae1b161c0079e322d73c1",
+    "thick, DPS": "72ee05af60f9cba964dbd6984e5ded7a",
+    "thick, DiffusionBlend++": "d71019428fe76edea52e3da35a200526",
+    "thick, TPDM-CG": "48189c13618cab252c4838eda83de9d4",
 }

@@ -39,6 +39,8 @@ FLOORS = (
         ),
         # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
         *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
+        # random words and normal deviates in integer arithmetic
+        *("philox", "normal_deviates", "normal_deviates_numba"),
         *("lesions", "uncertainty"),
         # what a real scanner gives: counts into line integrals, values into units
         *("acquisition", "values"),

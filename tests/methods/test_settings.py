@@ -109,7 +109,7 @@ def test_every_setting_says_what_it_means(name, kind):
         ({"data": 3}, "cg, null-space"),
         ({"renoising": {"eta": 1.5}}, "at most 1 is needed"),
         ({"schedule": {"sigma_min": 3.0}}, "0 < sigma_min <= sigma_max"),
-        ({"prior": {"ends": "repeat"}}, "prior has no setting of that name; it has no settings"),
+        ({"prior": {"ends": "repeat"}}, "prior has no setting of that name; it has arithmetic"),
         ({"samples": 0}, "at least 1 is needed"),
         ({"start": {"volume": "truth"}}, "initial or noise or range is needed"),
         ({"data": "tv-after-corrector"}, "choose predictor-corrector"),

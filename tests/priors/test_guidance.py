@@ -162,15 +162,19 @@ def test_guidance_brings_samples_to_the_data_and_the_prior_alone_does_not():
     def prior(x, sigma):
         return 0.4 + 0.09 / (0.09 + sigma**2) * (x - 0.4)
 
-    residuals = {}
+    sizes = {}
     for step in (0.0, 1.0):
         guided = Guided(prior, by_autograd(prior), operator, y, step)
-        x = start(torch.zeros(shape), 5.0, Independent(), 0)
-        *_, last = sample(x, Geometric(100, 5.0, 0.01).sigmas(), guided, unchanged, Independent(), 0, DDIM(1.0))
-        residuals[step] = float((operator.forward(last.x) - y).norm())
-    assert residuals[1.0] < 0.3 * residuals[0.0]
+        residuals = []
+        for seed in range(4):
+            x = start(torch.zeros(shape), 5.0, Independent(), seed)
+            *_, last = sample(x, Geometric(100, 5.0, 0.01).sigmas(), guided, unchanged, Independent(), seed, DDIM(1.0))
+            residuals.append(operator.forward(last.x) - y)
+        sizes[step] = float(torch.stack(residuals).square().sum(dim=(1, 2, 3)).mean().sqrt())
+    # A third, give or take a twentieth of it from seed to seed.
+    assert sizes[1.0] < 0.36 * sizes[0.0]
     # Two independent draws of the prior differ by sqrt(2) of its spread.
-    assert residuals[0.0] == pytest.approx(0.3 * math.sqrt(2 * float(operator.weights.sum())), rel=0.15)
+    assert sizes[0.0] == pytest.approx(0.3 * math.sqrt(2 * float(operator.weights.sum())), rel=0.1)
 
 
 def test_refusals(denoiser):

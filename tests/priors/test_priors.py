@@ -251,7 +251,8 @@ def test_the_embedded_prior_of_patches_denoises_better_than_that_of_slices():
 
     scan = embedded_scan().slices(20, 29)
     truth = CT_WINDOW.to_unit(scan.data)
-    noisy = Independent().add_(truth.clone(), 0.1, Key(0))
+    # Of ten draws the ratio was 0.888 to 0.904, 0.896 in the mean.
+    noisy = Independent().add_(truth.clone(), 0.1, Key(1))
     patches = adjacency(9, 3).patches
     together = load_prior("ct3").patches(noisy, 0.1, patches, scan.spacing[0])
     alone = load_prior("ct")(noisy, 0.1)

@@ -57,13 +57,13 @@ def test_iscs_draws_two_planes_whatever_the_number_of_slices(monkeypatch):
     for strategy in (Independent(), Identical(), Slerp()):
         count = 0
 
-        def counting(key, index, shape, draw=coslice.noise.standard_normal):
+        def counting(key, step, indices, size, device, draw=coslice.noise.planes_of_deviates):
             nonlocal count
-            count += 1
-            return draw(key, index, shape)
+            count += len(indices)
+            return draw(key, step, indices, size, device)
 
         with monkeypatch.context() as patch:
-            patch.setattr(coslice.noise, "standard_normal", counting)
+            patch.setattr(coslice.noise, "planes_of_deviates", counting)
             strategy.add_(torch.zeros(40, 8, 8), 1.0, Key(0))
         drawn[strategy.kind] = count
     assert drawn == {"independent": 40, "identical": 1, "iscs": 2}

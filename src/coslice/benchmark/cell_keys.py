@@ -8,6 +8,7 @@
     method         the kinds of its parts, and their settings that differ likewise (`coslice.methods.differing`); of a
                    part that is not coslice's all settings, and a digest of the file that defines it
     seed           of the first sample; none of a method that draws nothing, so one run does for all seeds
+    draws          `DRAWS`, of a method that draws
     lpips          where it is followed
     priors         digests of the bytes of their files; of a published checkpoint also `READING`, and what the recipe
                    says of its images
@@ -39,6 +40,9 @@ NUMERICS = 2
 
 Raise it whenever the numbers of a cell would come out otherwise: finished cells are then left alone, and computed anew.
 """
+
+DRAWS = 2
+"""Version of what a sampler draws of a seed; 2 is the noise that has the same bits on every device."""
 
 READING = 2
 """Version of how a published checkpoint is read; from 2 on, plane, window and range of its images are looked for."""
@@ -95,7 +99,7 @@ def _described(benchmark: Benchmark, cell: Cell, scan: str, priors: list[str]) -
         **({} if group.lesions is None else {"lesions": _set(group.lesions)}),
         "task": _task(group.measurement(cell.seed)),
         "method": differing(cell.method),
-        "seed": 0 if isinstance(cell.method, Direct) else cell.first_seed,
+        **({"seed": 0} if isinstance(cell.method, Direct) else {"seed": cell.first_seed, "draws": DRAWS}),
         "priors": priors,
         **({"lpips": True} if cell.lpips else {}),
     }

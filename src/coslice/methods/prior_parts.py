@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import ClassVar
@@ -55,6 +55,9 @@ def usual_priors(kind: str, need: str, modality: str = "") -> tuple[str, ...]:
     return USUAL_PRIORS.get((kind, need), ())
 
 
+_ARITHMETIC = "Products of the networks on a CPU: of the weights' type, of 8-bit integers, or the faster"
+
+
 @dataclass(frozen=True)
 class PriorPart(Part, ABC):
     """How the priors of a method become one function of volumes.
@@ -62,10 +65,14 @@ class PriorPart(Part, ABC):
     Attributes:
         need: what sort of prior it needs, a key of `USUAL_PRIORS`.
         planes: names of the priors it needs, in order.
+        arithmetic: of the networks on a CPU, see `coslice.priors.SlicePrior`.
     """
 
     need: ClassVar[str] = "slices"
     planes: ClassVar[tuple[str, ...]] = ("prior",)
+
+    _: KW_ONLY
+    arithmetic: str = setting("auto", _ARITHMETIC, choices=("auto", "float", "int8"))
 
     @abstractmethod
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> SlicePrior | Changing:
@@ -91,6 +98,10 @@ class PriorPart(Part, ABC):
         """
         return self.build(problem, priors, seed)
 
+    def computing(self, prior: SlicePrior) -> SlicePrior:
+        """`prior` with this arithmetic; "auto" leaves it as it is."""
+        return prior if self.arithmetic == "auto" else replace(prior, arithmetic=self.arithmetic)
+
 
 @dataclass(frozen=True)
 class Slices(PriorPart):
@@ -100,7 +111,7 @@ class Slices(PriorPart):
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> SlicePrior:
         priors[0].check_single()
-        return priors[0]
+        return self.computing(priors[0])
 
 
 _ENDS = "Patches at the ends of the stack: moved inside, or with the last slice repeated"
@@ -120,7 +131,7 @@ class _OfPatches(PriorPart):
     clip: bool = setting(False, _CLIP)
 
     def build(self, problem: Problem, priors: Sequence[SlicePrior], seed: int) -> Blend:
-        prior = priors[0]
+        prior = self.computing(priors[0])
         prior.check_patches()
         axis = axis_number(prior.along)
         partition = self._partition(prior.channels, seed)
@@ -192,7 +203,7 @@ class Relay(PriorPart):
         raise CosliceError("relay: it changes hands at a step, and no schedule was given; use `over`.")
 
     def over(self, problem: Problem, priors: Sequence[SlicePrior], seed: int, sigmas: Sequence[float]) -> Relayed:
-        first, single = priors
+        first, single = map(self.computing, priors)
         steps = len(sigmas) - 1
         return Relayed(self.patches.build(problem, [first], seed), single, steps - math.ceil(self.share * steps))
 
@@ -226,4 +237,5 @@ class Planes(PriorPart):
         repeated = len(set(sigmas)) < len(sigmas)
         falls = (int(b < a) for a, b in pairwise(sigmas[:-1]))
         levels = tuple(accumulate(falls, initial=0)) if repeated else ()
-        return Perpendicular(priors[0], priors[1], self.auxiliary_every, seed, levels)
+        first, second = map(self.computing, priors[:2])
+        return Perpendicular(first, second, self.auxiliary_every, seed, levels)

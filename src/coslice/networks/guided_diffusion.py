@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from coslice.errors import CosliceError
 from coslice.networks.guided_config import GuidedUNetConfig
 from coslice.networks.guided_layers import Conv, GuidedBlock, MultiHeadAttention, Stage, resampling
+from coslice.networks.inference import closed
 from coslice.networks.layers import check_sides, index_waves, silent
 
 __all__ = ["GuidedUNet"]
@@ -101,7 +102,7 @@ class GuidedUNet(nn.Module):
         h = self.middle_block(h, embedding)
         for stage in self.output_blocks:
             h = stage(torch.cat((h, skips.pop()), dim=1), embedding)
-        return self.out(h)
+        return closed(self.out[0], self.out[-1], h)  # type: ignore[arg-type]
 
     def _class(self, y: Tensor | None) -> Tensor:
         count = self.config.classes

@@ -6,11 +6,14 @@ closes a residual branch starts at zero, so that a fresh network is a plain path
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.networks.guided_config import GuidedUNetConfig
 from coslice.networks.halving import mean_down, repeat_up
+from coslice.networks.inference import activated, closed, convolved, doubled
 from coslice.networks.layers import silent
 
 __all__ = ["Conv", "Enlarge", "GuidedBlock", "MultiHeadAttention", "Shrink", "Stage", "resampling"]
@@ -57,22 +60,27 @@ class GuidedBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(b, width_in, h, w), embedding (b, 4 channels) -> (b, width_out, h', w')."""
-        norm, act, conv = self.in_layers
-        h = act(norm(x))
-        if self.direction:
-            resample = mean_down if self.direction == "down" else repeat_up
-            h, x = resample(h), resample(x)
-        h = conv(h)
-        control = self.emb_layers(embedding)[:, :, None, None]
-        if self.scale_shift:
-            scale, shift = control.chunk(2, dim=1)
-            norm, *rest = self.out_layers
-            h = norm(h) * (1 + scale) + shift
-            for layer in rest:
-                h = layer(h)
+        norm, conv = _ends(self.in_layers)
+        if self.direction == "up":
+            h, x = doubled(conv, activated(norm, x)), repeat_up(x)
+        elif self.direction == "down":
+            h, x = convolved(conv, mean_down(activated(norm, x))), mean_down(x)
         else:
-            h = self.out_layers(h + control)
-        return self.skip_connection(x) + h
+            h = closed(norm, conv, x)
+        control = self.emb_layers(embedding)
+        if self.scale_shift:
+            labels = dict(zip(("scale", "shift"), control.chunk(2, dim=1), strict=True))
+        else:
+            labels = {"offset": control}
+        norm, conv = _ends(self.out_layers)
+        past = self.skip_connection
+        plus = convolved(past, x, small=False) if isinstance(past, nn.Conv2d) else x
+        return closed(norm, conv, h, **labels, plus=plus)
+
+
+def _ends(layers: nn.Sequential) -> tuple[Any, Any]:
+    """The normalisation that opens, and the convolution that closes."""
+    return layers[0], layers[-1]
 
 
 class MultiHeadAttention(nn.Module):
@@ -88,7 +96,7 @@ class MultiHeadAttention(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(b, width, h, w) -> the same shape."""
         count, width, pixels = len(x), x.shape[1], x[0, 0].numel()
-        qkv = self.qkv(self.norm(x).flatten(2))
+        qkv = self.qkv(activated(self.norm, x, active=False).flatten(2))
         order = (count, 3, self.heads) if self.new_order else (count, self.heads, 3)
         heads = qkv.reshape(*order, width // self.heads, pixels).transpose(-1, -2)
         q, k, v = heads.unbind(1 if self.new_order else 2)
@@ -117,8 +125,7 @@ class Enlarge(nn.Module):
             self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = repeat_up(x)
-        return self.conv(x) if hasattr(self, "conv") else x
+        return doubled(self.conv, x, small=False) if hasattr(self, "conv") else repeat_up(x)
 
 
 def resampling(width: int, config: GuidedUNetConfig, direction: str) -> nn.Module:

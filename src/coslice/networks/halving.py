@@ -30,11 +30,39 @@ def fir_down(x: Tensor, kernel: tuple[float, ...]) -> Tensor:
 
 def fir_up(x: Tensor, kernel: tuple[float, ...]) -> Tensor:
     """x (b, c, h, w) with zeros put between its pixels, then filtered: (b, c, 2h, 2w)."""
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:
+        return _phases_up(x, kernel)
     channels, height, width = x.shape[1:]
     weight = _depthwise(x, kernel, gain=4.0)
     start = len(kernel) - 2 - (len(kernel) - 1) // 2
     full = F.conv_transpose2d(x, weight, stride=2, groups=channels)
     return full[:, :, start : start + 2 * height, start : start + 2 * width]
+
+
+def _phases_up(x: Tensor, kernel: tuple[float, ...]) -> Tensor:
+    """`fir_up` where the transpose of a convolution has no fast code: one convolution for every second row and column.
+
+    Of the taps, those meet pixels whose distance from the result is even: for results 2n + p, k_i meets x_(n + j) with
+    2j = p + b - i.
+    """
+    height, width = x.shape[2:]
+    before = len(kernel) - 2 - (len(kernel) - 1) // 2
+    taps = _depthwise(x, kernel, gain=4.0)[:1]
+    result = torch.empty((*x.shape[:2], 2 * height, 2 * width), dtype=x.dtype, memory_format=torch.channels_last)
+    for p in (0, 1):
+        for q in (0, 1):
+            first, left = (p + before) % 2, (q + before) % 2
+            # Larger i are pixels further before.
+            weight = taps[:, :, first::2, left::2].flip(-1, -2).expand(x.shape[1], -1, -1, -1)
+            (up, down), (west, east) = (
+                ((lowest - start - before) // 2, (start + before - highest) // 2)
+                for start, lowest, highest in (
+                    (p, first + 2 * (weight.shape[2] - 1), first),
+                    (q, left + 2 * (weight.shape[3] - 1), left),
+                )
+            )
+            result[:, :, p::2, q::2] = F.conv2d(F.pad(x, (west, east, up, down)), weight, groups=x.shape[1])
+    return result
 
 
 def mean_down(x: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coslice.networks.inference import closed
 from coslice.networks.layers import check_sides, index_waves, silent
 from coslice.networks.ncsnpp_config import NCSNppConfig, noise_levels
 from coslice.networks.ncsnpp_layers import (
@@ -246,4 +247,4 @@ def _index(sigma: Tensor, sigmas: Tensor) -> Tensor:
 
 def _apply(norm_and_conv: list[nn.Module], h: Tensor) -> Tensor:
     norm, conv = norm_and_conv
-    return conv(F.silu(norm(h)))
+    return closed(norm, conv, h)  # type: ignore[arg-type]

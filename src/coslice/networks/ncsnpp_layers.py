@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.networks.halving import FIRConv2d, fir_down, fir_up, mean_down, repeat_up
+from coslice.networks.inference import activated, closed, convolved
 from coslice.networks.layers import silent, waves
 
 __all__ = [
@@ -52,12 +53,13 @@ class BigGANBlock(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """(b, width_in, h, w), label (b, label_width) -> (b, width_out, h', w')."""
-        h = F.silu(self.GroupNorm_0(x))
-        if self.resample is not None:
-            h, x = self.resample(h), self.resample(x)
-        h = self.Conv_0(h) + self.Dense_0(F.silu(label))[:, :, None, None]
-        h = self.Conv_1(F.silu(self.GroupNorm_1(h)))
-        return merge(self.Conv_2(x) if hasattr(self, "Conv_2") else x, h, self.rescale)
+        if self.resample is None:
+            h = closed(self.GroupNorm_0, self.Conv_0, x)
+        else:
+            h, x = self.resample(activated(self.GroupNorm_0, x)), self.resample(x)
+            h = convolved(self.Conv_0, h)
+        h = closed(self.GroupNorm_1, self.Conv_1, h, offset=self.Dense_0(F.silu(label)))
+        return merge(convolved(self.Conv_2, x, small=False) if hasattr(self, "Conv_2") else x, h, self.rescale)
 
 
 class SingleHeadAttention(nn.Module):
@@ -72,7 +74,7 @@ class SingleHeadAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, width, h, w) -> the same shape."""
-        pixels = self.GroupNorm_0(x).flatten(2).transpose(1, 2)
+        pixels = activated(self.GroupNorm_0, x, active=False).flatten(2).transpose(1, 2)
         heads = (layer(pixels)[:, None] for layer in (self.NIN_0, self.NIN_1, self.NIN_2))
         answer = self.NIN_3(F.scaled_dot_product_attention(*heads)[:, 0])
         return merge(x, answer.transpose(1, 2).reshape(x.shape), self.rescale)

@@ -19,9 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.errors import CosliceError
+from coslice.networks.inference import closed, convolved, doubled, kept
 from coslice.networks.layers import silent, waves
 
 __all__ = ["UNet", "UNetConfig", "for_patches"]
+
+Controls = list[tuple[Tensor, ...]]
+"""Scale and shift of every block, by its number."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,10 @@ class UNet(nn.Module):
             if level > 0:
                 self.up.append(Upsample(width))
 
+        self._blocks = [layer for layer in self.modules() if isinstance(layer, Block)]
+        for number, block in enumerate(self._blocks):
+            block.number = number
+
         self.last_norm = nn.GroupNorm(8, width)
         self.last = silent(nn.Conv2d(width, folded, 3, padding=1))
 
@@ -107,21 +115,27 @@ class UNet(nn.Module):
         return self.config.stride
 
     def forward(self, image: Tensor, label: Tensor, position: Tensor | None = None) -> Tensor:
-        embedded = self.label(label.float())
-        if position is not None:
-            embedded = embedded + self.position(position.float())
+        labels = label if position is None else torch.stack((label, position))
+        controls = kept(self, labels.flatten(), lambda: self._controls(label, position))
         x = self.first(F.pixel_unshuffle(image, self.config.fold))
         skips = [x]
         for layer in self.down:
-            x = layer(x, embedded)
+            x = layer(x, controls)
             skips.append(x)
-        x = self.middle(x, embedded)
+        x = self.middle(x, controls)
         for layer in self.up:
             if isinstance(layer, Block):
                 x = torch.cat((x, skips.pop()), dim=1)
-            x = layer(x, embedded)
-        x = self.last(F.silu(self.last_norm(x)))
+            x = layer(x, controls)
+        x = closed(self.last_norm, self.last, x)
         return F.pixel_shuffle(x, self.config.fold)
+
+    def _controls(self, label: Tensor, position: Tensor | None) -> Controls:
+        """What the labels say to every block: its scale and shift, (b, width) each."""
+        embedded = self.label(label.float())
+        if position is not None:
+            embedded = embedded + self.position(position.float())
+        return [block.film(embedded).chunk(2, dim=1) for block in self._blocks]
 
 
 class Block(nn.Module):
@@ -129,6 +143,7 @@ class Block(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, label_width: int):
         super().__init__()
+        self.number = 0
         self.norm1 = nn.GroupNorm(8, width_in)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.film = nn.Linear(label_width, 2 * width_out)
@@ -137,11 +152,11 @@ class Block(nn.Module):
         self.conv2 = silent(nn.Conv2d(width_out, width_out, 3, padding=1))
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        scale, shift = self.film(label)[:, :, None, None].chunk(2, dim=1)
-        h = self.norm2(h) * (1 + scale) + shift
-        return self.skip(x) + self.conv2(F.silu(h))
+    def forward(self, x: Tensor, controls: Controls) -> Tensor:
+        scale, shift = controls[self.number]
+        h = closed(self.norm1, self.conv1, x)
+        past = convolved(self.skip, x, small=False) if isinstance(self.skip, nn.Conv2d) else x
+        return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=past)
 
 
 class Downsample(nn.Conv2d):
@@ -150,7 +165,7 @@ class Downsample(nn.Conv2d):
     def __init__(self, width: int):
         super().__init__(width, width, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, controls: Controls) -> Tensor:  # type: ignore[override]
         return super().forward(x)
 
 
@@ -160,8 +175,8 @@ class Upsample(nn.Conv2d):
     def __init__(self, width: int):
         super().__init__(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    def forward(self, x: Tensor, controls: Controls) -> Tensor:  # type: ignore[override]
+        return doubled(self, x, small=False)
 
 
 class Label(nn.Module):

@@ -34,6 +34,11 @@ def run_record(
     """
     versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
     cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
+    computing = {
+        stem: [planned.method.prior.computing(prior) for prior in planned.priors]
+        for stem, planned in plans.items()
+        if isinstance(planned.method, Method)
+    }
     return {
         "coslice": _version("coslice"),
         "study": study.settings,
@@ -41,6 +46,7 @@ def run_record(
         "recipes": {stem: _chosen(planned) for stem, planned in plans.items()},
         "methods": {stem: described(planned.method) for stem, planned in plans.items()},
         "priors": list(cards.values()),
+        "arithmetic": {stem: [prior.products for prior in asked] for stem, asked in computing.items() if asked},
         "seconds": {stem: result.seconds for stem, result in results.items()},
         "peak_memory_mb": peak_memory_mb(),
         "device": str(study.problem.measurement.device),

@@ -22,13 +22,18 @@ from torch.nn import functional as F
 
 from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
+from coslice.networks.eight_bits import multiplies_eight_bits
+from coslice.networks.inference import Answers, answering
 from coslice.priors.denoisers import MARGIN
 from coslice.priors.partitions import Patch
 from coslice.threads import spread
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["SlicePrior"]
+__all__ = ["EIGHT_BITS_FROM", "SlicePrior"]
+
+EIGHT_BITS_FROM = 0.02
+"""Noise level from which on 8-bit integers are exact enough: what they get wrong is drowned by what follows."""
 
 _LEAST = 4
 """Pixels of a side. Of less there is next to nothing to see: nearly all would be reflection."""
@@ -47,6 +52,9 @@ class SlicePrior:
         window: name of the intensities that are 0 and 1, see `coslice.window.scan_window`.
         channels: number of channels of an image; 1, or the k slices of a patch.
         classes: for a network with classes, that of patches of neighbours and that of patches of jumping slices.
+        arithmetic: in what the network's convolutions multiply on a CPU: "float", the type of its weights; "int8", see
+            `coslice.networks.inference`; "auto", integers where the processor is fastest at them and sigma is at least
+            `EIGHT_BITS_FROM`. Gradients are always in the type of the weights.
         batch: number of images in one call on an accelerator; a thread of a CPU takes one.
         name: the name that messages use.
         card: what people want to know: name, data, licences, training, losses.
@@ -59,6 +67,7 @@ class SlicePrior:
     window: str = "ct"
     channels: int = 1
     classes: tuple[int, int] | None = None
+    arithmetic: str = "auto"
     batch: int = 4
     name: str = "prior"
     card: dict[str, Any] = field(default_factory=dict)
@@ -135,7 +144,11 @@ class SlicePrior:
         stack = x.permute(self._order)
         result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
         singles = [Patch((number,), (0,)) for number in range(len(stack))]
-        spread(x.device, partial(self._denoise, result, stack, level, None), self._portions(singles, x.device))
+        spread(
+            x.device,
+            partial(self._denoise, result, stack, level, None, self._answers(level)),
+            self._portions(singles, x.device),
+        )
         return result.permute(self._back)
 
     @torch.no_grad()
@@ -159,21 +172,44 @@ class SlicePrior:
         self.check(tuple(x.shape), sigma)
         stack = x.permute(self._order)
         result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
-        spread(x.device, partial(self._denoise, result, stack, sigma, spacing), self._portions(patches, x.device))
+        spread(
+            x.device,
+            partial(self._denoise, result, stack, sigma, spacing, self._answers(sigma)),
+            self._portions(patches, x.device),
+        )
         return result.permute(self._back)
 
     @torch.no_grad()  # again: the switch is per thread
     def _denoise(
-        self, result: Tensor, stack: Tensor, sigma: float, spacing: float | None, patches: Sequence[Patch]
+        self,
+        result: Tensor,
+        stack: Tensor,
+        sigma: float,
+        spacing: float | None,
+        answers: Answers,
+        patches: Sequence[Patch],
     ) -> None:
         """Write into `result` the slices of `stack`, both (slices, rows, columns), that `patches` answer for."""
         height, width = stack.shape[1:]
         images = stack[torch.tensor([patch.slices for patch in patches], device=stack.device)]
         label = None if spacing is None else self._label(patches, spacing, stack.device)
-        answers = self.denoiser(*self._inputs(images, sigma, label))[..., :height, :width]
-        for patch, slices in zip(patches, answers, strict=True):
+        with answering(answers):
+            denoised = self.denoiser(*self._inputs(images, sigma, label))[..., :height, :width]
+        for patch, slices in zip(patches, denoised, strict=True):
             for place in patch.own:
                 result[patch.slices[place]] = slices[place]
+
+    @property
+    def products(self) -> str:
+        """In what the convolutions of the network multiply on a CPU, in words."""
+        stored = str(getattr(self.denoiser, "dtype", torch.float32)).removeprefix("torch.")
+        if self.arithmetic == "float" or (self.arithmetic == "auto" and not multiplies_eight_bits()):
+            return stored
+        return "int8" if self.arithmetic == "int8" else f"int8 from sigma {EIGHT_BITS_FROM:g} up, {stored} below"
+
+    def _answers(self, sigma: float) -> Answers:
+        auto = self.arithmetic == "auto" and sigma >= EIGHT_BITS_FROM and multiplies_eight_bits()
+        return Answers(eight_bits=auto or self.arithmetic == "int8")
 
     def _label(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
         """What the network asks for besides patches and noise level: their classes, or the mm between their slices."""
@@ -256,7 +292,17 @@ class SlicePrior:
         self._check_sides(tuple(x.shape[-2:]))
         self.check_sigmas(*levels.reshape(-1).tolist())
         height, width = x.shape[-2:]
-        return self.denoiser(*self._inputs(x, levels, label))[..., :height, :width]
+        result, size = torch.empty_like(x), self._batch(x.device)
+        levels = levels.expand(len(x))
+        labels = [None] * len(x) if label is None else label.to(x.device).expand(len(x)).split(size)
+
+        @torch.no_grad()  # again: the switch is per thread
+        def denoise(written: Tensor, images: Tensor, sigma: Tensor, label: Tensor | None) -> None:
+            with answering(self._answers(float(sigma.min()))):
+                written.copy_(self.denoiser(*self._inputs(images, sigma, label))[..., :height, :width])
+
+        spread(x.device, denoise, *(part.split(size) for part in (result, x, levels)), labels)
+        return result
 
     def _inputs(self, images: Tensor, sigma: float | Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
         """What the denoiser is called with: images padded to its stride, a noise level for each, and their label."""

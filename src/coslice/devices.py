@@ -11,7 +11,7 @@ from torch import nn
 
 from coslice.errors import CosliceError
 
-__all__ = ["chosen_device", "compiled", "deterministic", "images_at_once", "multiplies_bfloat16"]
+__all__ = ["chosen_device", "compiled", "deterministic", "finish", "images_at_once", "multiplies_bfloat16"]
 
 _FEWEST, _MOST = 4, 64  # images in a call: of a device that does not say what it has, and of any
 _SHARE = 0.4  # of a device's memory for the images of a call; the rest is for volumes and for others
@@ -94,6 +94,13 @@ def compiled(network: nn.Module, answer: Callable[[], object]) -> str:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         return f"The network is not compiled, since torch.compile failed here ({reason}); it runs as it is, slower."
     return ""
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a device has done what it was given: only then a clock tells what it took."""
+    wait = getattr(getattr(torch, device.type, None), "synchronize", None)
+    if wait is not None:
+        wait()
 
 
 @contextmanager

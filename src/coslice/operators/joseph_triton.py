@@ -22,7 +22,7 @@ Under TRITON_INTERPRET=1 the same kernels run on the CPU, slowly.
 """
 
 # What a kernel is called with is no Python to a checker.
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 
 from __future__ import annotations
 

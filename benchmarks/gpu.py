@@ -200,7 +200,7 @@ def _problem(truth: Tensor):
 def _run(truth: Tensor, prior: SlicePrior, steps: int):
     """A result, the seconds it took, and how often A and A^T were applied."""
     method = changed(find_method("dds", "ct"), {"noise": "iscs", "schedule": {"steps": steps}})
-    problem, calls = _problem(truth), {"forward": 0, "adjoint": 0, "normal": 0}
+    problem, calls = _problem(truth), {"forward": 0, "adjoint": 0, "gram": 0}
     operator: Any = problem.operator
     for name in calls:
         _count(operator, name, calls)
@@ -215,9 +215,9 @@ def _run(truth: Tensor, prior: SlicePrior, steps: int):
 def _count(operator: Any, name: str, calls: dict[str, int]) -> None:
     own = getattr(operator, name)
 
-    def counted(tensor: Tensor) -> Tensor:
+    def counted(*given: Any, **named: Any) -> Tensor:
         calls[name] += 1
-        return own(tensor)
+        return own(*given, **named)
 
     setattr(operator, name, counted)
 
@@ -358,8 +358,9 @@ def _beside_floors(record: dict[str, Any], rates: dict[str, float], copies: floa
         record["prior_floor"] = float(f"{work / rate / 1e12:.3g}")
     if copies:
         calls = record["calls"]
-        # In a normal both are counted, unless it is one step of its own.
-        applied = max(calls["forward"] + calls["adjoint"], 2 * calls["normal"])
+        # A^T A is counted as its two parts as well, unless it is one step of its own.
+        alone = calls["forward"] + calls["adjoint"]
+        applied = alone if alone >= 2 * calls["gram"] else alone + 2 * calls["gram"]
         record["data_floor"] = float(f"{applied * record['bytes'] / copies / 1e9:.3g}")
 
 

@@ -1,11 +1,12 @@
-"""Time A and A^T on the tasks the projector was designed for, and check them against closed forms.
+"""Time A, A^T and a step of conjugate gradients on the tasks of the projector, and check them against closed forms.
 
     python benchmarks/projectors.py [--large] [--threads N] [--repeats N]
 
 Tasks: 30 cone-beam views over 360 degrees (S, L, and XL with --large) and a parallel stack over 180 degrees
 (P), voxels of 1 mm. `mismatch` is |<A x, y> - <x, A^T y>| / (|A x| |y|) on dense random x and y; `error` is
 the relative L2 distance of A x to analytic line integrals of ellipsoids averaged over 4 x 4 points a pixel;
-`peak` is the resident memory of this process while it ran the task, ours alone. Times are the best of several.
+`peak` is the resident memory of this process while it ran the task, ours alone. `CG step` is A^T A with all that an
+iteration of conjugate gradients adds to it. Times are the best of several.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coslice.classical import conjugate_gradient, vectors
 from coslice.geometry import ConeBeam, Grid, ParallelBeam, sparse_view
 from coslice.operators import Projector
 
@@ -43,8 +45,8 @@ ELLIPSOIDS = (
 )
 
 
-def measure(name: str, repeats: int, threads: int) -> tuple[float, float, float, float, float]:
-    """Seconds of A, seconds of A^T, mismatch, peak memory in MB and error of a task."""
+def measure(name: str, repeats: int, threads: int) -> tuple[float, float, float, float, float, float, float]:
+    """Seconds of A, A^T, A^T A and a CG step, mismatch, peak memory in MB and error of a task."""
     torch.set_num_threads(threads)
     grid, geometry = TASKS[name]
     projector = Projector(geometry, grid)
@@ -58,10 +60,15 @@ def measure(name: str, repeats: int, threads: int) -> tuple[float, float, float,
     mismatch = abs(left - right) / math.sqrt(_inner(projected, projected) * _inner(y, y))
     del projected, back
     times = _best(lambda: projector.forward(x), repeats), _best(lambda: projector.adjoint(y), repeats)
+    out = vectors.empty_like(x)
+    product = _best(lambda: projector.gram(x, out=out), repeats)
+    short, long = (
+        _best(lambda n=n: conjugate_gradient(lambda p: projector.gram(p, out=out), x, None, n), repeats) for n in (1, 5)
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     volume = sum(value * _ellipsoid(grid, centre, axes) for value, centre, axes in ELLIPSOIDS)
     assert isinstance(volume, Tensor)
-    return *times, mismatch, peak, _error(projector, volume)
+    return *times, product, (long - short) / 4, mismatch, peak, _error(projector, volume)
 
 
 def _inner(a: Tensor, b: Tensor) -> float:
@@ -183,8 +190,8 @@ def main() -> None:
     print(f"{options.threads} threads, best of {options.repeats}, seconds")
     if not peer:
         print("itk-rtk is not installed: no ratios to it")
-    print("| task | A | A^T | mismatch | error | peak MB | itk-rtk / ours, A and A^T |")
-    print("|---|---|---|---|---|---|---|")
+    print("| task | A | A^T | A^T A | CG step | mismatch | error | peak MB | itk-rtk / ours, A and A^T |")
+    print("|---|---|---|---|---|---|---|---|---|")
     context = multiprocessing.get_context("spawn")  # a process of its own per task, so that peaks do not add up
     for name in TASKS:
         if name == "XL" and not options.large:
@@ -192,9 +199,10 @@ def main() -> None:
         with context.Pool(1) as pool:
             ours = pool.apply(measure, (name, options.repeats, options.threads))
             theirs = pool.apply(measure_rtk, (name, options.repeats, options.threads)) if peer else None
-        forward, adjoint, mismatch, peak, error = ours
+        forward, adjoint, product, step, mismatch, peak, error = ours
         ratio = f"{theirs[0] / forward:.1f}, {theirs[1] / adjoint:.1f}" if theirs else "-"
-        print(f"| {name} | {forward:.3f} | {adjoint:.3f} | {mismatch:.1e} | {error:.4f} | {peak:.0f} | {ratio} |")
+        times = f"{forward:.3f} | {adjoint:.3f} | {product:.3f} | {step:.3f}"
+        print(f"| {name} | {times} | {mismatch:.1e} | {error:.4f} | {peak:.0f} | {ratio} |")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ class _Built(TorchFunctionMode):
         if func in (torch.tensor, torch.as_tensor) and _is_there(kwargs.get("device")):
             place = kwargs.pop("device")
             return func(*args, **kwargs).to(place)
+        if func is Tensor.tolist and isinstance(args[0], _There):
+            return args[0].cpu().tolist()
         if func is Tensor.new_tensor and isinstance(args[0], _There):
             return torch.tensor(args[1], dtype=args[0].dtype, **kwargs).to(_PLACE)
         return func(*args, **kwargs)

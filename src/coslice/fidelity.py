@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gradient
+from coslice.axes import axis_number
+from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gradient, vectors
+from coslice.classical.convolution import convolved
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
 from coslice.sums import inner
-from coslice.variance import Estimator, spread_along
+from coslice.variance import Estimator, gaussian
 
 __all__ = ["AfterCorrector", "DiffPIRWeight", "ProximalCG", "ProximalTV", "RangeNullSpace", "WeightedCG", "unchanged"]
 
@@ -86,15 +88,19 @@ class ProximalCG:
         object.__setattr__(self, "_backprojected", self.operator.adjoint(self.measurement))
 
     def __call__(self, denoised: Tensor, sigma: float) -> Tensor:
+        image = vectors.empty_like(self._backprojected)
         if self.gamma is None:
-            return conjugate_gradient(self.operator.normal, self._backprojected, denoised, self.iterations)
+            return conjugate_gradient(
+                lambda z: self.operator.gram(z, out=image), self._backprojected, denoised, self.iterations
+            )
         gamma = self.gamma(sigma) if callable(self.gamma) else self.gamma
-        return conjugate_gradient(
-            lambda z: self.operator.normal(z).mul_(gamma).add_(z),
-            self._backprojected * gamma + denoised,
-            denoised,
-            self.iterations,
-        )
+
+        def normal(z: Tensor) -> Tensor:
+            return torch.add(z, self.operator.gram(z, out=image), alpha=gamma, out=image)
+
+        start = vectors.empty_like(image).copy_(denoised)
+        right = torch.add(start, self._backprojected, alpha=gamma)
+        return conjugate_gradient(normal, right, start, self.iterations)
 
 
 @dataclass
@@ -163,16 +169,19 @@ class WeightedCG:
         iterations = self.iterations[min(self._step, len(self.iterations) - 1)]
         factors = self._diagonal(None) if self._factors is None else self._factors
         gamma = 1.0 if self.gamma is None else self.gamma(sigma)
+        spread, image = vectors.empty_like(self._backprojected), vectors.empty_like(self._backprojected)
 
         def normal(w: Tensor) -> Tensor:
-            image = self._smooth(self.operator.normal(self._smooth(w).mul_(factors)).mul_(factors))
-            return image if self.gamma is None else image.mul_(gamma).add_(w)
+            self._smooth(w, after=factors, out=spread)
+            smooth = self._smooth(self.operator.gram(spread, out=image), before=factors, out=spread)
+            return smooth if self.gamma is None else torch.add(w, smooth, alpha=gamma, out=spread)
 
-        gradient = self._backprojected - self.operator.normal(denoised)
-        right = self._smooth(gradient.mul_(factors)).mul_(gamma)
+        prediction = vectors.empty_like(image).copy_(denoised)
+        gradient = torch.sub(self._backprojected, self.operator.gram(prediction, out=image), out=image)
+        right = self._smooth(gradient, before=factors, out=vectors.empty_like(image)).mul_(gamma)
         # Thick slices are solved in a few iterations; what follows would be rounding.
         w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
-        return self._smooth(w).mul_(factors).add_(denoised)
+        return self._smooth(w, after=factors, out=spread).add_(prediction)
 
     def _diagonal(self, variance: Tensor | None) -> Tensor:
         """The diagonal of S, as the operator stores volumes."""
@@ -183,11 +192,13 @@ class WeightedCG:
             factors = factors.div_(mean).add_(self.floor) if mean > 0 else factors.fill_(1.0)
         return factors
 
-    def _smooth(self, volume: Tensor) -> Tensor:
-        """(1 + tie G) volume, which is symmetric: beyond the ends of the stack there is nothing."""
-        if self.tie == 0:
-            return volume.clone()
-        return spread_along(volume, self.reach, self.estimator.along).mul_(self.tie).add_(volume)
+    def _smooth(
+        self, volume: Tensor, *, before: Tensor | None = None, after: Tensor | None = None, out: Tensor
+    ) -> Tensor:
+        """after (1 + tie G) before volume, in `out`; 1 + tie G is symmetric: beyond the stack there is nothing."""
+        axis = axis_number(self.estimator.along)
+        weights = gaussian(self.reach, volume.shape[axis]) if self.tie else [1.0]
+        return convolved(volume, weights, axis, rest=1.0, share=self.tie, before=before, after=after, out=out)
 
 
 @dataclass(frozen=True)

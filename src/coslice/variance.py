@@ -24,9 +24,9 @@ from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from coslice.axes import axis_number
+from coslice.classical.convolution import convolved
 from coslice.errors import CosliceError
 from coslice.noise import Key, standard_normals
 from coslice.settings import Part, setting
@@ -38,6 +38,7 @@ __all__ = [
     "TwoNoises",
     "Variance",
     "Witness",
+    "gaussian",
     "smoothed",
     "spread_along",
 ]
@@ -217,12 +218,7 @@ def smoothed(volume: Tensor, in_plane: float, along_stack: float = 0.0, along: s
     for axis in range(3):
         width = along_stack if axis == axis_number(along) else in_plane
         if width > 0:
-            weights = _gaussian(width, volume.shape[axis])
-            sides = [0, 0, 0, 0, 0, 0]
-            sides[2 * (2 - axis)] = sides[2 * (2 - axis) + 1] = len(weights) - 1
-            volume = _convolved(F.pad(volume[None, None], sides, mode="replicate")[0, 0], weights, axis).narrow(
-                axis, len(weights) - 1, volume.shape[axis]
-            )
+            volume = convolved(volume, gaussian(width, volume.shape[axis]), axis, edges=True)
     return volume
 
 
@@ -235,22 +231,11 @@ def spread_along(volume: Tensor, width: float, along: str = "z") -> Tensor:
         along: the axis.
     """
     axis = axis_number(along)
-    return _convolved(volume, _gaussian(width, volume.shape[axis]), axis)
+    return convolved(volume, gaussian(width, volume.shape[axis]), axis)
 
 
-def _gaussian(width: float, length: int) -> list[float]:
+def gaussian(width: float, length: int) -> list[float]:
     """The weights at distances 0, 1, ... of a Gaussian whose sum over both sides is 1; no more than `length`."""
     weights = [math.exp(-0.5 * (distance / width) ** 2) for distance in range(min(math.ceil(3 * width) + 1, length))]
     whole = weights[0] + 2 * sum(weights[1:])
     return [weight / whole for weight in weights]
-
-
-def _convolved(volume: Tensor, weights: list[float], axis: int) -> Tensor:
-    # As sums of shifted volumes: every voxel in the same order, whatever the number of threads.
-    count = volume.shape[axis]
-    result = volume * weights[0]
-    for distance, weight in enumerate(weights[1:], 1):
-        near, far = (0, distance), (distance, 0)
-        for to, of in (near, far):
-            result.narrow(axis, to, count - distance).add_(volume.narrow(axis, of, count - distance), alpha=weight)
-    return result

@@ -28,9 +28,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from coslice.classical import vectors
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
-from coslice.sums import inner
 
 __all__ = ["Callback", "Sirt", "cgls", "check_measurement", "check_start", "conjugate_gradient", "sirt"]
 
@@ -48,7 +48,7 @@ def conjugate_gradient(
     """Solve M z = right, M symmetric positive semidefinite, by at most `iterations` conjugate gradients.
 
     Args:
-        apply: z -> M z.
+        apply: z -> M z; may write all its results to the same memory.
         right: right-hand side, any shape; the solution takes its memory layout.
         start: first z, left unchanged; None for zero.
         iterations: largest number of iterations; each calls `apply` once, a start other than None once more.
@@ -61,30 +61,30 @@ def conjugate_gradient(
         CosliceError: for a start of another shape or a negative number of iterations.
     """
     _check_iterations("conjugate_gradient", iterations)
+    solution, residual, direction = (vectors.empty_like(right) for _ in range(3))
     if start is None:
-        solution = torch.zeros_like(right)
-        residual = right.clone()
+        solution.zero_()
+        residual.copy_(right)
     else:
         check_start("conjugate_gradient", start, tuple(right.shape))
-        solution = torch.empty_like(right).copy_(start)
-        residual = right - apply(solution)
-    energy = inner(residual, residual)
-    enough = tolerance**2 * inner(right, right)
-    direction = residual.clone()
+        solution.copy_(start)
+        torch.sub(right, apply(solution), out=residual)
+    energy = vectors.dot(residual, residual)
+    enough = tolerance**2 * vectors.dot(right, right) if tolerance else 0.0
+    direction.copy_(residual)
     for iteration in range(1, iterations + 1):
         if energy <= enough:
             break
         image = apply(direction)
-        curvature = inner(direction, image)
+        curvature = vectors.dot(direction, image)
         if not curvature > 0:  # the rest of the residual is rounding, or lies where M is 0
             break
         step = energy / curvature
-        solution.add_(direction, alpha=step)
-        residual.sub_(image, alpha=step)
-        previous, energy = energy, inner(residual, residual)
-        direction.mul_(energy / previous).add_(residual)
+        previous, energy = energy, vectors.advance(solution, residual, direction, image, step)
         if callback is not None:
             callback(iteration, solution)
+        if iteration < iterations:
+            vectors.turn(direction, residual, energy / previous)
     return solution
 
 
@@ -121,18 +121,18 @@ def cgls(
         gradient = operator.adjoint(residual)
         solution = torch.empty_like(gradient).copy_(start)
     direction = gradient.clone()
-    energy = inner(gradient, gradient)
+    energy = vectors.dot(gradient, gradient)
     for iteration in range(1, iterations + 1):
         image = operator.forward(direction)
-        curvature = inner(image, image)
+        curvature = vectors.dot(image, image)
         if energy == 0 or curvature == 0:
             break
         step = energy / curvature
         solution.add_(direction, alpha=step)
         residual.sub_(image, alpha=step)
         gradient = operator.adjoint(residual)
-        previous, energy = energy, inner(gradient, gradient)
-        direction.mul_(energy / previous).add_(gradient)
+        previous, energy = energy, vectors.dot(gradient, gradient)
+        vectors.turn(direction, gradient, energy / previous)
         if callback is not None:
             callback(iteration, solution)
     return solution

@@ -39,6 +39,22 @@ class Operator(ABC):
         """A^T A x."""
         return self.adjoint(self.forward(volume))
 
+    def gram(self, volume: Tensor, weights: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """A^T w A x: what iterations call over and over.
+
+        Args:
+            volume: x.
+            weights: w, of shape `codomain`; None is 1 everywhere.
+            out: memory of shape `domain` that the result may be written to, other than x; use what is returned.
+        """
+        if weights is None:
+            return self.normal(volume)
+        return self.adjoint(self.forward(volume) * weights)
+
+    def arranged(self, measurement: Tensor) -> Tensor:
+        """A measurement in the order of memory that this operator reads fastest: the same numbers."""
+        return measurement
+
     def remark(self, device: torch.device) -> str:
         """A full sentence where volumes on `device` are worked on elsewhere, and why; "" where they are not."""
         return ""

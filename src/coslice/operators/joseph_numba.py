@@ -13,13 +13,18 @@ two threads, and every sum has an order of its own whatever the number of thread
 
 Inside, z is counted in voxels, and row j sits at z = a + b j. Every thread works in a strip of memory of its
 own: z columns with a margin of `_PAD` voxels, then rows. What is gathered from and what is added to are in one
-strip on purpose: loops that the compiler then leaves scalar beat the gathers it would otherwise emit.
+strip on purpose: loops that the compiler then leaves scalar beat the gathers it would otherwise emit. Where the
+CPU has AVX-512 and rows are neither much nearer together nor farther apart than voxels, `joseph_avx512` does
+cone beams.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeGuard
 
 import numba
@@ -27,9 +32,10 @@ import numpy as np
 
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.kernels import kernel
+from coslice.operators import joseph_avx512
 from coslice.operators.frame import driving_axis, to_voxels
 
-__all__ = ["SeparablePlan", "adjoint", "forward", "plan", "separable"]
+__all__ = ["SeparablePlan", "adjoint", "forward", "normal", "plan", "separable"]
 
 _PAD = 2  # one empty voxel for interpolation beyond either end, one for rounding
 _CHUNK = 16  # detector columns a thread takes at once: neighbours share voxels in cache
@@ -56,6 +62,22 @@ class SeparablePlan:
     shape: tuple[int, int, int]
     detector: tuple[int, int, int]
     cone: bool
+    _rows: list[np.ndarray] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether the kernels for AVX-512 can follow it."""
+        return self.cone and joseph_avx512.suits(self.path, self.span, self.heights)
+
+    @contextmanager
+    def workspace(self) -> Iterator[np.ndarray]:
+        """Memory for the rows of all rays: kept for the next call, and never given to two threads at once."""
+        try:
+            rows = self._rows.pop()
+        except IndexError:
+            rows = joseph_avx512.padded(self.detector)
+        yield rows
+        self._rows.append(rows)
 
 
 def separable(geometry: Geometry, grid: Grid) -> TypeGuard[ConeBeam | FanBeam | ParallelBeam]:
@@ -112,6 +134,10 @@ def forward(plan: SeparablePlan, volume: np.ndarray) -> np.ndarray:
     views, columns, rows = plan.detector
     paths = views * columns
     out = np.empty((paths, rows), np.float32)
+    if plan.wide:
+        with plan.workspace() as work:
+            joseph_avx512.project(volume, work, out, plan.path, plan.span, plan.heights, plan.shape)
+        return out.reshape(plan.detector)
     tasks = -(-paths // _CHUNK)
     strip = np.zeros((tasks, plan.shape[2] + 2 * _PAD + 2 * rows), np.float32)
     if plan.cone:
@@ -122,12 +148,20 @@ def forward(plan: SeparablePlan, volume: np.ndarray) -> np.ndarray:
     return out.reshape(plan.detector)
 
 
-def adjoint(plan: SeparablePlan, projections: np.ndarray) -> np.ndarray:
-    """A^T y: contiguous float32 (view, u, v) -> (y, x, z)."""
+def adjoint(plan: SeparablePlan, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one."""
     views, columns, rows = plan.detector
     ny, nx, nz = plan.shape
     y = projections.reshape(views * columns, rows)
-    out = np.zeros(ny * nx * nz, np.float32)
+    if out is None:
+        out = np.empty(plan.shape, np.float32)
+    if plan.wide:
+        with plan.workspace() as work:
+            joseph_avx512.weigh(y, work, plan.path, plan.heights)
+            joseph_avx512.backproject(work, out, plan.path, plan.span, plan.heights, plan.shape, rows)
+        return out
+    out.fill(0)
+    volume = out.reshape(-1)
     weighted = np.zeros((views * columns, rows if plan.cone else nz), np.float32)
     (_weight_rows if plan.cone else _spread_rows)(y, weighted, plan.path, plan.heights)
     for by_y, planes in ((0, nx), (1, ny)):
@@ -135,10 +169,29 @@ def adjoint(plan: SeparablePlan, projections: np.ndarray) -> np.ndarray:
             tasks = -(-planes // _BLOCK)
             strip = np.zeros((tasks, 2 * (nz + 2 * _PAD) + 2 * rows), np.float32)
             node = np.empty((tasks, rows), np.int32)
-            _cone_adjoint(weighted, out, strip, node, plan.path, plan.span, plan.heights, plan.shape, by_y)
+            _cone_adjoint(weighted, volume, strip, node, plan.path, plan.span, plan.heights, plan.shape, by_y)
         else:
-            _flat_adjoint(weighted, out, plan.path, plan.span, plan.shape, by_y)
-    return out.reshape(plan.shape)
+            _flat_adjoint(weighted, volume, plan.path, plan.span, plan.shape, by_y)
+    return out
+
+
+def normal(
+    plan: SeparablePlan, volume: np.ndarray, weights: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """A^T w A x: contiguous float32 (y, x, z), to `out` if there is one; w is (view, u, v), None is 1 everywhere."""
+    if not plan.wide:
+        projections = forward(plan, volume)
+        if weights is not None:
+            projections *= weights
+        return adjoint(plan, projections, out)
+    views, columns, rows = plan.detector
+    if out is None:
+        out = np.empty(plan.shape, np.float32)
+    w = np.empty((0, rows), np.float32) if weights is None else weights.reshape(views * columns, rows)
+    with plan.workspace() as work:
+        joseph_avx512.project_weighted(volume, work, w, rows, plan.path, plan.span, plan.heights, plan.shape)
+        joseph_avx512.backproject(work, out, plan.path, plan.span, plan.heights, plan.shape, rows)
+    return out
 
 
 @kernel(**_SCALAR)

@@ -18,7 +18,7 @@ from coslice.geometry import Geometry, Grid
 from coslice.kernels import kernel
 from coslice.operators import frame
 
-__all__ = ["OrbitPlan", "adjoint", "forward", "plan"]
+__all__ = ["OrbitPlan", "adjoint", "forward", "normal", "plan"]
 
 _BLOCKS = 32  # portions of planes shared among threads in the transpose
 _OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
@@ -79,12 +79,26 @@ def forward(plan: OrbitPlan, volume: np.ndarray) -> np.ndarray:
     return out
 
 
-def adjoint(plan: OrbitPlan, projections: np.ndarray) -> np.ndarray:
-    """A^T y: contiguous float32 (view, u, v) -> (y, x, z)."""
-    out = np.zeros(int(np.prod(plan.shape)), np.float32)
+def adjoint(plan: OrbitPlan, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one."""
+    if out is None:
+        out = np.empty(plan.shape, np.float32)
+    out.fill(0)
     for axis in range(3):
-        _adjoint(projections, out, plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent, axis)
-    return out.reshape(plan.shape)
+        _adjoint(
+            projections, out.reshape(-1), plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent, axis
+        )
+    return out
+
+
+def normal(
+    plan: OrbitPlan, volume: np.ndarray, weights: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """A^T w A x: contiguous float32 (y, x, z); w is (view, u, v), None is 1 everywhere."""
+    projections = forward(plan, volume)
+    if weights is not None:
+        projections *= weights
+    return adjoint(plan, projections, out)
 
 
 @kernel(**_OPTIONS)

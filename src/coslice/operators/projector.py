@@ -93,14 +93,6 @@ class Projector(Operator):
                 return kernels.adjoint(plan, measurement.permute(_SWAP).contiguous()).permute(_BACK)
         return _returned(self._adjoint(_memory(measurement, _SWAP)), _BACK, measurement)
 
-    def normal(self, volume: Tensor) -> Tensor:
-        """A^T A x."""
-        if self._route(volume.device) != "numba":
-            return super().normal(volume)
-        # The projections stay on the CPU, wherever the volume is.
-        self._check(volume, self.domain, "a volume", "(z, y, x)")
-        return _returned(self._adjoint(self._forward(_memory(volume.detach(), _ORDER))), _BACK, volume)
-
     def remark(self, device: torch.device) -> str:
         if device.type == "cpu" or self._route(device) != "numba":
             return ""
@@ -114,6 +106,29 @@ class Projector(Operator):
             else "triton, which compiles it for GPUs, is not installed (pip install coslice[gpu])"
         )
         return f"The network works on {device}, but the projector on the CPU: {reason}."
+
+    def normal(self, volume: Tensor) -> Tensor:
+        """A^T A x, float32."""
+        return self.gram(volume)
+
+    def gram(self, volume: Tensor, weights: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """A^T w A x; see `Operator.gram`. The rays' lengths and weights are multiplied in once, between A and A^T."""
+        self._check(volume, self.domain, "a volume", "(z, y, x)")
+        if weights is not None:
+            self._check(weights, self.codomain, "weights", "(views, rows, columns)")
+        volume = volume.detach()
+        if self._route(volume.device) != "numba":
+            return super().gram(volume, weights) if weights is not None else super().normal(volume)
+        # The projections stay on the CPU, wherever the volume is.
+        plan, kernels = self._kernels()
+        factors = None if weights is None else _memory(weights.detach(), _SWAP)
+        to = None if out is None or out.device.type != "cpu" else out.permute(_ORDER)
+        given = None if to is None or not to.is_contiguous() or to.dtype != torch.float32 else to.numpy()
+        return _returned(_threaded(kernels.normal, plan, _memory(volume, _ORDER), factors, given), _BACK, volume)
+
+    def arranged(self, measurement: Tensor) -> Tensor:
+        """The same projections, (view, column, row) in memory."""
+        return measurement.permute(_SWAP).contiguous().permute(_SWAP)
 
     def _forward(self, memory: np.ndarray) -> np.ndarray:
         plan, kernels = self._kernels()
@@ -194,9 +209,9 @@ def _returned(memory: np.ndarray, order: tuple[int, int, int], like: Tensor) -> 
     return torch.from_numpy(memory).to(like.device).permute(order)
 
 
-def _threaded(kernel: Callable[..., np.ndarray], plan: object, memory: np.ndarray) -> np.ndarray:
+def _threaded(kernel: Callable[..., np.ndarray], plan: object, *arrays: np.ndarray | None) -> np.ndarray:
     with compiled_kernels():
-        return kernel(plan, memory)
+        return kernel(plan, *arrays)
 
 
 def _refuse_source_inside(geometry: Geometry, grid: Grid) -> None:

@@ -37,6 +37,7 @@ class WeightedRays(Operator):
             )
         if not bool(weights.isfinite().all()) or bool((weights < 0).any()):
             raise CosliceError("WeightedRays: a weight is below 0 or no finite number; give each ray one from 0 up.")
+        weights = operator.arranged(weights)
         self.operator, self.weights, self._roots = operator, weights, weights.sqrt()
         self.domain, self.codomain = operator.domain, operator.codomain
 
@@ -53,7 +54,15 @@ class WeightedRays(Operator):
 
     def normal(self, volume: Tensor) -> Tensor:
         """A^T w A x."""
-        return self.operator.adjoint(self.operator.forward(volume) * self.weights)
+        return self.operator.gram(volume, self.weights)
+
+    def gram(self, volume: Tensor, weights: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+        """A^T w A x, with further weights of the rays, if there are any, multiplied in."""
+        return self.operator.gram(volume, self.weights if weights is None else self.weights * weights, out)
+
+    def arranged(self, measurement: Tensor) -> Tensor:
+        """A measurement as A reads it fastest."""
+        return self.operator.arranged(measurement)
 
     def remark(self, device: torch.device) -> str:
         return self.operator.remark(device)

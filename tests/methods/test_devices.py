@@ -12,6 +12,7 @@ from coslice.devices import compiled, deterministic, images_at_once, multiplies_
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, Grid
 from coslice.methods import METHODS, find_method
+from coslice.networks import NCSNpp, NCSNppConfig, UNet, UNetConfig
 from coslice.operators import Projector
 from coslice.plans import plan
 from laws import draw
@@ -123,6 +124,16 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **named: lambda given: function(given) + 1)
     assert compiled(network, lambda: network(x)) == ""
     assert torch.equal(network(x), expected + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [UNet(UNetConfig(channels=16)), NCSNpp(NCSNppConfig(channels=16))], ids=type)
+def test_a_network_is_compiled_as_one_graph(network):
+    """Nothing in it asks the CPU in between, so `torch.compile` fuses all of it and a GPU never waits."""
+    whole = torch.compile(network.eval(), backend="eager", fullgraph=True, dynamic=False)
+    images, labels = torch.rand(2, 1, 32, 32), torch.rand(2)
+    with torch.no_grad():
+        assert torch.allclose(whole(images, labels), network(images, labels), atol=1e-5)
 
 
 def test_sums_in_an_order_of_their_own_are_asked_for_and_left_as_they_were():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -102,7 +103,7 @@ class Projector(Operator):
             else f"there are no kernels for {device.type.upper()}"
             if device.type != "cuda"
             else "kernels for GPUs know scanners that turn about z with a flat detector, and this one is another"
-            if not joseph_numba.separable(self.geometry, self.grid)
+            if not self._circular
             else "triton, which compiles it for GPUs, is not installed (pip install coslice[gpu])"
         )
         return f"The network works on {device}, but the projector on the CPU: {reason}."
@@ -157,13 +158,18 @@ class Projector(Operator):
             self._plans[device] = joseph_triton.plan(self.geometry, self.grid).to(device)  # pyright: ignore
         return joseph_triton, self._plans[device]
 
+    @cached_property
+    def _circular(self) -> bool:
+        """Whether the kernels for GPUs know the geometry; found once, since it looks at every ray of a row."""
+        return joseph_numba.separable(self.geometry, self.grid)
+
     def _route(self, device: torch.device) -> str:
         """Which backend works on tensors on `device`."""
         if self.backend == "triton":
             self._refuse_without_triton(device)
         if self.backend != "auto":
             return self.backend
-        on_gpu = device.type == "cuda" and _installed() and joseph_numba.separable(self.geometry, self.grid)
+        on_gpu = device.type == "cuda" and _installed() and self._circular
         return "triton" if on_gpu else "numba"
 
     def _refuse_without_triton(self, device: torch.device) -> None:
@@ -177,7 +183,7 @@ class Projector(Operator):
                 f"Projector: a tensor on {device} was given to the backend triton, which works on a GPU; move the "
                 'tensor or choose backend="auto".'
             )
-        if not joseph_numba.separable(self.geometry, self.grid):
+        if not self._circular:
             raise CosliceError(
                 "Projector: the backend triton was asked for, but it knows only beams that turn about z, with a flat "
                 'detector, and no cone this steep; choose backend="auto".'
@@ -195,6 +201,7 @@ class Projector(Operator):
             )
 
 
+@cache
 def _installed() -> bool:
     return find_spec("triton") is not None
 

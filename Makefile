@@ -35,4 +35,5 @@ test: lint
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/coslice bench
 	$(BIN)/coslice benchmark table1-small --out "$$(mktemp -d)"

@@ -22,6 +22,7 @@ from coslice.methods import (
     Direct,
     Method,
     default_method,
+    fast_form,
     find_method,
     usual_priors,
 )
@@ -121,6 +122,8 @@ def plan(
     prior: Priors = None,
     seed: int = 0,
     device: str | None = None,
+    *,
+    fast: bool = False,
 ) -> Plan:
     """Resolve and check everything that a run needs.
 
@@ -131,9 +134,11 @@ def plan(
         prior: for a method that needs one; None takes the embedded ones. Two for a method of two planes.
         seed: of all randomness.
         device: to load priors on that are given by name; None is the measurement's.
+        fast: whether to take the method's fast form, see `coslice.methods.fast_form`.
 
     Raises:
-        CosliceError: an unknown method or prior, one that does not fit the problem, or a number out of its range.
+        CosliceError: an unknown method or prior, one that does not fit the problem, a method without a fast form, or a
+            number out of its range.
     """
     if not isinstance(problem, Problem):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
         raise CosliceError(
@@ -145,6 +150,8 @@ def plan(
     chosen = find_method(method, kind) if isinstance(method, str) else method
     if not isinstance(chosen, Method | Direct):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
         raise CosliceError(f"plan: a {type(method).__name__} was given, but a name or a method is needed.")
+    if fast:
+        chosen = fast_form(chosen, kind)
     if chosen.kinds and problem.kind not in chosen.kinds:
         raise CosliceError(f"method {chosen.name}: it is for {' and '.join(chosen.kinds)}, but not for this problem.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:  # pyright: ignore

@@ -61,6 +61,7 @@ def run(
     prior: Priors = None,
     *,
     seed: int | None = None,
+    fast: bool = False,
     truth: Tensor | None = None,
     lpips: bool = False,
     progress: Progress = lambda phase, done, total: None,
@@ -72,6 +73,7 @@ def run(
         method: a name, or a method of one's own; None is our best, see `coslice.plan`.
         prior: for a method that needs one; None takes the embedded one. Two for a method of two planes.
         seed: of all randomness; None is 0.
+        fast: whether to take the method's fast form, see `coslice.methods.fast_form`.
         truth: (z, y, x), only to measure the estimates along the way.
         lpips: whether the trajectory holds LPIPS too.
         progress: called after every step.
@@ -80,13 +82,13 @@ def run(
         CosliceError: as `coslice.plan`.
     """
     if isinstance(problem, Plan):
-        if (method, prior, seed) != (None, None, None):
+        if (method, prior, seed, fast) != (None, None, None, False):
             raise CosliceError(
-                "run: a plan was given with a method, prior or seed, but it has its own; leave them out."
+                "run: a plan was given with a method, prior, seed or fast, but it has its own; leave them out."
             )
         planned = problem
     else:
-        planned = plan(problem, method, prior, 0 if seed is None else seed)
+        planned = plan(problem, method, prior, 0 if seed is None else seed, fast=fast)
     problem, method = planned.problem, planned.method
     log = _Log(Watcher(truth, lpips), progress)
     with log.phase("initial"):

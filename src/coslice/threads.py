@@ -22,13 +22,16 @@ def compiled_kernels() -> Iterator[None]:
     # On demand: who only asks a network needs no compiler, and waits long for it.
     import numba
 
+    threads = torch.get_num_threads()  # asked first: what follows may change it
     before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS  # pyright: ignore
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), most)))
+    numba.set_num_threads(max(1, min(threads, most)))
     try:
         with numba.parallel_chunksize(1):
             yield
     finally:
         numba.set_num_threads(before)
+        # With OpenMP numba's threads are torch's: the first kernel of a process gave torch as many as there are cores.
+        torch.set_num_threads(threads)
 
 
 def spread(device: torch.device, function: Callable[..., object], *lists: Sequence[Any]) -> None:

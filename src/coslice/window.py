@@ -49,12 +49,12 @@ class Window:
 
     def to_unit(self, values: Tensor, clip: bool = True) -> Tensor:
         """`low`..`high` to 0..1; values outside are clipped unless `clip` is False."""
-        unit = (values - self.low) / (self.high - self.low)
-        return unit.clamp(0, 1) if clip else unit
+        unit = (values - self.low).div_(self.high - self.low)
+        return unit.clamp_(0, 1) if clip else unit
 
     def from_unit(self, values: Tensor) -> Tensor:
         """0..1 back to `low`..`high`; nothing is clipped."""
-        return values * (self.high - self.low) + self.low
+        return (values * (self.high - self.low)).add_(self.low)
 
 
 CT_WINDOW = Window(-1000.0, 1600.0)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coslice.methods import ConjugateGradients, changed, find_method
+from coslice.methods import DDS, ConjugateGradients, changed, fast_form, find_method
 from coslice.noise import Independent, Slerp
 from coslice.schedule import Karras, VariancePreserving
-from small_benchmark import loaded, sampling
+from small_benchmark import QUICK, loaded, sampling
 
 
 def test_like_takes_what_is_not_said(tree, saved):
@@ -54,6 +54,20 @@ def test_settings_of_recipe_group_and_row_come_after_one_another(tree, saved):
         "row": False,
         "other": True,
     }
+
+
+def test_a_fast_row_has_the_fast_form_and_then_its_own_settings(tree, saved):
+    """It comes after what the recipe says of all rows, which would make it slow again."""
+    tree["methods"] = {
+        "fast": {"method": "dds", "noise": "independent", "fast": True},
+        "faster": {"method": "dds", "fast": True, "steps": 3},
+        "usual": {"method": "dds", "fast": False},
+    }
+    benchmark = loaded(saved(tree | {"published": {}, "figures": [], "pictures": []}))
+    fast, faster, usual = (sampling(benchmark, "few", name) for name in ("fast", "faster", "usual"))
+    assert fast == replace(fast_form(DDS), noise=Independent()) and not usual.fast
+    assert faster == replace(fast_form(DDS), schedule=replace(fast.schedule, steps=3))
+    assert usual == changed(DDS, {"schedule": {"steps": QUICK["steps"]}, "data": QUICK["data"]})
 
 
 def test_the_recipe_of_the_guide_is_one(tmp_path):
@@ -132,6 +146,9 @@ def test_a_path_is_a_path_whatever_is_beside_it(tree, saved, tmp_path):
         (("methods", "FDK", "steps"), 3, "row FDK of few"),
         (("methods", "FDK", "noise"), "iscs", "does not sample"),
         (("methods", "DDS", "lpips"), "yes", "lpips"),
+        (("methods", "DDS", "fast"), "yes", "fast is 'yes', but true or false"),
+        (("methods", "FDK", "fast"), True, "row FDK of few: method fdk: it does not sample"),
+        (("settings", "*", "fast"), True, "leave it out"),
         (("methods", "DDS", "method"), "none.py:MINE", "no file none.py"),
         (("settings", "dds"), {"groups": ["few"]}, "leave it out"),
     ],

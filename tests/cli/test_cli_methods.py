@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from coslice.methods import KINDS, changed, described, find_method, methods_for, setting_lines
+from coslice.methods import FAST_FORMS, KINDS, changed, described, fast_form, find_method, methods_for, setting_lines
 from coslice.tree import assignments
 
 TASK = {"ct": "svct", "zsr": "zsr"}
@@ -24,6 +24,17 @@ def test_the_settings_of_a_method_are_printed_with_their_meaning_and_their_value
         code, said, error = coslice("methods", name, "--task", TASK[kind], "--json")
         assert code == 0, error
         assert json.loads(said) == json.loads(json.dumps(described(method) | {"published": dict(method.published)}))
+
+
+def test_fast_forms_are_listed_and_printed(coslice, refused):
+    code, said, error = coslice("methods", "--fast", "--task", "zsr", "--json")
+    assert code == 0 and list(json.loads(said)) == [n for n in methods_for("zsr") if n in FAST_FORMS["zsr"]], error
+    code, said, error = coslice("methods", "dds", "--fast", "--json")
+    assert code == 0, error
+    method = fast_form(find_method("dds"))
+    assert json.loads(said) == json.loads(json.dumps(described(method) | {"published": dict(method.published)}))
+    assert "--method dds --fast" in " ".join(coslice("methods", "dds", "--fast")[1].split())
+    assert "method tpdm: it has no fast form for this task; choose one of" in refused("methods", "tpdm", "--fast")
 
 
 def test_what_is_printed_is_what_can_be_set():

@@ -115,7 +115,7 @@ def test_a_checkpoint_of_three_slices_becomes_a_prior_of_patches(coslice, tmp_pa
     assert code == 0, error
     note = f"Neighbouring slices are of class {classes[0]}, jumping ones of {classes[1]}, as"
     assert note in " ".join(said.split())
-    prior = load_prior("blend")
+    prior = replace(load_prior("blend"), arithmetic="float")
     assert (prior.channels, prior.classes) == (3, classes)
     assert isinstance(prior.denoiser, VPDenoiser)
     assert read_card("blend")["classes"] == list(classes)
@@ -158,6 +158,7 @@ def test_classes_of_other_networks_stay_with_whoever_asks(tmp_path):
         config = replace(SMALL_PATCHES, **changes)
         network = blend_checkpoint(tmp_path / "other.pt", config)
         prior = load_prior(tmp_path / "other.pt", plane="yx", window="ct", input_range=(-1, 1))
+        prior = replace(prior, arithmetic="float")
         assert prior.classes is None and prior.channels == config.image_channels
         assert isinstance(prior.denoiser, VPDenoiser)
         assert sum("jumping" in note for note in prior.card["notes"]) == notes

@@ -170,3 +170,19 @@ def test_the_demo_reconstructs_three_times_and_says_how_to_do_so_again(coslice, 
         f"{scanned} --method dds --steps 1 --out dds-iscs/",
         f"{scanned} --steps 1 --out wblend/",
     ]
+
+
+@pytest.mark.slow
+def test_of_a_huge_scan_the_slices_asked_for_are_read_and_nothing_else_changes(coslice, scan, tmp_path, monkeypatch):
+    records, volumes = [], []
+    for most in (2**27, 100):
+        monkeypatch.setattr("coslice.cli.opening.LARGE", most)
+        out = tmp_path / str(most)
+        code, *_ = coslice("reconstruct", scan, "--method", "cgls", "--slices", "4:13", "--views", "5", "--out", out)
+        assert code == 0
+        records.append(json.loads((out / "run.json").read_text()))
+        volumes.append(read_nifti(out / "reconstruction.nii.gz"))
+    assert records[0]["study"] == records[1]["study"] and records[1]["study"]["slices"] == [4, 13]
+    assert any("were read and no others" in remark for remark in records[1]["remarks"])
+    assert torch.equal(volumes[0].data, volumes[1].data)
+    np.testing.assert_allclose(volumes[0].affine, volumes[1].affine, atol=1e-5)

@@ -95,7 +95,7 @@ REFUSED_OF_ANY_SCAN = [
     (["--method", "diffusionblend++", *settings("prior.partition=odd")], "random or fixed"),
     (["--method", "diffusionblend++", *settings("prior.cross_every=-1")], "cross_every -1"),
     (["--method", "tpdm", *settings("prior.auxiliary_every=1")], "auxiliary_every 1"),
-    (settings("prior.ends=repeat"), "it has no settings"),
+    (settings("prior.ends=repeat"), "it has arithmetic"),
     (settings("noise.angle=180"), "between 0 and 180"),
     (["--noise", "independent", *settings("noise.angle=40")], "noise has no setting of that name"),
     (settings("iterations"), "NAME=VALUE is needed"),
@@ -188,10 +188,14 @@ def test_a_former_option_is_answered_with_its_new_form(refused, scan, option, tm
     assert paths and all(path in known for path in paths), paths
 
 
+def test_the_attenuation_of_air_is_now_said_with_that_of_water(refused, scan, tmp_path):
+    assert "the option --air is now --water WATER:AIR" in refused("reconstruct", scan, "--air", 0, "--out", tmp_path)
+
+
 def test_the_former_options_are_no_options_and_no_other_ones_are():
     commands: Any = get_command(app)
     options = {text for item in commands.commands["reconstruct"].params for text in item.opts}
-    assert set(FORMER_OPTIONS["reconstruct"]) == {f"--{name}" for name in FORMER.split()}
+    assert set(FORMER_OPTIONS["reconstruct"]) == {"--air", *(f"--{name}" for name in FORMER.split())}
     assert not options & set(FORMER_OPTIONS["reconstruct"]) and len(options) <= 55 + 1  # and the scan itself
 
 

@@ -12,17 +12,20 @@ import typer
 
 import coslice.cli.jobs
 from coslice.cli.app import app
+from coslice.cli.parsing import attenuations
 from coslice.cli.selection import settings_of_task
 from coslice.cli.words import reconstruct_command
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.errors import CosliceError
 from coslice.methods import (
     DDS,
+    FAST_FORMS,
     KINDS,
     METHODS,
     DataStep,
     changed,
     default_method,
+    fast_form,
     find_method,
     methods_for,
     parts_of,
@@ -169,6 +172,18 @@ def test_a_command_says_what_differs_and_nothing_else():
     assert reconstruct_command(noisy, planned(noisy, DDS, seed=2)) is None, "one seed is all the command line has"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_of_a_fast_form_says_so_and_what_differs_from_it(kind, monkeypatch):
+    study = studied(SparseViewCT() if kind == "ct" else SliceSuperResolution())
+    for name in FAST_FORMS[kind]:
+        form = fast_form(find_method(name, kind), kind)
+        for steps in (None, form.schedule.steps + 1):
+            fast = form if steps is None else changed(form, {"schedule": {"steps": steps}})
+            command = str(reconstruct_command(study, planned(study, fast)))
+            assert ("--steps" in command) == (steps is not None) and "--set" not in command, command
+            assert understood(command, monkeypatch)["method"] == fast
+
+
 @pytest.mark.parametrize("factor", [None, 3, 5])
 def test_the_command_of_a_real_scan_splits_its_slices_as_they_were(factor, monkeypatch):
     """Also where that is not into cubes: the usual factor of a simulated scan is none of a measured one."""
@@ -190,6 +205,20 @@ def test_a_setting_of_the_measurement_is_given_once_and_is_plain():
         settings_of_task(["task.views=8"], {"views": 30})
     with pytest.raises(CosliceError, match=r"task\.rows is \[1, 2\], but a number or a word"):
         settings_of_task(["task.rows=[1, 2]"], {})
+
+
+def test_the_attenuation_of_air_is_said_with_that_of_water():
+    study = replace(studied(SparseViewCT()), task=None)
+    for water, air in ((0.02, 0.001), ("find", 0.001), (0.02, 0.0)):
+        stated = {"water": water} | ({"air": air} if air else {})
+        command = reconstruct_command(replace(study, stated=stated), planned(study, DDS))
+        assert command is not None
+        words = shlex.split(command)
+        assert "--air" not in words and attenuations(words[words.index("--water") + 1]) == (water, air)
+    assert attenuations(None) == (None, 0.0)
+    for wrong in ("much", "0.02:", "0.02:little", "0.02:0:0"):
+        with pytest.raises(CosliceError, match=f'water: "{wrong}" was given'):
+            attenuations(wrong)
 
 
 @dataclass(frozen=True)

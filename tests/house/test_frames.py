@@ -14,6 +14,7 @@ from coslice.priors import SlicePrior
 from coslice.window import CT_WINDOW
 
 PACKAGE = str(Path(coslice.__file__).parent)
+PRIORS = str(Path(PACKAGE) / "priors")
 
 
 class Counting(nn.Module):
@@ -57,12 +58,14 @@ def test_at_most_six_frames(monkeypatch, method, channels, planes):
     from concurrent.futures import ThreadPoolExecutor
 
     def submitted(self, function, *arguments, **named):
-        frame, names = sys._getframe(1), []
+        frame, names, asks = sys._getframe(1), [], False
         while frame is not None:
             if frame.f_code.co_filename.startswith(PACKAGE):
                 names.append(frame.f_code.co_name)
+                asks |= frame.f_code.co_filename.startswith(PRIORS)
             frame = frame.f_back
-        caller.append(names)
+        if asks:  # metrics share work among threads too, and no network is below them
+            caller.append(names)
         return original(self, function, *arguments, **named)
 
     original = ThreadPoolExecutor.submit

@@ -52,7 +52,7 @@ FLOORS = (
     # work: folders of results, tables, training
     {"output", "benchmark", "training"},
     # words: what is printed and drawn
-    {"report", "cli", "__main__"},
+    {"report", "timing", "cli", "__main__"},
 )
 WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "priors": {"sampling"},
@@ -62,7 +62,8 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),
-    "cli": {"report"},
+    "cli": {"report", "timing"},
+    "timing": {"report"},
     "report": set(),
     "benchmark": {"output"},
     "training": set(),

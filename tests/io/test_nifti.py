@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import tracemalloc
 from itertools import permutations, product
 
 import nibabel
@@ -12,7 +13,7 @@ from nibabel.orientations import aff2axcodes, inv_ornt_aff
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic, prepare_output
-from coslice.io.nifti import read_nifti, write_nifti
+from coslice.io.nifti import nifti_shape, read_nifti, write_nifti
 from coslice.volume import Volume
 
 ORIENTATIONS = [tuple(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]
@@ -365,3 +366,42 @@ def test_inv_ornt_aff_agrees_with_the_axis_moves_of_this_file():
         turned, affine = in_order(codes, array, TILTED)
         turn = nibabel.orientations.io_orientation(affine)
         np.testing.assert_allclose(affine @ inv_ornt_aff(turn, turned.shape), TILTED, atol=1e-12)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SAR", "AIL"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_slices_that_are_read_alone_are_those_of_the_whole(tmp_path, codes, suffix):
+    array = np.random.default_rng(0).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)  # (x, y, z)
+    turned, affine = in_order(tuple(codes), array, TILTED)
+    image = nibabel.Nifti1Image(turned, affine)
+    image.set_qform(np.diag((1, 2, 3, 1.0)), 1)
+    path = tmp_path / f"scan{suffix}"
+    nibabel.save(image, path)
+    whole, part = read_nifti(path).slices(2, 5), read_nifti(path, (2, 5))
+    assert nifti_shape(path) == read_nifti(path).shape == (6, 5, 4)
+    assert torch.equal(part.data, whole.data) and part.orientation == whole.orientation
+    np.testing.assert_allclose(part.affine, whole.affine, atol=1e-9)
+    assert part.qform is not None and whole.qform is not None
+    np.testing.assert_allclose(part.qform, whole.qform, atol=1e-5)
+    for wrong in ((2, 2), (-1, 3), (4, 7)):
+        with pytest.raises(CosliceError, match=r"slices .* were asked for, 0:6 are there"):
+            read_nifti(path, wrong)
+
+
+def test_a_few_slices_of_a_huge_file_cost_what_they_are(tmp_path):
+    """1.6 GB of zeros, which the disk does not hold either; two slices of it are 1 MB, and their copies as numbers."""
+    path = tmp_path / "huge.nii"
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((512, 512, 3000))
+    header.set_data_dtype(np.int16)
+    header["vox_offset"] = 352
+    with open(path, "wb") as stream:
+        header.write_to(stream)
+        stream.truncate(352 + 2 * 512 * 512 * 3000)
+    tracemalloc.start()
+    try:
+        part = read_nifti(path, (1500, 1502))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert part.shape == (2, 512, 512) and peak < 16e6

@@ -24,6 +24,8 @@ from coslice.metrics import (
     images,
     lpips,
     per_slice,
+    per_slice_of_each,
+    perceptual,
     psnr,
     slice_difference,
     slice_differences,
@@ -77,9 +79,30 @@ def test_ssim_is_1_for_equal_images_symmetric_and_closed_form_for_flat_ones():
 def test_a_large_stack_is_measured_in_pieces_without_changing_a_value(monkeypatch):
     image, truth = pair((5, 40, 50))
     whole = {metric: metric(image, truth) for metric in (psnr, ssim, lpips)}
-    monkeypatch.setattr(images, "_CHUNK", 2 * 40 * 50)
+    for module in (images, perceptual):
+        monkeypatch.setattr(module, "_PIECE", 2 * 40 * 50)
     for metric, values in whole.items():
         torch.testing.assert_close(metric(image, truth), values, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("protocol", ["unit", "tpdm"])
+def test_several_volumes_are_measured_as_each_alone(protocol):
+    one, truth = pair((33, 40, 36))
+    two = truth + 2 * (one - truth)
+    each = per_slice_of_each({"one": one, "two": two}, truth, protocol=protocol)
+    for name, volume in (("one", one), ("two", two)):
+        alone = per_slice(volume, truth, protocol=protocol)
+        for plane in PLANES:
+            assert each[name][plane].index == alone[plane].index
+            for quantity in PER_PLANE:
+                ours, theirs = (getattr(curves[plane], quantity.name) for curves in (each[name], alone))
+                np.testing.assert_allclose(ours, theirs, atol=1e-7)
+
+
+def test_a_grey_image_is_one_of_three_equal_channels():
+    image, truth = (volume[:2] * 2 - 1 for volume in pair((3, 40, 50)))
+    coloured = [stack[:, None].expand(-1, 3, -1, -1) for stack in (image, truth)]
+    torch.testing.assert_close(lpips(image, truth), lpips(*coloured), atol=1e-6, rtol=0)
 
 
 def test_lpips_gives_the_values_of_the_original_package():
@@ -269,3 +292,15 @@ def test_a_printed_number_is_the_nearest_of_its_decimals_with_one_more_on_pages_
 )
 def test_the_best_is_so_as_printed_and_only_where_something_is_worse(texts, better, best):
     assert best_of(texts, better) == best
+
+
+def test_no_value_depends_on_the_number_of_threads():
+    reconstruction, truth = pair((40, 36, 34))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(evaluate(reconstruction, truth))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]

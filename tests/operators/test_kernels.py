@@ -112,3 +112,13 @@ def test_every_command_starts_without_a_home_or_a_place_to_write(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "dds" in done.stdout, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow  # a process of its own, which compiles nothing but loads torch and numba
+def test_the_first_kernel_leaves_torch_its_threads():
+    """numba's OpenMP and torch's are one: starting numba's threads must not give torch more than it was told."""
+    script = "import torch; from coslice.threads import compiled_kernels\nwith compiled_kernels(): pass\n"
+    script += "print(torch.get_num_threads())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.optimize import fminbound
 
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Orbit, ParallelBeam
@@ -233,6 +232,8 @@ def _by_opposites(sinogram: np.ndarray, angles: np.ndarray, fan: float) -> tuple
 
 def _least_near(score: Callable[[float], float], column: float, reach: float) -> float:
     """Where `score` is least within +-reach columns."""
+    from scipy.optimize import fminbound  # takes long to load, and most runs look for no axis
+
     tried = column + np.linspace(-reach, reach, max(5, math.ceil(4 * reach) + 1))
     best = tried[int(np.argmin([score(c) for c in tried]))]
     step = tried[1] - tried[0]

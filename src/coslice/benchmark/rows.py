@@ -2,9 +2,10 @@
 
     DDS+ISCS: {method: dds, noise: iscs, steps: 10, data: {iterations: 20}, groups: [SVCT]}
 
-A row names a method, or one of the user's own as FILE.py:NAME. Everything else in it, but for `groups` and `lpips`, is
-a tree of settings as `coslice.methods.changed` takes it. Settings of the recipe, then of the group, then of the row
-change the method one after another, so that a part named anew keeps of the others what it has in common with them.
+A row names a method, or one of the user's own as FILE.py:NAME. Everything else in it, but for `groups`, `lpips` and
+`fast`, is a tree of settings as `coslice.methods.changed` takes it. Settings of the recipe, then of the group, then of
+the row change the method one after another, so that a part named anew keeps of the others what it has in common with
+them. With `fast: true` a row has the method's fast form, which comes before its own settings.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any
 from coslice.benchmark.recipe_content import RecipeContent, SettingsByMethod
 from coslice.benchmark.recipe_file import RecipeFile
 from coslice.errors import CosliceError
-from coslice.methods import METHODS, AnyMethod, Method, changed, find_method, is_own, load_method
+from coslice.methods import METHODS, AnyMethod, Method, changed, fast_form, find_method, is_own, load_method
 
 __all__ = ["TRUTH", "RowMethod", "rows_of"]
 
 TRUTH = "Truth"
 """What pages call the prepared scan, so no row."""
 _EVERY = "*"
-_OF_ROWS = ("method", "groups", "seed")
+_OF_ROWS = ("method", "groups", "seed", "fast")
 """What settings by method do not say."""
 
 
@@ -105,12 +106,26 @@ def _row_method(recipe: RecipeFile, group: str, row: str, own: AnyMethod | None)
     lpips = False
     for place, tree in _layers(content, group, row, method):
         who = f"{recipe.name}: row {row} of {group}" + (f", settings for {place}" if place else "")
-        settings = {key: value for key, value in tree.items() if key not in ("method", "groups", "lpips")}
+        if _said(tree, "fast", False, who):
+            method = _fast(method, content.groups[group].kind, who)
+        settings = {key: value for key, value in tree.items() if key not in ("method", "groups", "lpips", "fast")}
         method = changed(method, _written_out(settings, who) if isinstance(method, Method) else settings, who)
-        lpips = tree.get("lpips", lpips)
-        if not isinstance(lpips, bool):
-            raise CosliceError(f"{who}: lpips is {lpips!r}, but true or false is needed; correct it.")
+        lpips = _said(tree, "lpips", lpips, who)
     return RowMethod(method, lpips)
+
+
+def _said(tree: Mapping[str, Any], name: str, usual: bool, who: str) -> bool:
+    value = tree.get(name, usual)
+    if not isinstance(value, bool):
+        raise CosliceError(f"{who}: {name} is {value!r}, but true or false is needed; correct it.")
+    return value
+
+
+def _fast(method: AnyMethod, kind: str, who: str) -> AnyMethod:
+    try:
+        return fast_form(method, kind)
+    except CosliceError as error:
+        raise CosliceError(f"{who}: {error}") from error
 
 
 def _layers(content: RecipeContent, group: str, row: str, method: AnyMethod) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coslice.cli.bench import bench
 from coslice.cli.benchmark import benchmark
 from coslice.cli.evaluate import evaluate
 from coslice.cli.inspect import inspect
@@ -35,6 +36,7 @@ app.command()(evaluate)
 app.command("methods")(list_methods)
 app.command()(train)
 app.command()(benchmark)
+app.command()(bench)
 app.add_typer(priors, name="priors")
 
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import indent
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.box import SIMPLE_HEAD, Box
 from rich.cells import cell_len
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,13 +16,26 @@ from rich.table import Table
 from rich.text import Text
 
 from coslice.axes import PLANES
-from coslice.benchmark import Entry, Metric
-from coslice.benchmark import Table as BenchmarkTable
 from coslice.cli.terminal import Terminal
 from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
 from coslice.runs import Progress
 
-__all__ = ["Watch", "say", "show_benchmark", "show_benchmarks", "show_card", "show_priors", "show_table", "warn"]
+if TYPE_CHECKING:  # the room of benchmarks takes long to load, and most commands need no table of one
+    from coslice.benchmark import Entry, Metric
+    from coslice.benchmark import Table as BenchmarkTable
+
+__all__ = [
+    "Watch",
+    "plain_table",
+    "say",
+    "show",
+    "show_benchmark",
+    "show_benchmarks",
+    "show_card",
+    "show_priors",
+    "show_table",
+    "warn",
+]
 
 _TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
@@ -36,6 +48,11 @@ _out, _err = Terminal(), Terminal(stderr=True)
 def say(text: str) -> None:
     """Print a line, or several, to the standard output."""
     _out.print(text)
+
+
+def show(table: Table) -> None:
+    """Print a table to the standard output."""
+    _out.print(table)
 
 
 def warn(text: str) -> None:
@@ -87,7 +104,7 @@ class Watch:
 
 def show_table(metrics: Mapping[str, Mapping[str, Any]], protocol: str = UNIT.name) -> None:
     """The paper's table: PSNR, SSIM and LPIPS of the three planes, SDiff and its gap; 80 columns wide."""
-    table = _plain_table(caption=_caption(metrics, protocol))
+    table = plain_table(caption=_caption(metrics, protocol))
     table.add_column("\n", min_width=8)  # long titles are broken, numbers never
     titles = " ".join(quantity.title for quantity in PER_PLANE)
     for plane in PLANES:
@@ -113,7 +130,7 @@ def show_benchmark(table: BenchmarkTable) -> None:
             lines.append((row.title, _joined(columns.values(), row.entries, table.metrics), ""))
             if row.published:
                 lines.append(("  published", _joined(columns.values(), row.published, table.metrics), "dim italic"))
-    grid = _plain_table()
+    grid = plain_table()
     grid.add_column("\n", min_width=_TITLES)  # long titles are broken, numbers never
     for i, (head, places) in enumerate(columns.items()):
         names = " ".join(table.metrics[place].title for place in places)
@@ -144,7 +161,7 @@ def _joined(columns: Iterable[Sequence[int]], entries: Sequence[Entry], metrics:
 
 def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
     """A line for each shipped recipe, with the names of its editions."""
-    table = _plain_table()
+    table = plain_table()
     for title in ("name", "what", "source"):
         table.add_column(title)
     names_of: dict[tuple[str, str], list[str]] = {}
@@ -157,7 +174,7 @@ def show_benchmarks(found: Mapping[str, tuple[str, str]]) -> None:
 
 def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str]) -> None:
     """A line for each prior; what came with coslice and what the user brought."""
-    table = _plain_table()
+    table = plain_table()
     for title in ("name", "what", "plane", "images", "licence"):
         table.add_column(title)
     for name, card in cards.items():
@@ -170,6 +187,8 @@ def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str
 
 def show_card(name: str, card: Mapping[str, Any]) -> None:
     """All that a prior's file says, one entry a line; tables of numbers as tables."""
+    import yaml
+
     _out.print(name, style="bold")
     for key, value in card.items():
         if key.startswith("validation") and isinstance(value, Mapping):
@@ -186,7 +205,7 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
 
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    table = _plain_table(title=_words(title))
+    table = plain_table(title=_words(title))
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():
@@ -194,7 +213,7 @@ def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _plain_table(**how: Any) -> Table:
+def plain_table(**how: Any) -> Table:
     """A table with one line below its head, and no other."""
     box = _DASHED_HEAD if _out.options.ascii_only else SIMPLE_HEAD
     return Table(box=box, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, **how)

@@ -108,10 +108,10 @@ def reconstruct_scan(
     how.check(task.problem_kind)
     method = how.chosen(task.problem_kind)
     priors = how.loaded(method, task.problem_kind)
-    opened, preparation = _cut(open_scan(scan, series), slices, preparation)
+    opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
-    study = replace(study, remarks=(*remarks, *study.remarks))
+    study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks))
     _reconstruct(_suited(_read_so(study, opened), priors), method, priors, how, where, opened)
 
 
@@ -148,7 +148,8 @@ def reconstruct_slices(
     how.check(kind)
     method = how.chosen(kind)
     said = None if values is None else parse_values(values)
-    opened = [open_scan(scan, series).settled(said) for scan in scans]
+    wanted = slices if len(scans) == 1 else None
+    opened = [open_scan(scan, series, wanted).settled(said) for scan in scans]
     first = opened[0]
     modality, _ = modality_of(first.volume, first.modality)
     priors = how.loaded(method, kind, modality)
@@ -186,7 +187,7 @@ def reconstruct_slices(
             thickness_mm=thickness_mm,
             modality=first.modality,
         )
-    study = replace(study, remarks=(*window_remarks, *study.remarks))
+    study = replace(_recut(study, first), remarks=(*window_remarks, *study.remarks))
     for one in opened:
         study = _read_so(study, one)
     study = _compared(study, how)
@@ -225,12 +226,19 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
 
 def _cut(opened: OpenedScan, slices: str | None, preparation: Preparation) -> tuple[OpenedScan, Preparation]:
     """The preparation with the slices to keep; the scan says where they are."""
-    if slices is None:
+    if slices is None or opened.cut is not None:
         return opened, preparation
     kept = parse_slices(slices, opened.volume.shape[0])
-    opened.volume.slices(*kept)  # refuses what is not there
-    said = (*opened.remarks, slices_said(opened.volume, kept))
+    volume = opened.volume.slices(*kept)  # refuses what is not there
+    said = (*opened.remarks, slices_said(volume, kept, opened.volume.shape[0]))
     return replace(opened, remarks=said), replace(preparation, slices=kept)
+
+
+def _recut(study: Study, opened: OpenedScan) -> Study:
+    """The study with the slices of its scan that were read, for its record and the command that makes it again."""
+    if opened.cut is None:
+        return study
+    return replace(study, preparation=replace(study.preparation, slices=opened.cut))
 
 
 def _compared(study: Study, how: How) -> Study:

@@ -29,15 +29,16 @@ def show_methods(methods: Iterable[AnyMethod]) -> None:
     _out.print("`coslice methods NAME` prints the settings of one.")
 
 
-def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
+def show_method(method: AnyMethod, called: str, task: str = "svct", fast: bool = False) -> None:
     """The parts of a method, and every setting: how `--set` calls it, value, published value, meaning.
 
     Args:
         method: to show.
         called: how the user named it, a name or FILE.py:NAME.
         task: for which the settings are.
+        fast: whether it is the fast form.
     """
-    _out.print(Text.assemble((method.title, "bold"), f" ({called})"))
+    _out.print(Text.assemble((method.title, "bold"), f" ({called}{', fast form' if fast else ''})"))
     _out.print(f"Source: {method.source}")
     if method.kinds:
         tasks = [name for name, one in TASKS.items() if one.problem_kind in method.kinds]
@@ -56,6 +57,7 @@ def show_method(method: AnyMethod, called: str, task: str = "svct") -> None:
     example = next((line for line in lines if "." in line.path and type(line.value) in (int, float)), None)
     if example is not None:
         words = ["coslice", "reconstruct", "SCAN", *(() if task == "svct" else ("--task", task)), "--method", called]
+        words += ["--fast"] if fast else []
         words += ["--set", f"{example.path}={_value(example.value)}", "--out", "out/"]
         _out.print(f"Change one with --set, as in: {shlex.join(words)}")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coslice.io.nifti import read_nifti
+from coslice.io.nifti import nifti_shape, read_nifti
+from coslice.preparation import parse_slices
 from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
 
 if TYPE_CHECKING:
     from coslice.io.dicom import DicomScan
 
-__all__ = ["OpenedScan", "open_scan", "slices_said"]
+__all__ = ["LARGE", "OpenedScan", "open_scan", "slices_said"]
+
+LARGE = 2**27
+"""Voxels of a file of which only the slices that are asked for are read; as float32 they take half a GiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +29,13 @@ class OpenedScan:
         volume: the scan, in its own units.
         dicom: where it comes from; None of NIfTI.
         remarks: on how it was read, in full sentences.
+        cut: first and last (not included) of the slices from the feet that were read; None where all were.
     """
 
     volume: Volume
     dicom: DicomScan | None = None
     remarks: tuple[str, ...] = ()
+    cut: tuple[int, int] | None = None
 
     @property
     def modality(self) -> str | None:
@@ -54,41 +61,58 @@ class OpenedScan:
         return replace(self, volume=found.scan, remarks=(*self.remarks, *found.remarks))
 
 
-def slices_said(volume: Volume, kept: tuple[int, int]) -> str:
+def slices_said(volume: Volume, kept: tuple[int, int], count: int) -> str:
     """Where a cut along z lies, from the feet, in mm, and as the file counts, in a sentence.
 
     Args:
-        volume: the whole scan.
-        kept: first and last (not included) slice from the feet.
+        volume: the slices that were kept.
+        kept: first and last (not included) of them, from the feet.
+        count: of the slices of the file.
     """
     first, last = kept[0], kept[1] - 1
     middle = [(n - 1) / 2 for n in volume.shape[:0:-1]]
-    low, high = (float((volume.affine @ (*middle, k, 1))[2]) for k in (first, last))
+    low, high = (float((volume.affine @ (*middle, k, 1))[2]) for k in (0, last - first))
     said = f"Slices {first} to {last} from the feet were kept, {low:.1f} to {high:.1f} mm"
     if "I" in volume.orientation:
-        count = volume.shape[0]
         said += f"; the file counts from the head, where they are {count - 1 - last} to {count - 1 - first}"
     return said + "."
 
 
-def open_scan(path: Path, series: str | None = None) -> OpenedScan:
+def open_scan(path: Path, series: str | None = None, slices: str | None = None) -> OpenedScan:
     """The scan that `path` holds; one of a tilted gantry is put upright, which is said.
 
     Args:
         path: NIfTI, a folder of DICOM files, or a DICOM file of many frames.
         series: which of several DICOM series, by number, UID or words of its description.
+        slices: "FIRST:LAST" that are wanted. Of a NIfTI file beyond `LARGE` voxels no others are read; smaller ones are
+            read whole, and the caller cuts them.
 
     Raises:
         CosliceError: nothing that can be read as one scan; several series and none chosen.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
-        return OpenedScan(read_nifti(path))
+        return _of_nifti(path, slices)
     from coslice.io.dicom import is_dicom, open_dicom, upright  # takes long to load, and most scans are NIfTI
 
     if not (path.is_dir() or is_dicom(path)):
-        return OpenedScan(read_nifti(path))
+        return _of_nifti(path, slices)
     scan = open_dicom(path, series)
     if not shears(scan.volume.affine):
         return OpenedScan(scan.volume, scan, scan.notes)
     volume, note = upright(scan.volume)
     return OpenedScan(volume, scan, (*scan.notes, *([note] if note else [])))
+
+
+def _of_nifti(path: Path, slices: str | None) -> OpenedScan:
+    if slices is None:
+        return OpenedScan(read_nifti(path))
+    shape = nifti_shape(path)
+    if math.prod(shape) <= LARGE:
+        return OpenedScan(read_nifti(path))
+    kept = parse_slices(slices, shape[0])
+    volume = read_nifti(path, kept)
+    said = (
+        f"{path.name} holds {' x '.join(map(str, shape))} voxels: the slices that were asked for were read and no "
+        "others, and what its numbers are was told from these."
+    )
+    return OpenedScan(volume, remarks=(said, slices_said(volume, kept, shape[0])), cut=kept)

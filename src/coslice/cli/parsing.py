@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from coslice.errors import CosliceError
 
-__all__ = ["compared", "interval", "number_or_find", "pair", "refuse"]
+__all__ = ["attenuations", "compared", "interval", "number_or_find", "pair", "refuse"]
 
 N = TypeVar("N", int, float)
 
@@ -61,6 +61,21 @@ def number_or_find(name: str, text: str | None) -> float | Literal["find"] | Non
         return float(text)
     except ValueError:
         raise CosliceError(f'{name}: "{text}" was given, but a number is needed, or find.') from None
+
+
+def attenuations(text: str | None) -> tuple[float | Literal["find"] | None, float]:
+    """Of water and of air, from "WATER", "WATER:AIR" or "find:AIR"; that of air is 0 where it is not given.
+
+    Raises:
+        CosliceError: another text.
+    """
+    if text is None:
+        return None, 0.0
+    water, colon, air = text.partition(":")
+    try:
+        return "find" if water == "find" else float(water), float(air) if colon else 0.0
+    except ValueError:
+        raise CosliceError(f'water: "{text}" was given, but a number, WATER:AIR or find is needed.') from None
 
 
 def compared(text: str | None) -> tuple[str, ...]:

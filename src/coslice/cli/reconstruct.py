@@ -127,9 +127,12 @@ def reconstruct(
         typer.Option("--repair/--no-repair", help="Mend dead and stuck pixels.", rich_help_panel=PROJECTIONS),
     ] = True,
     water: Annotated[
-        str | None, option("Its attenuation, 1/mm, or find: results in HU.  [results in 1/mm]", PROJECTIONS)
+        str | None,
+        option(
+            "Its attenuation, 1/mm, or find: results in HU; WATER:AIR also says that of air.  [results in 1/mm]",
+            PROJECTIONS,
+        ),
     ] = None,
-    air: Annotated[float, option("Attenuation of air, 1/mm.  [0]", PROJECTIONS)] = 0.0,
     method: Annotated[
         str | None,
         option(
@@ -152,6 +155,9 @@ def reconstruct(
             _METHOD,
         ),
     ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="The method's fast form: half the time.", rich_help_panel=_METHOD)
+    ] = False,
     steps: Annotated[int | None, option("Network evaluations per sample.  [the method's]", _METHOD)] = None,
     samples: Annotated[int | None, option("Samples whose mean is the result.  [1]", _METHOD)] = None,
     seed: Annotated[int, option("Same seed, same result; also of the measurement's noise.  [0]", _METHOD)] = 0,
@@ -178,7 +184,7 @@ def reconstruct(
 
     from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
-    from coslice.cli.parsing import compared, interval, number_or_find, pair, refuse
+    from coslice.cli.parsing import attenuations, compared, interval, number_or_find, pair, refuse
     from coslice.cli.selection import settings_of_task
     from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
@@ -190,7 +196,7 @@ def reconstruct(
         raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
-        compared(compare), reference, None if window is None else pair("window", window, float, ":"),
+        compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
     )  # fmt: skip
     where = Where(out, overwrite, dicom, keep_patient)
     of_projections = {
@@ -207,7 +213,6 @@ def reconstruct(
         "axisymmetric": axisymmetric or None,
         "no-repair": None if repair else True,
         "water": water,
-        "air": air or None,
     }
     of_measured_slices = {"stack": stack or None, "axis": axis, "gap": gap, "slice-thickness": slice_thickness}
     files = ProjectionFiles(
@@ -227,6 +232,7 @@ def reconstruct(
             **of_measured_slices,
         }
         refuse(of_scans, f"{scan.name} is taken for measured projections")
+        of_water, of_air = attenuations(water)
         stated = Stated(
             values=values,
             white=white,
@@ -239,8 +245,8 @@ def reconstruct(
                 median,
             ),
             axis=number_or_find("rotation-axis", rotation_axis),
-            water=number_or_find("water", water),
-            air=air,
+            water=of_water,
+            air=of_air,
             window=how.window,
             grid=GridChoice(size, spacing),
             slices=interval("slices", slices),

@@ -9,6 +9,7 @@ __all__ = ["FORMER_OPTIONS", "sentence_of"]
 
 FORMER_OPTIONS: dict[str, dict[str, str]] = {
     "reconstruct": {
+        "--air": "--water WATER:AIR",
         "--anchor-angle": "--set noise.angle=DEGREES",
         "--auxiliary-every": "--set prior.auxiliary_every=N",
         "--cg-iterations": "--set data.iterations=N (of admm-tv: solution.cg_iterations)",

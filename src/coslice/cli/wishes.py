@@ -36,6 +36,7 @@ class How:
         compare: names of methods that are run beside it.
         reference: what a real measurement is compared with.
         window: values that the prior sees as 0 and 1.
+        fast: whether the fast form of the method is meant; not of those that are run beside it.
     """
 
     method: str | None = None
@@ -50,6 +51,7 @@ class How:
     compare: tuple[str, ...] = ()
     reference: str | None = None
     window: tuple[float, float] | None = None
+    fast: bool = False
 
     @property
     def place(self) -> str:
@@ -59,7 +61,7 @@ class How:
     def chosen(self, kind: str) -> AnyMethod:
         """The method for a kind of problem."""
         name = default_method(kind, self.priors) if self.method is None else self.method
-        return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings)
+        return chosen_method(name, kind, self.noise, self.steps, self.samples, self.settings, self.fast)
 
     def check(self, kind: str) -> None:
         """Refuse what cannot be compared, before a measurement is read that may take minutes.

@@ -15,10 +15,13 @@ from typing import Any
 from coslice.cli.selection import OWN_OPTIONS, settings_tree
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.methods import (
+    FAST_FORMS,
     METHODS,
     AnyMethod,
+    Method,
     changed,
     default_method,
+    fast_form,
     find_method,
     parts_of,
     setting_lines,
@@ -92,7 +95,7 @@ def benchmark_command(
 def _recording_options(study: Study) -> Iterator[tuple[str, Any]]:
     """What was stated of measured projections; a pair is FIRST:LAST, LOW:HIGH or ROWS,COLUMNS."""
     for name, value in study.stated.items():
-        if name in ("reference", "format"):
+        if name in ("reference", "format", "air"):
             continue
         if name == "repair":
             yield "no-repair", not value
@@ -101,6 +104,8 @@ def _recording_options(study: Study) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, list):
             between = "," if name in ("binning", "pixel") else ":"
             yield name, between.join("" if end is None else f"{end:g}" for end in value)
+        elif name == "water":
+            yield name, f"{value}:{study.stated['air']}" if "air" in study.stated else value
         else:
             yield name, value
 
@@ -140,6 +145,11 @@ def _method_options(method: AnyMethod, kind: str, priors: Sequence[str | None]) 
     options: list[tuple[str, Any]] = [("method", None if method.name == default_method(kind, priors) else method.name)]
     if type(method) is not type(usual):
         return None
+    if isinstance(method, Method) and method.fast:
+        if method.name not in FAST_FORMS[kind]:
+            return None
+        usual = fast_form(usual, kind)
+        options.append(("fast", True))
     given: list[tuple[str, Any]] = []
     for path, word in _kinds(method).items():
         if word != _kinds(changed(usual, settings_tree(given))).get(path):

@@ -40,7 +40,7 @@ from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.volume import ROUNDED, Volume, flattens, shears
 
-__all__ = ["canonical_volume", "in_order", "read_nifti", "write_nifti"]
+__all__ = ["canonical_volume", "in_order", "nifti_shape", "read_nifti", "write_nifti"]
 
 _FORMATS = {348: (nibabel.Nifti1Header, nibabel.Nifti1Image), 540: (nibabel.Nifti2Header, nibabel.Nifti2Image)}
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -52,8 +52,13 @@ _CODES = range(6)
 _BEST_COMPRESSION = 1032
 
 
-def read_nifti(path: str | Path) -> Volume:
+def read_nifti(path: str | Path, slices: tuple[int, int] | None = None) -> Volume:
     """The 3D scan in `path` (.nii or .nii.gz, NIfTI-1 or -2), in canonical order, scaled, float32.
+
+    Args:
+        path: the file.
+        slices: first and last (not included) along z, from the feet; the others are not read, and never in memory. None
+            reads all.
 
     Trailing axes of length 1 are dropped. Sizes in metres or micrometres become millimetres. A file with neither
     sform nor qform takes its spacing from `pixdim`, with the origin at its centre and x towards the left, as
@@ -62,9 +67,41 @@ def read_nifti(path: str | Path) -> Volume:
     Raises:
         CosliceError: a file that is missing, no NIfTI, damaged or cut short; not 3D; colour or complex voxels;
             NaN or infinite voxels; a voxel size that is zero, negative, not finite or beyond 0.001..1000 mm;
-            an affine that cannot be inverted.
+            an affine that cannot be inverted; slices that are not there.
     """
-    path = Path(path)
+    with _image(Path(path)) as (image, stream):
+        affine = _affine(image, Path(path))
+        qform, qform_code = _qform(image)
+        if slices is None:
+            array, placed = image.get_fdata(dtype=np.float32, caching="unchanged"), affine
+        else:
+            part, placed = _part(image.shape, affine, slices, Path(path))
+            array = np.asarray(image.dataobj[part], dtype=np.float32)
+        # Only at its end does a gzip stream verify its checksum.
+        while isinstance(stream, gzip.GzipFile) and stream.read(1 << 20):
+            pass
+    wrong = array.size - int(np.isfinite(array).sum())
+    if wrong:
+        raise CosliceError(f"{path} has {wrong} voxels that are NaN or infinite; replace them by numbers first.")
+    volume = canonical_volume(array.reshape(array.shape[:3]), placed, _space_code(image.header))
+    if qform is None:
+        return volume
+    # The same voxels, turned round in the same way.
+    turned = qform @ np.linalg.inv(affine) @ volume.affine
+    return replace(volume, qform=turned, qform_code=qform_code)
+
+
+def nifti_shape(path: str | Path) -> tuple[int, int, int]:
+    """Numbers of voxels (z, y, x) of the scan in `path`, from its header alone. Errors as `read_nifti`."""
+    with _image(Path(path)) as (image, _):
+        turn = orientations.io_orientation(_affine(image, Path(path)))
+        by_axis = dict(zip(turn[:, 0].astype(int), image.shape[:3], strict=True))
+    return by_axis[2], by_axis[1], by_axis[0]
+
+
+@contextmanager
+def _image(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
+    """The image in a file, its header checked, and the open file that its voxels are still to be read from."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CosliceError(f"{path} {what}; give the path of a .nii or .nii.gz file.")
@@ -73,13 +110,7 @@ def read_nifti(path: str | Path) -> Volume:
             header, image_class = _raw_header(stream, path)
             _check_header(header, path)
             stream.seek(0)
-            image = image_class.from_stream(stream)
-            array = image.get_fdata(dtype=np.float32, caching="unchanged")
-            # Only at its end does a gzip stream verify its checksum.
-            while stream.read(1 << 20):
-                pass
-            affine = _affine(image, path)
-            qform, qform_code = _qform(image)
+            yield image_class.from_stream(stream), stream
     except CosliceError:
         raise
     except PermissionError as error:
@@ -88,15 +119,24 @@ def read_nifti(path: str | Path) -> Volume:
         raise CosliceError(
             f"{path} is damaged or cut short ({error or type(error).__name__}); copy or convert the scan again."
         ) from error
-    wrong = array.size - int(np.isfinite(array).sum())
-    if wrong:
-        raise CosliceError(f"{path} has {wrong} voxels that are NaN or infinite; replace them by numbers first.")
-    volume = canonical_volume(array.reshape(array.shape[:3]), affine, _space_code(image.header))
-    if qform is None:
-        return volume
-    # The same voxels, turned round in the same way.
-    turned = qform @ np.linalg.inv(affine) @ volume.affine
-    return replace(volume, qform=turned, qform_code=qform_code)
+
+
+def _part(
+    shape: tuple[int, ...], affine: np.ndarray, slices: tuple[int, int], path: Path
+) -> tuple[tuple[slice | int, ...], np.ndarray]:
+    """Where slices from the feet are in the array of a file, and their affine."""
+    turn = orientations.io_orientation(affine)
+    (axis,) = np.flatnonzero(turn[:, 0] == 2)
+    (first, last), count = slices, shape[axis]
+    if not 0 <= first < last <= count:
+        raise CosliceError(f"{path}: slices {first}:{last} were asked for, 0:{count} are there; choose among them.")
+    if turn[axis, 1] < 0:  # the file counts from the head
+        first, last = count - last, count - first
+    part: list[slice | int] = [slice(None)] * 3 + [0] * (len(shape) - 3)
+    part[axis] = slice(first, last)
+    shifted = affine.copy()
+    shifted[:, 3] += first * affine[:, axis]
+    return tuple(part), shifted
 
 
 def write_nifti(volume: Volume, path: str | Path) -> None:

@@ -23,6 +23,7 @@ from coslice.methods.data_steps import (
     WeightedGradients,
 )
 from coslice.methods.endings import DenoisedEstimate, Ending, KaczmarzStep, LastEstimate, LastPrediction
+from coslice.methods.fast_forms import FAST_FORMS, fast_form
 from coslice.methods.method import AnyMethod, Direct, Method, Start
 from coslice.methods.own import is_own, load_method
 from coslice.methods.papers import (
@@ -90,6 +91,7 @@ __all__ = [
     "DIFFUSIONBLEND_TV",
     "DIFFUSION_MBIR",
     "DPS",
+    "FAST_FORMS",
     "FBP_UNET",
     "FDK",
     "KINDS",
@@ -142,6 +144,7 @@ __all__ = [
     "default_method",
     "described",
     "differing",
+    "fast_form",
     "find_method",
     "is_own",
     "kinds_at",

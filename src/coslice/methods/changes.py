@@ -231,7 +231,9 @@ def described(value: AnyMethod | Part) -> dict[str, Any]:
     if isinstance(value, Part):
         settings = {name: _plain(getattr(value, name), described) for name, _ in value.settings()}
         return _kind(value) | settings
-    words = {"name": value.name, "title": value.title, "source": value.source}
+    words: dict[str, Any] = {"name": value.name, "title": value.title, "source": value.source}
+    if isinstance(value, Method) and value.fast:
+        words["fast"] = True
     return words | {name: _plain(getattr(value, name), described) for name in _names(value)}
 
 

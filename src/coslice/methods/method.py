@@ -101,6 +101,7 @@ class Method:
         samples: number of reconstructions with seeds seed, seed + 1, ..., of which the mean is the result.
         kinds: of problems it is for; empty for all.
         published: settings by path ("schedule.steps") that were published with another value, and that value.
+        fast: whether it was made by `coslice.methods.fast_form`; a word for tables and records, which changes nothing.
 
     Raises:
         CosliceError: no samples, or a data step that cannot follow the re-noising.
@@ -119,6 +120,7 @@ class Method:
     samples: int = 1
     kinds: tuple[str, ...] = ()
     published: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    fast: bool = False
 
     def __post_init__(self) -> None:
         _check_parts(self, _PARTS)
@@ -137,7 +139,12 @@ class Method:
         """As tables print it: "DDS + ISCS", "DDS, mean of 5"; with another algorithm in it "DDS (null-space)"."""
         noise = self.noise.label
         title = self.title + _departures(self, ("prior", "data"))
-        return title + (f" + {noise}" if noise else "") + (f", mean of {self.samples}" if self.samples > 1 else "")
+        return (
+            title
+            + (f" + {noise}" if noise else "")
+            + (", fast" if self.fast else "")
+            + (f", mean of {self.samples}" if self.samples > 1 else "")
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ publications take it otherwise in `coslice.metrics.protocols`.
 from coslice.metrics.consistency import consistency, slice_difference, slice_differences
 from coslice.metrics.images import PSNR_CAP, psnr, ssim
 from coslice.metrics.perceptual import lpips
-from coslice.metrics.planes import SMALLEST_SIDE, Curves, averages, evaluate, per_slice
+from coslice.metrics.planes import SMALLEST_SIDE, Curves, averages, evaluate, per_slice, per_slice_of_each
 from coslice.metrics.protocols import PROTOCOLS, UNIT, Protocol, protocol_called
 from coslice.metrics.quantities import PER_PLANE, PER_STEP, PER_VOLUME, QUANTITIES, Quantity, best_of
 from coslice.metrics.trajectory import Watcher
@@ -32,6 +32,7 @@ __all__ = [
     "evaluate",
     "lpips",
     "per_slice",
+    "per_slice_of_each",
     "protocol_called",
     "psnr",
     "slice_difference",

@@ -9,10 +9,12 @@ between slices, Delta < 0 is smoothing across them.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from coslice.axes import AXES, axis_number
 from coslice.errors import CosliceError
+from coslice.metrics.images import of_pieces
 
 __all__ = ["NEIGHBOURS", "consistency", "slice_difference", "slice_differences"]
 
@@ -35,7 +37,11 @@ def slice_differences(volume: Tensor, along: str = "z") -> Tensor:
     stack = volume.movedim(axis_number(along), 0)
     if len(stack) < 2:
         raise CosliceError(f"slice_differences: {len(stack)} slice along {along} was given, at least 2 are needed.")
-    return stack.diff(dim=0).abs().double().mean((1, 2))
+    return torch.cat(of_pieces(_differences, stack[1:], stack[:-1]))
+
+
+def _differences(after: Tensor, before: Tensor) -> Tensor:
+    return (after - before).abs_().mean((1, 2), dtype=torch.float64)
 
 
 def slice_difference(volume: Tensor, along: str = "z") -> float:

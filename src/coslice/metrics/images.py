@@ -17,16 +17,18 @@ lie within the image. There are two windows in use:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from coslice.errors import CosliceError
+from coslice.threads import spread
 
-__all__ = ["PSNR_CAP", "SSIM_SIDES", "chunked", "psnr", "ssim"]
+__all__ = ["PSNR_CAP", "SSIM_SIDES", "mean_squares", "of_mean_square", "of_pieces", "psnr", "ssim"]
+
+_Value = TypeVar("_Value")
 
 PSNR_CAP = 100.0
 """The largest PSNR reported, dB."""
@@ -35,7 +37,7 @@ SSIM_SIDES = {"box": 7, "gaussian": 11}
 """Pixels of the side of SSIM's windows; images must have as many."""
 
 _SIGMA = 1.5  # pixels, of the Gaussian
-_CHUNK = 1 << 20
+_PIECE = 1 << 17  # numbers that are worked on at a time: float64 copies of so many fit a core's cache
 
 
 def psnr(image: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
@@ -49,7 +51,7 @@ def psnr(image: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
         CosliceError: the shapes differ or are not (n, h, w); a range that is not positive.
     """
     _check("psnr", image, truth, data_range)
-    return torch.cat([_psnr(a, b, data_range) for a, b in chunked(image, truth)])
+    return of_mean_square(mean_squares(image, truth), data_range)
 
 
 def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal["box", "gaussian"] = "box") -> Tensor:
@@ -71,7 +73,17 @@ def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal[
             f"ssim: images of {image.shape[1]} x {image.shape[2]} pixels were given, "
             f"at least {side} x {side} are needed; measure more slices together."
         )
-    return torch.cat([_ssim(a, b, data_range, window) for a, b in chunked(image, truth)])
+    return torch.cat(of_pieces(lambda a, b: _ssim(a, b, data_range, window), image, truth))
+
+
+def mean_squares(image: Tensor, truth: Tensor) -> Tensor:
+    """mean (a - b)^2 of each image: (n, h, w) twice -> (n,) float64. Neither stack is copied."""
+    return torch.cat(of_pieces(lambda a, b: (a.double() - b.double()).square_().mean((1, 2)), image, truth))
+
+
+def of_mean_square(error: Tensor, data_range: float = 1.0) -> Tensor:
+    """PSNR in dB of mean squared errors, at most `PSNR_CAP`."""
+    return (20 * math.log10(data_range) - 10 * error.log10()).clamp(max=PSNR_CAP)
 
 
 def _check(who: str, image: Tensor, truth: Tensor, data_range: float) -> None:
@@ -84,36 +96,61 @@ def _check(who: str, image: Tensor, truth: Tensor, data_range: float) -> None:
         )
 
 
-def chunked(image: Tensor, truth: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of pieces of two stacks (n, ...), of about a million numbers, so that temporaries stay small."""
-    count = max(1, _CHUNK // max(1, image[0].numel()))
-    return zip(image.split(count), truth.split(count), strict=True)
+def of_pieces(function: Callable[..., _Value], *stacks: Tensor, size: int | None = None) -> list[_Value]:
+    """`function` of the same few images of stacks (n, ...), for all of them in turn; on a CPU a piece a thread.
 
+    A metric that goes through them keeps its temporaries small, whatever the size of a volume, and its values do not
+    depend on how many threads there are.
 
-def _psnr(image: Tensor, truth: Tensor, data_range: float) -> Tensor:
-    error = (image.double() - truth.double()).square().mean((1, 2))
-    return (20 * math.log10(data_range) - 10 * error.log10()).clamp(max=PSNR_CAP)
+    Args:
+        function: what is wanted of a piece of each stack.
+        stacks: as long as each other.
+        size: numbers of each stack in a piece, about; None is what suits arithmetic, a core's cache.
+    """
+    count = max(1, (_PIECE if size is None else size) // max(1, stacks[0][0].numel()))
+    pieces = list(zip(*(stack.split(count) for stack in stacks), strict=True))
+    found: dict[int, _Value] = {}
+
+    def work(number: int, piece: tuple[Tensor, ...]) -> None:
+        found[number] = function(*piece)
+
+    spread(stacks[0].device, work, range(len(pieces)), pieces)
+    return [found[number] for number in range(len(pieces))]
 
 
 def _ssim(image: Tensor, truth: Tensor, data_range: float, window: str) -> Tensor:
     # float64, since the variances below are small differences of large numbers.
-    a, b = image.double(), truth.double()
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    moments = torch.stack((a, b, a * b, a * a + b * b), dim=1)
+    moments = image.new_empty((4, *image.shape), dtype=torch.float64)
+    a, b, products, squares = moments.unbind()
+    a.copy_(image)
+    b.copy_(truth)
+    torch.mul(a, b, out=products)
+    torch.mul(a, a, out=squares).addcmul_(b, b)
     means = _box_means(moments) if window == "box" else _gaussian_means(moments)
-    mean_a, mean_b, mean_ab, mean_squares = means.unbind(1)
+    mean_a, mean_b, mean_ab, mean_squares = means.unbind()
     count = SSIM_SIDES["box"] ** 2
     unbiased = count / (count - 1) if window == "box" else 1.0
-    squares = mean_a * mean_a + mean_b * mean_b
-    covariance = unbiased * (mean_ab - mean_a * mean_b)
-    variances = unbiased * (mean_squares - squares)
-    similarity = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    product = mean_a * mean_b
+    of_means = (mean_a * mean_a).addcmul_(mean_b, mean_b)
+    structure = (mean_ab - product).mul_(2 * unbiased).add_(c2)
+    spread = (mean_squares - of_means).mul_(unbiased).add_(c2)
+    similarity = product.mul_(2).add_(c1).mul_(structure).div_(of_means.add_(c1).mul_(spread))
     return similarity.mean((1, 2))
 
 
 def _box_means(maps: Tensor) -> Tensor:
-    side = SSIM_SIDES["box"]
-    return functional.avg_pool2d(functional.avg_pool2d(maps, (side, 1), stride=1), (1, side), stride=1)
+    for axis in (2, 3):
+        maps = _sums_of_seven(maps, axis)
+    return maps / SSIM_SIDES["box"] ** 2
+
+
+def _sums_of_seven(maps: Tensor, axis: int) -> Tensor:
+    """Of every seven neighbours along an axis, by four additions: a pair, two pairs, and these with what is left."""
+    count = maps.shape[axis] - SSIM_SIDES["box"] + 1
+    pairs = maps.narrow(axis, 0, count + 5) + maps.narrow(axis, 1, count + 5)
+    fours = pairs.narrow(axis, 0, count) + pairs.narrow(axis, 2, count)
+    return fours.add_(pairs.narrow(axis, 4, count)).add_(maps.narrow(axis, 6, count))
 
 
 def _gaussian_means(maps: Tensor) -> Tensor:

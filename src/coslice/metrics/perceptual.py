@@ -11,7 +11,7 @@ is float32. AlexNet halves and halves again: below 31 pixels nothing is left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -21,13 +21,14 @@ from torch.nn import functional
 
 from coslice.errors import CosliceError
 from coslice.io.packing import read_weights
-from coslice.metrics.images import chunked
+from coslice.metrics.images import of_pieces
 
-__all__ = ["SMALLEST_SIDE", "lpips"]
+__all__ = ["SMALLEST_SIDE", "lpips", "lpips_of_each"]
 
 SMALLEST_SIDE = 31
 """Pixels an image must have on each side."""
 
+_PIECE = 1 << 18  # numbers of each stack at a time
 _WEIGHTS = "data/lpips/lpips_alex_v0.1_fp16.safetensors"
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -35,45 +36,58 @@ _SCALE = (0.458, 0.448, 0.450)
 _LAYERS = ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
 
 
-@torch.inference_mode()
 def lpips(image: Tensor, truth: Tensor) -> Tensor:
     """LPIPS of each image: (n, h, w) grey or (n, 3, h, w) twice, in [-1, 1] -> (n,) float64.
 
     Raises:
         CosliceError: the shapes differ or are neither of these; a side is below 31 pixels.
     """
-    grey = image.ndim == 3
-    if image.shape != truth.shape or not (grey or (image.ndim == 4 and image.shape[1] == 3)) or len(image) == 0:
+    return lpips_of_each([image], truth)[0]
+
+
+def lpips_of_each(images: Sequence[Tensor], truth: Tensor) -> list[Tensor]:
+    """`lpips` of several stacks against one truth, whose features are computed once. Errors as there."""
+    for image in images:
+        grey = image.ndim == 3
+        if image.shape != truth.shape or not (grey or (image.ndim == 4 and image.shape[1] == 3)) or len(image) == 0:
+            raise CosliceError(
+                f"lpips: images of shape {tuple(image.shape)} and a truth of shape {tuple(truth.shape)} were given, "
+                "two stacks (n, h, w) or (n, 3, h, w) of one shape are needed."
+            )
+    if min(truth.shape[-2:]) < SMALLEST_SIDE:
         raise CosliceError(
-            f"lpips: images of shape {tuple(image.shape)} and a truth of shape {tuple(truth.shape)} were given, "
-            "two stacks (n, h, w) or (n, 3, h, w) of one shape are needed."
-        )
-    if min(image.shape[-2:]) < SMALLEST_SIDE:
-        raise CosliceError(
-            f"lpips: images of {image.shape[-2]} x {image.shape[-1]} pixels were given, "
+            f"lpips: images of {truth.shape[-2]} x {truth.shape[-1]} pixels were given, "
             f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE} are needed."
         )
-    return torch.cat([_distance(a, b) for a, b in chunked(image, truth)])
+    pieces = of_pieces(_distances, *images, truth, size=_PIECE)
+    return [torch.cat(distances) for distances in zip(*pieces, strict=True)]
 
 
-def _distance(image: Tensor, truth: Tensor) -> Tensor:
-    weights = _weights(image.device)
-    total = torch.zeros(len(image), dtype=torch.float64, device=image.device)
-    for level, maps in enumerate(_features(torch.cat((image, truth)).float(), weights)):
-        ours, theirs = functional.normalize(maps, eps=1e-10).chunk(2)
-        total += ((ours - theirs).square().mean((2, 3)) @ weights[f"lin{level}"].flatten()).double()
-    return total
+@torch.inference_mode()  # every thread for itself
+def _distances(*stacks: Tensor) -> list[Tensor]:
+    """Of the stacks from the last."""
+    device, count = stacks[0].device, len(stacks)
+    weights = _weights(device)
+    totals = [torch.zeros(len(stack), dtype=torch.float64, device=device) for stack in stacks[:-1]]
+    for level, maps in enumerate(_features(torch.cat(stacks).float(), weights)):
+        *others, truth = functional.normalize(maps, eps=1e-10).chunk(count)
+        for total, other in zip(totals, others, strict=True):
+            total += ((other - truth).square_().mean((2, 3)) @ weights[f"lin{level}"].flatten()).double()
+    return totals
 
 
 def _features(x: Tensor, weights: dict[str, Tensor]) -> Iterator[Tensor]:
     if x.ndim == 3:
-        x = x[:, None].expand(-1, 3, -1, -1)
-    x = (x - weights["shift"]) / weights["scale"]
+        # The three channels of a grey image are one: (x - shift) / scale of each goes into the first layer's weights,
+        # the shift as those of a second channel that is 1 within the image and, as the first, 0 beyond it.
+        x, first = torch.stack((x, torch.ones_like(x)), 1), weights["grey"]
+    else:
+        x, first = (x - weights["shift"]) / weights["scale"], weights["features.0.weight"]
     for number, stride, padding, pooled in _LAYERS:
         if pooled:
             x = functional.max_pool2d(x, 3, 2)
         kernel, bias = weights[f"features.{number}.weight"], weights[f"features.{number}.bias"]
-        x = functional.relu(functional.conv2d(x, kernel, bias, stride, padding))
+        x = functional.relu(functional.conv2d(x, first if number == 0 else kernel, bias, stride, padding), inplace=True)
         yield x
 
 
@@ -86,4 +100,7 @@ def _weights(device: torch.device) -> dict[str, Tensor]:
         weights[name] = weights[name].contiguous(memory_format=torch.channels_last)
     for name, values in (("shift", _SHIFT), ("scale", _SCALE)):
         weights[name] = torch.tensor(values, device=device).view(1, 3, 1, 1)
+    scaled = weights["features.0.weight"].double() / weights["scale"]
+    grey = torch.cat([part.sum(1, keepdim=True) for part in (scaled, -weights["shift"] * scaled)], 1)
+    weights["grey"] = grey.float().contiguous(memory_format=torch.channels_last)
     return weights

@@ -15,7 +15,7 @@ below 7 (in a Gaussian window 11), and everything of a plane all of whose slices
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,17 @@ from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
 from coslice.metrics.consistency import NEIGHBOURS, consistency
-from coslice.metrics.images import SSIM_SIDES, psnr, ssim
+from coslice.metrics.images import SSIM_SIDES, mean_squares, of_mean_square, psnr, ssim
+from coslice.metrics.perceptual import lpips_of_each
 from coslice.metrics.protocols import UNIT, Protocol, protocol_called
 from coslice.metrics.quantities import PER_PLANE
 
-__all__ = ["SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice"]
+__all__ = ["SMALLEST_SIDE", "Curves", "averages", "evaluate", "per_slice", "per_slice_of_each"]
 
 SMALLEST_SIDE = SSIM_SIDES["box"]
 """Voxels that both sides of an image must have for SSIM's window."""
+
+_PIECE = 1 << 20  # voxels of each volume that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def evaluate(
     whole = consistency(reconstruction, truth) if len(truth) > 1 else dict.fromkeys(NEIGHBOURS)
     numbers: dict[str, Any] = {plane: averages(curves[plane]) for plane in PLANES} | whole
     if protocol.one_stack:
-        of_all = float(psnr(reconstruction.reshape(1, 1, -1), truth.reshape(1, 1, -1), protocol.data_range(truth)))
+        of_all = float(of_mean_square(mean_squares(reconstruction, truth).mean(), protocol.data_range(truth)))
         for plane in PLANES:
             numbers[plane]["psnr"] = of_all
     return numbers
@@ -97,15 +100,40 @@ def per_slice(
         CosliceError: not two volumes (z, y, x) of one shape; voxels that are not finite; a protocol of no such name, or
             a constant truth where the protocol takes its range.
     """
-    _check(reconstruction, truth)
+    return per_slice_of_each({"": reconstruction}, truth, lpips, protocol)[""]
+
+
+def per_slice_of_each(
+    reconstructions: Mapping[str, Tensor],
+    truth: Tensor,
+    lpips: bool = True,
+    protocol: Protocol | str = UNIT,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, dict[str, Curves]]:
+    """`per_slice` of several volumes, by name: LPIPS sees the truth once for all of them.
+
+    What it needs beside the volumes does not grow with them: a few slices are copied at a time.
+
+    Args:
+        reconstructions: by name, (z, y, x) in the unit window.
+        truth, lpips, protocol: as of `evaluate`.
+        progress: called with the planes that are done and their number.
+
+    Raises:
+        CosliceError: as `per_slice`.
+    """
+    for reconstruction in reconstructions.values():
+        _check(reconstruction, truth)
     protocol = _named(protocol)
-    reconstruction, truth = protocol.seen(reconstruction), protocol.seen(truth)
     data_range = protocol.data_range(truth)
-    curves = {}
-    for plane in PLANES.values():
-        axis = axis_number(plane.along)
-        pair = reconstruction.movedim(axis, 0), truth.movedim(axis, 0)
-        curves[plane.name] = _curves(*pair, lpips, protocol, data_range)
+    curves: dict[str, dict[str, Curves]] = {name: {} for name in reconstructions}
+    for done, plane in enumerate(PLANES.values()):
+        progress(done, len(PLANES))
+        stacks = [volume.movedim(axis_number(plane.along), 0) for volume in (*reconstructions.values(), truth)]
+        found = _curves(stacks, lpips, protocol, data_range)
+        for name, of_one in zip(reconstructions, found, strict=True):
+            curves[name][plane.name] = of_one
+    progress(len(PLANES), len(PLANES))
     return curves
 
 
@@ -121,21 +149,28 @@ def averages(curves: Curves) -> dict[str, float | None]:
     }
 
 
-def _curves(reconstruction: Tensor, truth: Tensor, lpips: bool, protocol: Protocol, data_range: float) -> Curves:
-    kept = protocol.counted(truth)
+def _curves(stacks: Sequence[Tensor], lpips: bool, protocol: Protocol, data_range: float) -> list[Curves]:
+    """Of stacks (n, h, w), each against the last."""
+    *images, truth = stacks
+    kept, side = protocol.counted(truth), min(truth.shape[1:])
     if len(kept) == 0:
-        return Curves((), (), (), None)
-    image, truth = reconstruction[kept], truth[kept]
-    side, window = min(image.shape[1:]), protocol.ssim_window
-    perceived = None
-    if lpips and side >= perceptual.SMALLEST_SIDE:
-        perceived = tuple(perceptual.lpips(image / data_range * 2 - 1, truth / data_range * 2 - 1).tolist())
-    return Curves(
-        index=tuple(kept.tolist()),
-        psnr=tuple(psnr(image, truth, data_range).tolist()),
-        ssim=tuple(ssim(image, truth, data_range, window).tolist()) if side >= SSIM_SIDES[window] else None,
-        lpips=perceived,
-    )
+        return [Curves((), (), (), None) for _ in images]
+    similar, perceived = side >= SSIM_SIDES[protocol.ssim_window], lpips and side >= perceptual.SMALLEST_SIDE
+    values: list[list[list[float]]] = [[[], [], []] for _ in images]
+    for chosen in kept.split(max(1, _PIECE // truth[0].numel())):
+        *seen, true = (protocol.seen(stack[chosen]) for stack in stacks)
+        for (noise, likeness, _), image in zip(values, seen, strict=True):
+            noise += psnr(image, true, data_range).tolist()
+            likeness += ssim(image, true, data_range, protocol.ssim_window).tolist() if similar else []
+        if perceived:
+            *signed, true = (image.div_(data_range).mul_(2).sub_(1) for image in (*seen, true))
+            for (*_, distances), found in zip(values, lpips_of_each(signed, true), strict=True):
+                distances += found.tolist()
+    index = tuple(kept.tolist())
+    return [
+        Curves(index, tuple(noise), tuple(likeness) if similar else None, tuple(distances) if perceived else None)
+        for noise, likeness, distances in values
+    ]
 
 
 def _check(reconstruction: Tensor, truth: Tensor) -> None:
@@ -145,8 +180,7 @@ def _check(reconstruction: Tensor, truth: Tensor) -> None:
             f"{tuple(truth.shape)} were given, two volumes (z, y, x) of one shape are needed."
         )
     for name, volume in (("reconstruction", reconstruction), ("truth", truth)):
-        wrong = int((~torch.isfinite(volume)).sum())
-        if wrong:
+        if not bool(volume.sum().isfinite()) and (wrong := int((~torch.isfinite(volume)).sum())):
             raise CosliceError(
                 f"evaluate: the {name} has {wrong} voxels that are NaN or infinite; only finite voxels can be measured."
             )

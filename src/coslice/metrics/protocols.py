@@ -68,7 +68,7 @@ class Protocol:
         """
         if not self.range_of_truth:
             return 1.0
-        low, high = (float(end) for end in truth.aminmax())
+        low, high = (float(self.seen(end)) for end in truth.aminmax())
         if low == high:
             raise CosliceError(
                 f"protocol {self.name}: every voxel of the truth is {low:g}, but its range is the data range; check "
@@ -81,10 +81,10 @@ class Protocol:
         return volume.clamp(0, 1) if self.outside == "clipped" else volume
 
     def counted(self, truth: Tensor) -> Tensor:
-        """Numbers of the slices that count, of images (n, h, w)."""
+        """Numbers of the slices that count, of images (n, h, w) as they are handed over."""
         if self.variation is None:
             return torch.arange(len(truth), device=truth.device)
-        return torch.nonzero(truth.amax((1, 2)) - truth.amin((1, 2)) > self.variation).flatten()
+        return torch.nonzero(self.seen(truth.amax((1, 2))) - self.seen(truth.amin((1, 2))) > self.variation).flatten()
 
 
 UNIT = Protocol("unit", "coslice's own")

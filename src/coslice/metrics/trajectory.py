@@ -12,8 +12,6 @@ the steps can be compared. The numbers of a table, over all slices, are `coslice
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from coslice.axes import AXES, PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.metrics import perceptual
 from coslice.metrics.consistency import slice_difference
-from coslice.metrics.images import PSNR_CAP
+from coslice.metrics.images import mean_squares, of_mean_square
 
 __all__ = ["Watcher"]
 
@@ -84,8 +82,7 @@ class Watcher:
     def _psnr(self, estimate: Tensor) -> float | None:
         if self.truth is None:
             return None
-        error = float((estimate - self.truth).square().mean())
-        return min(-10 * math.log10(error), PSNR_CAP) if error > 0 else PSNR_CAP
+        return float(of_mean_square(mean_squares(estimate, self.truth).mean()))
 
     def _lpips(self, estimate: Tensor) -> float | None:
         if self.truth is None or not self._chosen:

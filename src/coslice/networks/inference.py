@@ -147,9 +147,9 @@ def convolved(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
     eight = _eight_bits(conv) if integers and small else None
     if eight is None and integers and x.dtype == torch.float32 and multiplies_bfloat16(x.device):
         half = _once(conv, "half", lambda: _in_bfloat16(conv))
-        return F.conv2d(x.bfloat16(), *half, conv.stride, conv.padding).float()
+        return conv._conv_forward(x.bfloat16(), *half).float()
     if eight is None:
-        return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
+        return conv._conv_forward(x, conv.weight, conv.bias)
     parts = [
         eight(_levels(one, eight.padding), x.dtype) for one in x.contiguous(memory_format=torch.channels_last).split(1)
     ]

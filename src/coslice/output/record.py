@@ -64,6 +64,8 @@ def _chosen(planned: Plan) -> dict[str, Any]:
         method = planned.method
         noise = method.noise.kind or type(method.noise).__name__
         chosen |= {"noise": noise, "steps": method.schedule.steps, "samples": method.samples}
+        if method.fast:
+            chosen["fast"] = True
     return chosen
 
 

@@ -22,17 +22,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from coslice.io.files import write_json
 from coslice.io.nifti import write_nifti
-from coslice.metrics import Curves, evaluate, per_slice
+from coslice.metrics import Curves, evaluate, per_slice_of_each
 from coslice.output.intervals import Interval
 from coslice.output.record import run_record
 from coslice.plans import Plan
 from coslice.problems import Residual, Study
 from coslice.problems.residual import residual
 from coslice.runs import Result
+from coslice.threads import spread
+from coslice.volume import Volume
 
 __all__ = ["Measured", "measure", "titles", "volumes_of", "write_results"]
 
@@ -86,13 +89,11 @@ def measure(
     if study.unit is None:
         return measured
     volumes, truth = volumes_of(results), study.unit.cpu()
-    for done, (stem, volume) in enumerate(volumes.items()):
-        progress(done, len(volumes))
-        measured.curves[stem] = per_slice(volume, truth)
+    measured.curves.update(per_slice_of_each(volumes, truth, progress=progress))
+    for stem, volume in volumes.items():
         measured.numbers[stem] = evaluate(volume, truth, curves=measured.curves[stem])
         if stem in intervals and (held := intervals[stem].covered(truth, volume)):
             measured.numbers[stem]["uncertainty"] = held
-    progress(len(volumes), len(volumes))
     return measured
 
 
@@ -116,16 +117,24 @@ def write_results(
     Returns:
         The record that run.json holds.
     """
+    volumes: dict[str, Callable[[], Volume]] = {}
     for stem, unit in volumes_of(results).items():
-        write_nifti(study.volume.with_data(study.window.from_unit(unit)), folder / f"{stem}.nii.gz")
+        volumes[stem] = lambda unit=unit: study.volume.with_data(study.window.from_unit(unit))
     for stem, interval in intervals.items():
         for word, width in {"deviation": interval.deviation, "interval": interval.half_width}.items():
             if width is not None:
-                write_nifti(study.volume.with_data(width * study.window.width), folder / f"{stem}-{word}.nii.gz")
+                volumes[f"{stem}-{word}"] = lambda width=width: study.volume.with_data(width * study.window.width)
     known = "reference" if study.measured else "truth"
     for stem, volume in {known: study.truth, "measurement": study.thick}.items():
         if volume is not None:
-            write_nifti(volume, folder / f"{stem}.nii.gz")
+            volumes[stem] = lambda volume=volume: volume
+    # Packing takes longer than the disk: a file a core. And as few volumes in their units as there are cores.
+    spread(
+        torch.device("cpu"),
+        lambda stem, volume: write_nifti(volume(), folder / f"{stem}.nii.gz"),
+        [*volumes],
+        [*volumes.values()],
+    )
     if measured.numbers:
         write_json(folder / "metrics.json", measured.numbers)
     record = run_record(study, plans, results, intervals, measured.residuals)

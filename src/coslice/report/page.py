@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,23 +100,29 @@ def write_report(
     known = truth is not None
     truth_sdiff = _first(row.get("sdiff_truth") for row in table.values())
     scene = Scene(title, volumes, spacing, window, unit, known, table, layers or {})
+    with ThreadPoolExecutor(1) as beside:  # the volumes are packed while the curves are drawn
+        packing = beside.submit(viewer, [scene])
+        drawn = {
+            "planes": [_plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
+            "errors": _errors(volumes, spacing, window) if known and reconstructions else None,
+            "slices": slice_plots(curves or {}),
+            "neighbours": neighbour_plot(volumes, known),
+            "plots": course_plots(trajectory or {}, truth_sdiff, list(reconstructions)),
+            "residuals": residual_plot(residual or {}),
+        }
+        through = packing.result()
     page = template("page.html").render(
         title=title,
-        viewer=viewer([scene]),
+        viewer=through,
         notes=notes,
         facts=_facts(next(iter(volumes.values())), spacing, window, display, unit, known),
-        planes=[_plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
-        errors=_errors(volumes, spacing, window) if known and reconstructions else None,
         unit=unit,
         table=metrics_table(table, list(reconstructions)),
-        slices=slice_plots(curves or {}),
-        neighbours=neighbour_plot(volumes, known),
-        plots=course_plots(trajectory or {}, truth_sdiff, list(reconstructions)),
-        residuals=residual_plot(residual or {}),
         command=command,
         recipe=_flat(recipe or {}),
         recipe_json=json.dumps(recipe or {}, indent=2, default=str),
         seconds=seconds_table(seconds or {}),
+        **drawn,
     )
     write_text(path, page)
 

@@ -25,6 +25,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     laws.DEVICE = config.getoption("--device")
+    if laws.DEVICE == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)  # each core has a worker of its own
 

@@ -64,8 +64,9 @@ class Plan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Full sentences on what is done otherwise than asked, and what of these priors will not help here."""
-        return (*self._remarks_on_steps(), *self._remarks_on_priors())
+        """Full sentences on what is done otherwise or elsewhere than asked, and what of these priors will not help."""
+        elsewhere = self.problem.operator.remark(self.problem.measurement.device)
+        return (*self._remarks_on_steps(), *self._remarks_on_priors(), *([elsewhere] if elsewhere else []))
 
     def _remarks_on_steps(self) -> tuple[str, ...]:
         if isinstance(self.method, Direct) or not isinstance(self.method.renoising, PredictorCorrector):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coslice.devices import finish
 from coslice.errors import CosliceError
 from coslice.methods import AnyMethod, Direct, Ending, Projecting
 from coslice.metrics import Watcher
@@ -193,6 +194,7 @@ class _Log:
         def call(x: Tensor, sigma: float) -> Tensor:
             with self._clock(name):
                 given: Any = function(x, sigma)
+                finish(x.device)
             if not isinstance(given, Tensor) or given.shape != x.shape:
                 found = tuple(given.shape) if isinstance(given, Tensor) else given
                 raise CosliceError(

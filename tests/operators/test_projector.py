@@ -283,7 +283,7 @@ def test_the_published_scanner_sees_the_whole_volume():
         lambda: Projector(CONE, GRID)(torch.zeros(3, 4, 5)),
         lambda: Projector(CONE, GRID).adjoint(torch.zeros(GRID.shape)),
         lambda: Projector(CONE, GRID).forward(torch.zeros(GRID.shape, dtype=torch.float64)),
-        lambda: Projector(CONE, GRID, "numba").forward(torch.zeros(GRID.shape, device="meta")),
+        lambda: Projector(CONE.to_orbit(), GRID, "triton").forward(torch.zeros(GRID.shape)),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(act):

@@ -1,11 +1,15 @@
 """Training where little more than torch is installed."""
 
+import io
+import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from coslice.training.collection.pack import open_pack, split_pack
@@ -43,3 +47,50 @@ def test_the_script_trains_where_little_is_installed(pack, tmp_path):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {"prior.safetensors", "prior.md", "log.jsonl", "samples.png", "run.yaml"}
     assert all(path.stat().st_size <= 16 * 2**20 for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+def test_a_day_with_a_gpu_is_rehearsed(pack, tmp_path):
+    """Every part in small, where little is installed; then again in the same folder, cut short: it trains on."""
+    travel, bare, out = tmp_path / "travel", tmp_path / "bare", tmp_path / "out"
+    split_pack(open_pack(pack), travel)
+    bare.mkdir()
+    (bare / "sitecustomize.py").write_text(HIDING)
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(SMALL))
+    more = environment(PYTHON=sys.executable, DEVICE="cpu", CONFIG=str(config), PACK=str(travel))
+    more |= {"SIZE": "16", "SLICES": "4 5", "VIEWS": "4", "STEPS": "2", "NCSNPP": "16", "COMPILED": "0"}
+    more["PYTHONPATH"] = os.pathsep.join([str(bare), more["PYTHONPATH"]])
+    script = str(ROOT / "scripts" / "gpu_day.sh")
+
+    def day(minutes, **changes):
+        words = ["bash", script, str(out), minutes]
+        done = subprocess.run(words, env=more | changes, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads((out / "summary.json").read_text())
+
+    found = day("10")
+    failed = [record for record in found["records"] if "failed" in record]
+    assert not failed, failed
+    known = {record["name"]: record for record in found["records"]}
+    assert known["the same bits twice, and as the CPU"]["same_bits"]
+    assert known["the same bits twice, and as the CPU"]["difference_db"] <= 0.02
+    assert known["tests of the projector"]["exit"] == 0
+    for name in ("embedded, 4 slices", "embedded, 5 slices", "NCSN++, 4 slices", "NCSN++ in float32, 4 slices"):
+        assert known[name]["seconds"] > 0 and known[name]["prior_floor"] > 0 and known[name]["data_floor"] > 0
+    assert (out / "summary.md").read_text().startswith("# A day with a GPU")
+    assert {path.name for path in (out / "training").iterdir()} >= {"prior.safetensors", "log.jsonl"}
+    assert all(path.stat().st_size <= 16 * 2**20 for path in out.rglob("*") if path.is_file())
+    # On a new machine there is only what came back, and the training goes on from there.
+    assert images(out) == 80
+    day("10", SET="images=120", SLICES="4 4")
+    assert images(out) == 120
+
+
+def images(out):
+    """How many images the training that is kept in `out` has seen."""
+    parts = b"".join(path.read_bytes() for path in sorted((out / "state").iterdir()))
+    with tarfile.open(fileobj=io.BytesIO(parts)) as kept:
+        member = kept.extractfile("./checkpoint.pt")
+        assert member is not None
+        return torch.load(io.BytesIO(member.read()), weights_only=True)["images"]

@@ -55,6 +55,10 @@ class Operator(ABC):
         """A measurement in the order of memory that this operator reads fastest: the same numbers."""
         return measurement
 
+    def remark(self, device: torch.device) -> str:
+        """A full sentence where volumes on `device` are worked on elsewhere, and why; "" where they are not."""
+        return ""
+
     def __call__(self, volume: Tensor) -> Tensor:
         """A x, checked for shape, and differentiable: its gradient is the adjoint."""
         if tuple(volume.shape) != tuple(self.domain):

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coslice.devices import deterministic
 from coslice.geometry import Geometry, Grid
 from coslice.operators.frame import driving_axis, to_voxels
 
@@ -42,7 +43,8 @@ def adjoint(geometry: Geometry, grid: Grid, projections: Tensor) -> Tensor:
     out = y.new_zeros(int(np.prod(grid.shape)))
     for view in range(geometry.views):
         for rays, voxels, weights in _crossings(geometry, grid, view, y.device, y.dtype):
-            out.index_add_(0, voxels.reshape(-1), (y[view, rays, None] * weights).reshape(-1))
+            with deterministic(y.device):
+                out.index_add_(0, voxels.reshape(-1), (y[view, rays, None] * weights).reshape(-1))
     return out.reshape(grid.shape)
 
 

@@ -5,14 +5,21 @@
 discretised by Joseph's method (see `frame`). Rays start at the source and go on beyond the detector, so a
 virtual detector at the rotation axis (axis_detector = 0) sees the whole object.
 
-Tensors are (z, y, x) and (view, row, column), but the CPU kernels work on memory ordered (y, x, z) and
+Tensors are (z, y, x) and (view, row, column), but the kernels work on memory ordered (y, x, z) and
 (view, column, row). Results are views over such memory, and passing them on costs no copy; a tensor in
 any other order is copied once. So inside an iteration like CG nothing is ever transposed.
+
+Who computes is decided tensor by tensor. What the kernels of the CPU are given from another device they bring
+to the CPU, and the result back: so a network may work on a GPU where the projector cannot.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import cache, cached_property
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +33,10 @@ from coslice.threads import compiled_kernels
 
 __all__ = ["BACKENDS", "Projector"]
 
-BACKENDS = ("auto", "numba", "torch")
+BACKENDS = ("auto", "numba", "triton", "torch")
 _ORDER = (1, 2, 0)  # (z, y, x) -> (y, x, z)
 _BACK = (2, 0, 1)
+_SWAP = (0, 2, 1)  # (view, row, column) <-> (view, column, row)
 
 
 class Projector(Operator):
@@ -37,15 +45,17 @@ class Projector(Operator):
     Args:
         geometry: ConeBeam, FanBeam, ParallelBeam or Orbit.
         grid: where the voxels are, mm.
-        backend: "numba" (fast, CPU), "torch" (the reference, any device) or "auto": numba for tensors on
-            the CPU, torch for others.
+        backend: "numba" (on the CPU, tensors elsewhere are brought there and back), "triton" (on a GPU, circular
+            scans), "torch" (the slow reference, on any device) or "auto": triton for tensors on a GPU where it is
+            installed and knows the geometry, numba for all others.
 
     Attributes:
         domain: (z, y, x), the grid's shape.
         codomain: (views, rows, columns), the geometry's.
 
     Raises:
-        CosliceError: unknown backend; a source inside the grid; a tensor of the wrong shape, type or device.
+        CosliceError: unknown backend; a source inside the grid; a tensor of the wrong shape or type; "triton" where it
+            is not installed, of a tensor that is on no GPU, or of a geometry that it does not know.
     """
 
     def __init__(self, geometry: Geometry, grid: Grid, backend: str = "auto") -> None:
@@ -55,6 +65,7 @@ class Projector(Operator):
         self.geometry, self.grid, self.backend = geometry, grid, backend
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
         self._plan: joseph_numba.SeparablePlan | joseph_numba_orbit.OrbitPlan | None = None
+        self._plans: dict[torch.device, Any] = {}
 
     def __repr__(self) -> str:
         return f"Projector({self.geometry!r}, {self.grid!r}, backend={self.backend!r})"
@@ -63,21 +74,39 @@ class Projector(Operator):
         """A x, (z, y, x) -> (views, rows, columns), float32, mm times the values of x."""
         self._check(volume, self.domain, "a volume", "(z, y, x)")
         volume = volume.detach()
-        if self._uses_torch(volume):
-            return joseph_torch.forward(self.geometry, self.grid, volume)
-        plan, kernels = self._kernels()
-        memory = volume.permute(_ORDER).contiguous().numpy()
-        return torch.from_numpy(_threaded(kernels.forward, plan, memory)).permute(0, 2, 1)
+        match self._route(volume.device):
+            case "torch":
+                return joseph_torch.forward(self.geometry, self.grid, volume)
+            case "triton":
+                kernels, plan = self._triton(volume.device)
+                return kernels.forward(plan, volume.permute(_ORDER).contiguous()).permute(_SWAP)
+        return _returned(self._forward(_memory(volume, _ORDER)), _SWAP, volume)
 
     def adjoint(self, measurement: Tensor) -> Tensor:
         """A^T y, (views, rows, columns) -> (z, y, x), float32; exactly the transpose of `forward`."""
         self._check(measurement, self.codomain, "projections", "(views, rows, columns)")
         measurement = measurement.detach()
-        if self._uses_torch(measurement):
-            return joseph_torch.adjoint(self.geometry, self.grid, measurement)
-        plan, kernels = self._kernels()
-        memory = measurement.permute(0, 2, 1).contiguous().numpy()
-        return torch.from_numpy(_threaded(kernels.adjoint, plan, memory)).permute(_BACK)
+        match self._route(measurement.device):
+            case "torch":
+                return joseph_torch.adjoint(self.geometry, self.grid, measurement)
+            case "triton":
+                kernels, plan = self._triton(measurement.device)
+                return kernels.adjoint(plan, measurement.permute(_SWAP).contiguous()).permute(_BACK)
+        return _returned(self._adjoint(_memory(measurement, _SWAP)), _BACK, measurement)
+
+    def remark(self, device: torch.device) -> str:
+        if device.type == "cpu" or self._route(device) != "numba":
+            return ""
+        reason = (
+            "its backend is numba"
+            if self.backend == "numba"
+            else f"there are no kernels for {device.type.upper()}"
+            if device.type != "cuda"
+            else "kernels for GPUs know scanners that turn about z with a flat detector, and this one is another"
+            if not self._circular
+            else "triton, which compiles it for GPUs, is not installed (pip install coslice[gpu])"
+        )
+        return f"The network works on {device}, but the projector on the CPU: {reason}."
 
     def normal(self, volume: Tensor) -> Tensor:
         """A^T A x, float32."""
@@ -89,18 +118,26 @@ class Projector(Operator):
         if weights is not None:
             self._check(weights, self.codomain, "weights", "(views, rows, columns)")
         volume = volume.detach()
-        if self._uses_torch(volume):
+        if self._route(volume.device) != "numba":
             return super().gram(volume, weights) if weights is not None else super().normal(volume)
+        # The projections stay on the CPU, wherever the volume is.
         plan, kernels = self._kernels()
-        memory = volume.permute(_ORDER).contiguous().numpy()
-        factors = None if weights is None else self.arranged(weights.detach()).permute(0, 2, 1).numpy()
-        to = None if out is None else out.permute(_ORDER)
+        factors = None if weights is None else _memory(weights.detach(), _SWAP)
+        to = None if out is None or out.device.type != "cpu" else out.permute(_ORDER)
         given = None if to is None or not to.is_contiguous() or to.dtype != torch.float32 else to.numpy()
-        return torch.from_numpy(_threaded(kernels.normal, plan, memory, factors, given)).permute(_BACK)
+        return _returned(_threaded(kernels.normal, plan, _memory(volume, _ORDER), factors, given), _BACK, volume)
 
     def arranged(self, measurement: Tensor) -> Tensor:
         """The same projections, (view, column, row) in memory."""
-        return measurement.permute(0, 2, 1).contiguous().permute(0, 2, 1)
+        return measurement.permute(_SWAP).contiguous().permute(_SWAP)
+
+    def _forward(self, memory: np.ndarray) -> np.ndarray:
+        plan, kernels = self._kernels()
+        return _threaded(kernels.forward, plan, memory)
+
+    def _adjoint(self, memory: np.ndarray) -> np.ndarray:
+        plan, kernels = self._kernels()
+        return _threaded(kernels.adjoint, plan, memory)
 
     def _kernels(self):
         """The plan of the rays, laid once, and the module whose kernels follow it."""
@@ -112,13 +149,45 @@ class Projector(Operator):
                 self._plan = joseph_numba_orbit.plan(geometry, grid)
         return self._plan, joseph_numba if isinstance(self._plan, joseph_numba.SeparablePlan) else joseph_numba_orbit
 
-    def _uses_torch(self, tensor: Tensor) -> bool:
-        if self.backend == "numba" and tensor.device.type != "cpu":
+    def _triton(self, device: torch.device):
+        """The module of kernels for GPUs, and the plan of the rays on `device`, laid once."""
+        # On demand: it asks for a package that few machines have.
+        from coslice.operators import joseph_triton
+
+        if device not in self._plans:
+            self._plans[device] = joseph_triton.plan(self.geometry, self.grid).to(device)  # pyright: ignore
+        return joseph_triton, self._plans[device]
+
+    @cached_property
+    def _circular(self) -> bool:
+        """Whether the kernels for GPUs know the geometry; found once, since it looks at every ray of a row."""
+        return joseph_numba.separable(self.geometry, self.grid)
+
+    def _route(self, device: torch.device) -> str:
+        """Which backend works on tensors on `device`."""
+        if self.backend == "triton":
+            self._refuse_without_triton(device)
+        if self.backend != "auto":
+            return self.backend
+        on_gpu = device.type == "cuda" and _installed() and self._circular
+        return "triton" if on_gpu else "numba"
+
+    def _refuse_without_triton(self, device: torch.device) -> None:
+        if not _installed():
             raise CosliceError(
-                f"Projector: a tensor on {tensor.device} was given to the numba backend, which works on the CPU; "
-                'move the tensor or choose backend="auto".'
+                "Projector: the backend triton was asked for, but triton is not installed; pip install coslice[gpu], "
+                'or choose backend="auto".'
             )
-        return self.backend == "torch" or tensor.device.type != "cpu"
+        if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+            raise CosliceError(
+                f"Projector: a tensor on {device} was given to the backend triton, which works on a GPU; move the "
+                'tensor or choose backend="auto".'
+            )
+        if not self._circular:
+            raise CosliceError(
+                "Projector: the backend triton was asked for, but it knows only beams that turn about z, with a flat "
+                'detector, and no cone this steep; choose backend="auto".'
+            )
 
     def _check(self, tensor: Tensor, shape: tuple[int, ...], what: str, axes: str) -> None:
         if tuple(tensor.shape) != shape:
@@ -130,6 +199,21 @@ class Projector(Operator):
             raise CosliceError(
                 f"Projector: {what} of type {tensor.dtype} was given, torch.float32 is needed; call .float() first."
             )
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
+
+
+def _memory(tensor: Tensor, order: tuple[int, int, int]) -> np.ndarray:
+    """A tensor in the kernels' order, on the CPU; no copy of one that is so already."""
+    return tensor.permute(order).contiguous().cpu().numpy()
+
+
+def _returned(memory: np.ndarray, order: tuple[int, int, int], like: Tensor) -> Tensor:
+    """What a kernel of the CPU made, with the axes of a tensor, where `like` is."""
+    return torch.from_numpy(memory).to(like.device).permute(order)
 
 
 def _threaded(kernel: Callable[..., np.ndarray], plan: object, *arrays: np.ndarray | None) -> np.ndarray:

@@ -135,6 +135,11 @@ class Stacks(Operator):
         image = self.matrix.T @ measurement.detach().to("cpu", torch.float32).numpy()
         return torch.from_numpy(image).reshape(self.domain).to(measurement.device)
 
+    def remark(self, device: torch.device) -> str:
+        if device.type == "cpu":
+            return ""
+        return f"The network works on {device}, but the stacks are compared with the volume on the CPU, by one thread."
+
     def gathered(self, stacks: Sequence[Tensor]) -> Tensor:
         """y of the stacks as they were measured, (z, y, x) each: their seen voxels, one after the other."""
         given, needed = [tuple(one.shape) for one in stacks], [stack.shape for stack in self.stacks]

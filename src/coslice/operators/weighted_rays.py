@@ -64,6 +64,9 @@ class WeightedRays(Operator):
         """A measurement as A reads it fastest."""
         return self.operator.arranged(measurement)
 
+    def remark(self, device: torch.device) -> str:
+        return self.operator.remark(device)
+
     def whitened(self, measurement: Tensor) -> Tensor:
         """sqrt(w) y; 0 where w is 0, whatever y holds there, also what is no number."""
         return torch.where(self._roots > 0, measurement * self._roots, 0.0)

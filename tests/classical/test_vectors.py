@@ -79,7 +79,7 @@ def test_convolution_is_the_dense_matrix(axis, edges, order, torch_alone):
     keep = torch.ones(3 * count) if edges else (place == inside).float()
     matrix.index_add_(0, inside, whole * keep[:, None])
     expected = after * (
-        0.5 * before * volume + 2 * torch.movedim(torch.tensordot(before * volume, matrix, ([axis], [0])), -1, axis)
+        0.5 * before * volume + 2 * torch.movedim(torch.movedim(before * volume, axis, -1) @ matrix, -1, axis)
     )
     given = {"edges": edges, "rest": 0.5, "share": 2.0, "before": before, "after": after}
     for result in torch_alone(lambda: convolved(volume, weights, axis, **given)):

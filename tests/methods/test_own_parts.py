@@ -195,7 +195,7 @@ def test_a_plan_is_run_as_it_is(problem, tiny_prior):
     planned = package.plan(problem, "cgls")
     others: list[dict[str, Any]] = [{"method": "sirt"}, {"prior": tiny_prior}, {"seed": 3}]
     for other in others:
-        with pytest.raises(CosliceError, match="a plan was given with a method, prior or seed"):
+        with pytest.raises(CosliceError, match="a plan was given with a method, prior, seed or fast"):
             package.run(planned, **other)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 __all__ = ["LEAST_PIXELS", "EightBitConv", "Levels", "multiplies_eight_bits"]
 
 LEAST_PIXELS = 256
-"""Of an image. oneDNN has no fast code for smaller ones of many widths: 7 x 7 pixels took it a hundred times as long."""
+"""Of an image. oneDNN has no fast code for smaller ones of many widths: 7 x 7 pixels took it 100 times as long."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coslice.axes import axis_number, stacked_along
+from coslice.devices import deterministic, images_at_once
 from coslice.errors import CosliceError
 from coslice.networks.eight_bits import multiplies_eight_bits
 from coslice.networks.inference import Answers, answering
@@ -34,6 +36,12 @@ __all__ = ["EIGHT_BITS_FROM", "SlicePrior"]
 
 EIGHT_BITS_FROM = 0.02
 """Noise level from which on 8-bit integers are exact enough: what they get wrong is drowned by what follows."""
+
+_WITH_GRADIENTS = 4
+"""Images in one call whose gradients an accelerator holds."""
+
+_MEASURED: WeakKeyDictionary[nn.Module, dict[tuple[torch.device, tuple[int, ...]], int]] = WeakKeyDictionary()
+"""Images in one call, by network, device and sides."""
 
 _LEAST = 4
 """Pixels of a side. Of less there is next to nothing to see: nearly all would be reflection."""
@@ -55,7 +63,8 @@ class SlicePrior:
         arithmetic: in what the network's convolutions multiply on a CPU: "float", the type of its weights; "int8", see
             `coslice.networks.inference`; "auto", integers where the processor is fastest at them and sigma is at least
             `EIGHT_BITS_FROM`. Gradients are always in the type of the weights.
-        batch: number of images in one call on an accelerator; a thread of a CPU takes one.
+        batch: number of images in one call on an accelerator; None asks its memory, see `coslice.devices.images_at_once`.
+            A thread of a CPU takes one, and gradients are of a few at a time.
         name: the name that messages use.
         card: what people want to know: name, data, licences, training, losses.
     """
@@ -68,7 +77,7 @@ class SlicePrior:
     channels: int = 1
     classes: tuple[int, int] | None = None
     arithmetic: str = "auto"
-    batch: int = 4
+    batch: int | None = None
     name: str = "prior"
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -147,7 +156,7 @@ class SlicePrior:
         spread(
             x.device,
             partial(self._denoise, result, stack, level, None, self._answers(level)),
-            self._portions(singles, x.device),
+            self._portions(singles, stack),
         )
         return result.permute(self._back)
 
@@ -175,7 +184,7 @@ class SlicePrior:
         spread(
             x.device,
             partial(self._denoise, result, stack, sigma, spacing, self._answers(sigma)),
-            self._portions(patches, x.device),
+            self._portions(patches, stack),
         )
         return result.permute(self._back)
 
@@ -241,8 +250,9 @@ class SlicePrior:
             )
         stacks = [volume.permute(self._order) for volume in (x, cotangent)]
         result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
-        portions = (stack.split(self._batch(x.device)) for stack in (result, *stacks))
-        spread(x.device, partial(self._pull, level), *portions)
+        size = 1 if x.device.type == "cpu" else min(self.batch or _WITH_GRADIENTS, _WITH_GRADIENTS)
+        with deterministic(x.device):
+            spread(x.device, partial(self._pull, level), *(stack.split(size) for stack in (result, *stacks)))
         return result.permute(self._back)
 
     @torch.enable_grad()  # in each thread, also below a no_grad
@@ -264,12 +274,22 @@ class SlicePrior:
         self.check(tuple(x.shape), float(sigma))
         return float(sigma)
 
-    def _batch(self, device: torch.device) -> int:
-        """How many images go into one call of the network."""
-        return 1 if device.type == "cpu" else self.batch
+    def _batch(self, images: Tensor) -> int:
+        """How many of `images` (..., h, w) go into one call of the network."""
+        device, sides = images.device, tuple(images.shape[-2:])
+        if device.type == "cpu":
+            return 1
+        if self.batch is not None:
+            return self.batch
+        measured = _MEASURED.setdefault(self.denoiser, {})
+        if (device, sides) not in measured:
+            one, lowest = torch.zeros((1, self.channels, *sides), device=device), self.sigma_range[0]
+            label = self._label([Patch(tuple(range(self.channels)), (0,))], 1.0, device)
+            measured[device, sides] = images_at_once(device, lambda: self.denoiser(*self._inputs(one, lowest, label)))
+        return measured[device, sides]
 
-    def _portions(self, patches: Sequence[Patch], device: torch.device) -> list[Sequence[Patch]]:
-        size = self._batch(device)
+    def _portions(self, patches: Sequence[Patch], stack: Tensor) -> list[Sequence[Patch]]:
+        size = self._batch(stack)
         return [patches[start : start + size] for start in range(0, len(patches), size)]
 
     @property
@@ -292,7 +312,7 @@ class SlicePrior:
         self._check_sides(tuple(x.shape[-2:]))
         self.check_sigmas(*levels.reshape(-1).tolist())
         height, width = x.shape[-2:]
-        result, size = torch.empty_like(x), self._batch(x.device)
+        result, size = torch.empty_like(x), self._batch(x)
         levels = levels.expand(len(x))
         labels = [None] * len(x) if label is None else label.to(x.device).expand(len(x)).split(size)
 

@@ -117,7 +117,7 @@ def test_a_convolution_of_integers_is_exact_for_what_its_levels_stand_for(stride
     levels.stored[1:-1, 1:-1] = np.random.default_rng(0).integers(0, 256, (10, 14, 32))
     x = levels.step * (torch.from_numpy(levels.stored[1:-1, 1:-1]).float() - levels.zero)
     plus = draw((1, 48, 10 // stride, 14 // stride))
-    found = EightBitConv(conv)(levels, torch.float32, plus)
+    found = EightBitConv(conv)(levels, torch.float32, plus.clone())
     assert relative(found, conv(x.permute(2, 0, 1)[None]) + plus) <= 1e-6
     assert relative(EightBitConv(conv)(levels, torch.float32), conv(x.permute(2, 0, 1)[None])) <= 1e-6
 
@@ -135,6 +135,10 @@ def test_levels_are_within_half_a_step_of_what_they_stand_for():
     low, high = float(x.min()), float(x.max())
     plain = answered(convolved, conv, x, eight_bits=True)
     assert float((plain - x[:, :16]).abs().max()) <= 0.501 * (high - low) / 255
+    # Levels that reach up to one large number would say nothing of the others.
+    x[0, 20, 3, 3] = 100
+    plain = answered(convolved, conv, x, eight_bits=True)
+    assert relative(plain, x[:, :16]) <= 2**-8
 
 
 @needs_integers

@@ -83,15 +83,17 @@ class EightBitConv:
         return plain and not isinstance(conv.padding, str) and min(conv.in_channels, conv.out_channels) >= 16
 
     def __call__(self, x: Levels, dtype: torch.dtype, plus: Tensor | None = None) -> Tensor:
-        """conv(x) + plus: (1, c', h', w') of `dtype`, channels last; `plus` like it, or None for 0."""
+        """conv(x) + plus: (1, c', h', w') of `dtype`, channels last.
+
+        `plus`, like it, is written to; None is 0.
+        """
         op = torch.ops.onednn.qconv2d_pointwise
         levels = torch.from_numpy(x.stored)[None].permute(0, 3, 1, 2)
         bias = self._bias - x.step * x.zero * self._sums
         given = (levels, x.step, 0, self._weight, self._steps, self._zeros)
         if plus is None:
             return op(*given, bias, *self._grid, 1.0, 0, dtype, "none", [], "")
-        # It adds in place.
-        plus = plus.clone(memory_format=torch.channels_last)
+        plus = plus.contiguous(memory_format=torch.channels_last)
         return op.binary(*given, plus, bias, *self._grid, 1.0, 0, dtype, 1.0, 0, "sum", 1.0, "none", [], "")
 
 

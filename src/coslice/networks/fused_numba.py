@@ -184,14 +184,16 @@ def levels(x, a, b, step, zero, margin, out):
 
 @kernel(**_OPTIONS)
 def ends(x):
-    """The smallest and the largest number in x (pixels, channels), 0 among them."""
-    low, high = np.zeros(x.shape[1], np.float32), np.zeros(x.shape[1], np.float32)
+    """The smallest and the largest number in x (pixels, channels), 0 among them, and the root mean square."""
+    channels = x.shape[1]
+    low, high, squares = np.zeros(channels, np.float32), np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     for row in range(x.shape[0]):
-        for c in range(x.shape[1]):
+        for c in range(channels):
             value = _wide(x[row, c])
             low[c] = min(low[c], value)
             high[c] = max(high[c], value)
-    return low.min(), high.max()
+            squares[c] += value * value
+    return low.min(), high.max(), math.sqrt(squares.sum() / x.size)
 
 
 @kernel(**_OPTIONS)

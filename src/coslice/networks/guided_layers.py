@@ -74,8 +74,8 @@ class GuidedBlock(nn.Module):
             labels = {"offset": control}
         norm, conv = _ends(self.out_layers)
         past = self.skip_connection
-        plus = convolved(past, x, small=False) if isinstance(past, nn.Conv2d) else x
-        return closed(norm, conv, h, **labels, plus=plus)
+        plus = convolved(past, x, levels=False) if isinstance(past, nn.Conv2d) else x
+        return closed(norm, conv, h, **labels, plus=plus, spare=plus is not x)
 
 
 def _ends(layers: nn.Sequential) -> tuple[Any, Any]:
@@ -125,7 +125,7 @@ class Enlarge(nn.Module):
             self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return doubled(self.conv, x, small=False) if hasattr(self, "conv") else repeat_up(x)
+        return doubled(self.conv, x) if hasattr(self, "conv") else repeat_up(x)
 
 
 def resampling(width: int, config: GuidedUNetConfig, direction: str) -> nn.Module:

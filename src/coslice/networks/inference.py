@@ -48,6 +48,9 @@ class Answers:
     kept: dict[Any, Any] = field(default_factory=dict)
 
 
+_WIDEST = 16.0
+"""Range against root mean square of images that 256 levels say enough of: to 256 / (sqrt(12) 16), 1 in 55."""
+
 _here = threading.local()
 
 
@@ -100,6 +103,7 @@ def closed(
     scale: Tensor | None = None,
     shift: Tensor | None = None,
     plus: Tensor | None = None,
+    spare: bool = False,
 ) -> Tensor:
     """conv(SiLU(norm(x + offset) (1 + scale) + shift)) + plus.
 
@@ -107,6 +111,7 @@ def closed(
         x: (b, c, h, w).
         offset, scale, shift: (b, c), or (1, c) for all images; None is 0.
         plus: of the result's shape; None is 0.
+        spare: whether nobody needs `plus` any more, and it may be written to.
     """
     answers = _answers(x)
     if answers is None:
@@ -120,11 +125,13 @@ def closed(
     for number, one in enumerate(x.split(1)):  # no image depends on those beside it
         labels = (part if part is None else part[min(number, len(part) - 1)] for part in (offset, scale, shift))
         line = _Line(norm, one, *labels)
-        parts.append(_convolved(answers, conv, line, plus if plus is None else plus[number : number + 1]))
+        part = plus if plus is None else plus[number : number + 1]
+        parts.append(_convolved(answers, conv, line, part if spare or part is None else part.clone()))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _convolved(answers: Answers, conv: nn.Conv2d, line: _Line, plus: Tensor | None) -> Tensor:
+    """`plus`, if it is given, holds the result."""
     eight = _eight_bits(conv, line.shape) if answers.eight_bits else None
     if eight is not None:
         return eight(line.levels(eight.padding), line.dtype, plus)
@@ -134,26 +141,34 @@ def _convolved(answers: Answers, conv: nn.Conv2d, line: _Line, plus: Tensor | No
     return y if plus is None else y.add_(plus)
 
 
-def convolved(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
+def convolved(conv: nn.Conv2d, x: Tensor, levels: bool = True) -> Tensor:
     """conv(x): (b, c, h, w) -> (b, c', h', w').
 
     Args:
         x: images.
-        small: whether x was normalised on the way. What is added up along a network has few channels that are much
-            larger than the others, and 256 levels would say little about those: it is convolved in bfloat16 at least.
+        levels: whether 256 levels may do. What is added up along a network often has few channels that are much larger
+            than the others, and levels that reach up to those say little of the rest: images whose range is more than
+            `_WIDEST` times their root mean square are convolved in bfloat16 at least.
     """
     answers = _answers(x)
-    integers = answers is not None and answers.eight_bits
-    eight = _eight_bits(conv, x.shape) if integers and small else None
-    if eight is None and integers and x.dtype == torch.float32 and multiplies_bfloat16(x.device):
+    if answers is None:
+        return conv._conv_forward(x, conv.weight, conv.bias)
+    eight = _eight_bits(conv, x.shape) if answers.eight_bits and levels else None
+    if eight is None:
+        return _in_own_type(answers, conv, x)
+    parts = []
+    for one in x.contiguous(memory_format=torch.channels_last).split(1):
+        found = _levels(one, eight.padding)
+        parts.append(_in_own_type(answers, conv, one) if found is None else eight(found, x.dtype))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_own_type(answers: Answers, conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """conv(x) of float32 or bfloat16; where integers are exact enough, of bfloat16."""
+    if answers.eight_bits and x.dtype == torch.float32 and multiplies_bfloat16(x.device):
         half = _once(conv, "half", lambda: _in_bfloat16(conv))
         return conv._conv_forward(x.bfloat16(), *half).float()
-    if eight is None:
-        return conv._conv_forward(x, conv.weight, conv.bias)
-    parts = [
-        eight(_levels(one, eight.padding), x.dtype) for one in x.contiguous(memory_format=torch.channels_last).split(1)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return conv._conv_forward(x, conv.weight, conv.bias)
 
 
 def _in_bfloat16(conv: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
@@ -161,7 +176,7 @@ def _in_bfloat16(conv: nn.Conv2d) -> tuple[Tensor, Tensor | None]:
     return weight, None if conv.bias is None else conv.bias.detach().bfloat16()
 
 
-def doubled(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
+def doubled(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """conv of x (b, c, h, w) with every pixel made a block of 2 x 2: (b, c', 2h, 2w), for a 3 x 3 convolution.
 
     Of the nine pixels that a pixel of the result sees, only four differ: it sees 2 x 2 pixels of x, with sums of
@@ -170,12 +185,11 @@ def doubled(conv: nn.Conv2d, x: Tensor, small: bool = True) -> Tensor:
         (u + v) x_(i-1) + w x_i        and        u x_(i-1) + (v + w) x_i,
 
     so one 2 x 2 convolution with four times the channels gives, at every corner between pixels, the four around it.
-    `small` is as in `convolved`.
     """
     if _answers(x) is None:
         larger = F.interpolate(x, scale_factor=2.0, mode="nearest")
         return F.conv2d(larger, conv.weight, conv.bias, padding=1)
-    corners = convolved(_once(conv, "corners", lambda: _at_corners(conv)), x, small)
+    corners = convolved(_once(conv, "corners", lambda: _at_corners(conv)), x)
     count, (height, width) = len(x), x.shape[2:]
     shape = (count, conv.out_channels, 2 * height, 2 * width)
     result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
@@ -202,12 +216,14 @@ def _at_corners(conv: nn.Conv2d) -> nn.Conv2d:
     return corners
 
 
-def _levels(x: Tensor, margin: tuple[int, int]) -> Levels:
-    """x (1, c, h, w), channels last, in levels, with a margin of zeros."""
+def _levels(x: Tensor, margin: tuple[int, int]) -> Levels | None:
+    """x (1, c, h, w), channels last, in levels, with a margin of zeros; None where they would say too little."""
     from coslice.networks import fused_numba
 
     pixels = _pixels(x)
-    low, high = fused_numba.ends(pixels)
+    low, high, size = fused_numba.ends(pixels)
+    if high - low > _WIDEST * size:
+        return None
     levels = Levels.between(low, high, x.shape, margin)
     fused_numba.plain_levels(pixels, levels.step, levels.zero, margin, levels.stored)
     return levels

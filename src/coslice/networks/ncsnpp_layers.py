@@ -59,7 +59,7 @@ class BigGANBlock(nn.Module):
             h, x = self.resample(activated(self.GroupNorm_0, x)), self.resample(x)
             h = convolved(self.Conv_0, h)
         h = closed(self.GroupNorm_1, self.Conv_1, h, offset=self.Dense_0(F.silu(label)))
-        return merge(convolved(self.Conv_2, x, small=False) if hasattr(self, "Conv_2") else x, h, self.rescale)
+        return merge(convolved(self.Conv_2, x, levels=False) if hasattr(self, "Conv_2") else x, h, self.rescale)
 
 
 class SingleHeadAttention(nn.Module):

@@ -155,8 +155,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, controls: Controls) -> Tensor:
         scale, shift = controls[self.number]
         h = closed(self.norm1, self.conv1, x)
-        past = convolved(self.skip, x, small=False) if isinstance(self.skip, nn.Conv2d) else x
-        return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=past)
+        past = convolved(self.skip, x, levels=False) if isinstance(self.skip, nn.Conv2d) else x
+        return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=past, spare=past is not x)
 
 
 class Downsample(nn.Conv2d):
@@ -176,7 +176,7 @@ class Upsample(nn.Conv2d):
         super().__init__(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, controls: Controls) -> Tensor:  # type: ignore[override]
-        return doubled(self, x, small=False)
+        return doubled(self, x)
 
 
 class Label(nn.Module):

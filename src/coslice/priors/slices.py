@@ -63,8 +63,8 @@ class SlicePrior:
         arithmetic: in what the network's convolutions multiply on a CPU: "float", the type of its weights; "int8", see
             `coslice.networks.inference`; "auto", integers where the processor is fastest at them and sigma is at least
             `EIGHT_BITS_FROM`. Gradients are always in the type of the weights.
-        batch: number of images in one call on an accelerator; None asks its memory, see `coslice.devices.images_at_once`.
-            A thread of a CPU takes one, and gradients are of a few at a time.
+        batch: number of images in one call on an accelerator; None asks its memory, see
+            `coslice.devices.images_at_once`. A thread of a CPU takes one, and gradients are of a few at a time.
         name: the name that messages use.
         card: what people want to know: name, data, licences, training, losses.
     """

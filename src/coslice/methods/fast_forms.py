@@ -31,13 +31,13 @@ FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
         },
         "wdds": {
             "schedule": {"steps": 14, "sigma_max": 0.2},
-            "data": {"iterations": 10},
-            "renoising": {"temperature": 0.65},
+            "data": {"iterations": 12},
+            "renoising": {"temperature": 0.5},
         },
         "dds": {
-            "schedule": {"steps": 12, "sigma_max": 0.15},
+            "schedule": {"steps": 12, "sigma_max": 0.2},
             "data": {"iterations": 17},
-            "renoising": {"temperature": 0.85},
+            "renoising": {"temperature": 0.6},
         },
         "dds-tv": {
             "schedule": {"steps": 13, "sigma_max": 0.15},

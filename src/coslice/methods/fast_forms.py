@@ -3,8 +3,9 @@
 A fast form changes settings of a method and nothing else: it is a tree as `coslice.methods.changed` takes it. What is
 said in addition, such as another noise or number of steps, comes after it and wins.
 
-Settings were chosen on training scans with the embedded priors and 30 views. Where views are so few that the prior
-must invent much, fewer evaluations invent less well: at 8 views that of wdds loses, and those of wblend and dds do not.
+Settings were chosen on training scans with the embedded priors and 30 views of 96 to 256 pixels. Where views are few
+against pixels the prior must invent much, and fewer evaluations invent less well: see docs/performance.md for what each
+form gains and loses.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
         },
         "wdds": {
             "schedule": {"steps": 14, "sigma_max": 0.2},
-            "data": {"iterations": 12},
+            "data": {"iterations": 11},
             "renoising": {"temperature": 0.5},
         },
         "dds": {
@@ -59,7 +60,7 @@ FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
 
 
 def fast_form(method: AnyMethod, kind: str = "ct") -> Method:
-    """A method that needs half the time, or less, and is as good within 0.1 dB (mean PSNR of three planes, 30 views).
+    """The form of a method that needs half the time, or less.
 
     Args:
         method: one of ours or of the papers, which other settings than its own may have been given.

@@ -13,7 +13,7 @@ from PIL import Image
 from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.report import error_map, grey, picture, view
-from coslice.report.pictures import square
+from coslice.report.pictures import _font, square
 from ramps import HU, SHAPE, SPACING, ramp
 
 # The first and last voxel of each axis of a RAS+ volume (z, y, x), by where in the patient it is.
@@ -146,3 +146,9 @@ def test_a_strip_enlarges_the_most_detailed_part_of_the_first_volume(across):
 def test_an_unknown_plane_is_refused():
     with pytest.raises(CosliceError, match=r"oblique.*axial, coronal, sagittal"):
         view(ramp(), "oblique")
+
+
+def test_names_with_accents_have_letters_of_their_own():
+    font = _font(20)
+    assert bytes(font.getmask("é")) != bytes(font.getmask("\uffff"))
+    assert font.getlength("Matérn") == font.getlength("Matern")

@@ -228,6 +228,13 @@ def _worth_seeing(shape: Sequence[int]) -> tuple[str, ...]:
     return (thin[0],) if thin else ("coronal", "sagittal")
 
 
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Letters of every name of a method: Pillow's own font has no accents."""
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
 def picture(
     target: str | Path | BinaryIO,
     volumes: Mapping[str, Tensor | None],
@@ -276,7 +283,7 @@ def picture(
     sheet = Image.new(
         "RGB", (len(columns) * (width + gap) + gap, head + sum(heights) + gap * len(heights)), (17, 17, 17)
     )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=round(head * 0.6))
+    draw, font = ImageDraw.Draw(sheet), _font(round(head * 0.6))
     for column, (name, tiles) in enumerate(columns.items()):
         left, top = gap + column * (width + gap), head
         draw.text((left + width / 2, head / 2), name, fill=(230, 230, 230), font=font, anchor="mm")

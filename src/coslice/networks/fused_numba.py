@@ -26,7 +26,7 @@ from numba.extending import intrinsic, overload
 
 from coslice.kernels import kernel
 
-__all__ = ["LOWEST", "ends", "levels", "line", "normalised", "plain_levels"]
+__all__ = ["LOWEST", "ends", "levels", "line", "normalised"]
 
 LOWEST = -0.2784646
 """The smallest value of SiLU, at u = -1.278."""
@@ -170,8 +170,11 @@ def _level(value, inverse, origin):
 
 
 @kernel(**_OPTIONS)
-def levels(x, a, b, step, zero, margin, out):
-    """The levels of SiLU(a x + b): out (rows + 2 m, columns + 2 n, channels) uint8 but for its margin (m, n)."""
+def levels(x, a, b, active, step, zero, margin, out):
+    """The levels of SiLU(a x + b) if `active`, else of a x + b.
+
+    x (rows columns, channels); out (rows + 2 m, columns + 2 n, channels) uint8, written but for its margin (m, n).
+    """
     inverse, origin = np.float32(1 / step), np.float32(zero)
     down, right = margin
     rows, columns = out.shape[0] - 2 * down, out.shape[1] - 2 * right
@@ -179,7 +182,8 @@ def levels(x, a, b, step, zero, margin, out):
         for column in range(columns):
             pixel = row * columns + column
             for c in range(x.shape[1]):
-                out[row + down, column + right, c] = _level(_silu(a[c] * _wide(x[pixel, c]) + b[c]), inverse, origin)
+                u = a[c] * _wide(x[pixel, c]) + b[c]
+                out[row + down, column + right, c] = _level(_silu(u) if active else u, inverse, origin)
 
 
 @kernel(**_OPTIONS)
@@ -194,16 +198,3 @@ def ends(x):
             high[c] = max(high[c], value)
             squares[c] += value * value
     return low.min(), high.max(), math.sqrt(squares.sum() / x.size)
-
-
-@kernel(**_OPTIONS)
-def plain_levels(x, step, zero, margin, out):
-    """The levels of x itself, likewise."""
-    inverse, origin = np.float32(1 / step), np.float32(zero)
-    down, right = margin
-    rows, columns = out.shape[0] - 2 * down, out.shape[1] - 2 * right
-    for row in range(rows):
-        for column in range(columns):
-            pixel = row * columns + column
-            for c in range(x.shape[1]):
-                out[row + down, column + right, c] = _level(_wide(x[pixel, c]), inverse, origin)

@@ -225,7 +225,8 @@ def _levels(x: Tensor, margin: tuple[int, int]) -> Levels | None:
     if high - low > _WIDEST * size:
         return None
     levels = Levels.between(low, high, x.shape, margin)
-    fused_numba.plain_levels(pixels, levels.step, levels.zero, margin, levels.stored)
+    same = np.ones(x.shape[1], np.float32), np.zeros(x.shape[1], np.float32)
+    fused_numba.levels(pixels, *same, False, levels.step, levels.zero, margin, levels.stored)
     return levels
 
 
@@ -257,7 +258,7 @@ class _Line:
         """SiLU(u) in levels, with a margin of zeros."""
         # SiLU(u) <= u, and hardly less where it is large.
         levels = Levels.between(self._kernels.LOWEST, max(self._largest, 0.1), self.shape, margin)
-        self._kernels.levels(self._x, self._a, self._b, levels.step, levels.zero, margin, levels.stored)
+        self._kernels.levels(self._x, self._a, self._b, True, levels.step, levels.zero, margin, levels.stored)
         return levels
 
 

@@ -9,7 +9,9 @@ from statistics import quantiles
 
 import torch
 
-__all__ = ["Seconds", "timed", "wait_for"]
+from coslice.devices import finish
+
+__all__ = ["Seconds", "timed"]
 
 _LEAST, _MOST = 3, 200
 
@@ -56,19 +58,9 @@ def timed(work: Callable[[], object], device: torch.device, seconds: float = 1.0
     work()
     times: list[float] = []
     while len(times) < _LEAST or (sum(times) < seconds and len(times) < _MOST):
-        wait_for(device)
+        finish(device)
         began = time.perf_counter()
         work()
-        wait_for(device)
+        finish(device)
         times.append(time.perf_counter() - began)
     return Seconds.of(times, per)
-
-
-def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was told to."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-    elif device.type == "xpu":
-        torch.xpu.synchronize(device)

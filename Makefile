@@ -10,7 +10,7 @@ INSTALLED := .venv/installed
 help:
 	@echo "make demo     reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
 	@echo "make test     lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
-	@echo "make faults  try malformed input, kills, full disks, dead processes (minutes)"
+	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
 	@echo "make lint     ruff and pyright"
 	@echo "make bench    measure speed and quality on this machine"
 

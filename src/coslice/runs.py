@@ -20,6 +20,7 @@ from coslice.devices import finish
 from coslice.errors import CosliceError
 from coslice.methods import AnyMethod, Direct, Ending, Projecting
 from coslice.metrics import Watcher
+from coslice.parallel import dividing
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
 from coslice.sampling import Changing, Denoiser, Step, altered, sample, start
@@ -55,6 +56,7 @@ class Result:
     source: str = "samples"
 
 
+@dividing()
 def run(
     problem: Problem | Plan,
     method: str | AnyMethod | None = None,

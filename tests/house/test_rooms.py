@@ -20,6 +20,7 @@ FLOORS = (
             "threads",
             "kernels",
             "devices",
+            "parallel",
             "resampling",
             "volume",
             "window",

@@ -26,6 +26,7 @@ from coslice.devices import deterministic, images_at_once
 from coslice.errors import CosliceError
 from coslice.networks.eight_bits import multiplies_eight_bits
 from coslice.networks.inference import Answers, answering
+from coslice.parallel import check_same, complete_, share, shares
 from coslice.priors.denoisers import MARGIN
 from coslice.priors.partitions import Patch
 from coslice.threads import spread
@@ -150,15 +151,9 @@ class SlicePrior:
         if x.ndim == 4:
             return self._denoised_images(x, sigma, label)
         level = self._checked_volume(x, sigma)
-        stack = x.permute(self._order)
-        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
-        singles = [Patch((number,), (0,)) for number in range(len(stack))]
-        spread(
-            x.device,
-            partial(self._denoise, result, stack, level, None, self._answers(level)),
-            self._portions(singles, stack),
+        return self._patch_by_patch(
+            x, level, [Patch((i,), (0,)) for i in range(x.shape[axis_number(self.along)])], None
         )
-        return result.permute(self._back)
 
     @torch.no_grad()
     def patches(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float) -> Tensor:
@@ -179,13 +174,20 @@ class SlicePrior:
                 f"given, a volume (z, y, x) and patches of {self.channels} are needed."
             )
         self.check(tuple(x.shape), sigma)
+        return self._patch_by_patch(x, sigma, patches, spacing)
+
+    def _patch_by_patch(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float | None) -> Tensor:
+        """What the patches answer for, of a volume (z, y, x). Ranks share the patches."""
+        check_same(x, "the volume that a step begins with")
         stack = x.permute(self._order)
         result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
         spread(
             x.device,
             partial(self._denoise, result, stack, sigma, spacing, self._answers(sigma)),
-            self._portions(patches, stack),
+            self._portions(patches[share(len(patches))], stack),
         )
+        theirs = (patches[part] for part in shares(len(patches)))
+        complete_(result, [[one.slices[place] for one in some for place in one.own] for some in theirs])
         return result.permute(self._back)
 
     @torch.no_grad()  # again: the switch is per thread
@@ -251,8 +253,11 @@ class SlicePrior:
         stacks = [volume.permute(self._order) for volume in (x, cotangent)]
         result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
         size = 1 if x.device.type == "cpu" else min(self.batch or _WITH_GRADIENTS, _WITH_GRADIENTS)
+        mine = share(len(result))
         with deterministic(x.device):
-            spread(x.device, partial(self._pull, level), *(stack.split(size) for stack in (result, *stacks)))
+            parts = ([part for part in stack[mine].split(size) if len(part)] for stack in (result, *stacks))
+            spread(x.device, partial(self._pull, level), *parts)
+        complete_(result)
         return result.permute(self._back)
 
     @torch.enable_grad()  # in each thread, also below a no_grad

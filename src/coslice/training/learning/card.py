@@ -11,7 +11,7 @@ import torch
 
 from coslice.training.collection.catalogue import Pack
 from coslice.training.learning.validation import ErrorTable
-from coslice.training.ranks import Ranks
+from coslice.parallel import Ranks
 from coslice.training.run_settings import TrainingSettings
 from coslice.window import CT_WINDOW
 

@@ -31,7 +31,7 @@ from coslice.training.learning.beginning import Beginning
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.learning.journal import Listener
 from coslice.training.learning.trainer import measured_moments
-from coslice.training.ranks import Ranks
+from coslice.parallel import Ranks
 from coslice.training.run_settings import TrainingSettings, default_network
 from coslice.training.sections import View
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes

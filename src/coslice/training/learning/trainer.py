@@ -33,7 +33,7 @@ from coslice.errors import CosliceError
 from coslice.training.learning.average import averages_of
 from coslice.training.learning.objective import EDMObjective, Objective
 from coslice.training.learning.optimisers import Mapper, clip_, relative_rate, steps_of
-from coslice.training.ranks import ALONE, Ranks
+from coslice.parallel import ALONE, Ranks
 from coslice.training.run_settings import TrainingSettings
 from coslice.training.supply.batches import Batch, BatchQueue, ImageStream
 

@@ -47,7 +47,7 @@ from coslice.training.learning.run_inputs import (
 from coslice.training.learning.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
-from coslice.training.ranks import Ranks, joined
+from coslice.parallel import Ranks, joined
 from coslice.training.run_settings import TrainingSettings
 
 __all__ = ["Outcome", "Pace", "train"]

@@ -23,6 +23,7 @@ from coslice.methods.noisy_data import suited_to_noise
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
+from coslice.parallel import company
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.priors import SlicePrior, remarks_for_prior
@@ -279,6 +280,10 @@ def _reconstruct(
         )
     if where.keep_patient and not where.dicom:
         raise CosliceError("--keep-patient was given without --dicom, and no other file names a patient; leave it out.")
+    if not company().writes:
+        for planned in plans.values():
+            run(planned)
+        return
     with output_folder(where.out, where.overwrite) as folder:
         results = _work(study, plans, folder, how.lpips)
         if where.dicom:

@@ -71,12 +71,18 @@ class Pulse:
             self._heard[other] = ("0", now)
         self._thread.start()
 
-    def check(self) -> None:
+    def check(self, waited: float = 0.0) -> None:
         """Stop if another rank is known to have stopped.
+
+        Args:
+            waited: seconds that a message has been waited for. From a rank that is done, none will come.
 
         Raises:
             RankLost: it is.
         """
+        done = [rank for rank, (state, _) in self._heard.items() if state == _LEFT]
+        if done and waited > _DEAD:
+            self._found(set(done), f"{self._named(done)} finished, and this one waits for more")
         asking = self._asking
         if asking and time.monotonic() - asking > _SILENT:
             self._found({0}, f"the store of the ranks{self._at(0)} has not answered for {_SILENT:.0f} s")
@@ -199,6 +205,7 @@ class Pulse:
         if self._noticed or self._end.is_set():
             return
         if not set(range(self._rank)) - self._lost:
-            sys.stderr.write(f"coslice: {self._sentence}\n")
-            sys.stderr.flush()
+            stream = sys.__stderr__ or sys.stderr
+            stream.write(f"coslice: {self._sentence}\n")
+            stream.flush()
         os._exit(2)

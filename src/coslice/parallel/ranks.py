@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -116,6 +117,7 @@ class Ranks:
         Raises:
             RankLost: a rank has ended, or does not answer.
         """
+        began = time.monotonic()
         while True:
             try:
                 work.wait(_LOOK)
@@ -123,7 +125,7 @@ class Ranks:
             except RuntimeError as error:
                 if not work.is_completed():  # not yet
                     if self._pulse is not None:
-                        self._pulse.check()
+                        self._pulse.check(time.monotonic() - began)
                     continue
                 failed = error
             # It failed; or it was finished in the moment after the last look.

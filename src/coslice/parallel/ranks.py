@@ -12,6 +12,7 @@ writes and speaks.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import time
@@ -33,9 +34,6 @@ __all__ = ["ALONE", "Ranks", "company", "joined"]
 
 _LOOK = timedelta(seconds=1)
 """How often a rank that waits for a message looks whether the others live."""
-_BROKEN: list[Any] = []
-"""Groups that a rank was lost from. Taking them down would wait for it, so they are held until the process ends."""
-
 
 @dataclass(frozen=True)
 class Ranks:
@@ -179,7 +177,7 @@ def joined() -> Iterator[Ranks]:
     try:
         yield ranks
     except BaseException as error:
-        _BROKEN.append(dist.group.WORLD)
+        _leave_standing()
         if pulse.fail(str(error) if isinstance(error, CosliceError) else f"{type(error).__name__}: {error}"):
             raise SaidElsewhere(str(error)) from error
         raise
@@ -203,6 +201,11 @@ def _met(rank: int, size: int, local: int) -> tuple[Ranks, Pulse | None]:
     ranks.wait()
     pulse.start()
     return ranks, pulse
+
+
+def _leave_standing() -> None:
+    """Let nobody take down a group from which a rank is missing: that would wait for it, for ever."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
 
 
 def _share_cores() -> None:

@@ -46,6 +46,8 @@ FLOORS = (
         *("acquisition", "values"),
         # what a real scanner would give of a known object
         "xray",
+        # where a run stands, and how it is asked to stop
+        *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},
@@ -58,7 +60,7 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "priors": {"sampling"},
     "methods": {"priors", "sampling", "renoising", "fidelity"},
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
-    "runs": {"plans", "methods", "priors", "sampling"},
+    "runs": {"plans", "methods", "priors", "sampling", "renoising"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

@@ -44,7 +44,7 @@ from coslice.training.learning.run_inputs import (
     run_pack,
     skipped_counts,
 )
-from coslice.training.learning.stop_signals import stop_signals
+from coslice.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
 from coslice.training.ranks import Ranks, joined

@@ -30,8 +30,8 @@ from coslice.methods import (
     Projecting,
     parts_of,
 )
-from coslice.noise import Strategy
 from coslice.metrics import Watcher
+from coslice.noise import Strategy
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
 from coslice.renoising import Renoising
@@ -156,9 +156,7 @@ def run(
         anew = _state(samples, log, number * steps, total, silent=silent)
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
-        for step in sample(
-            x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction, first
-        ):
+        for step in sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction, first):
             last = step.index == steps - 1
             x = log.ended(method.end, step, ask, problem) if last else step.x
             log.end(total)

@@ -18,6 +18,7 @@ from coslice.cli.selection import list_methods
 from coslice.cli.terminal import adapt_streams
 from coslice.cli.train import train
 from coslice.errors import CosliceError
+from coslice.stop_signals import EXITS, Stopped
 
 __all__ = ["main"]
 
@@ -70,8 +71,10 @@ def main() -> None:
         if not sentence:  # `coslice` alone has shown its help
             sys.exit(2)
         _fail(sentence, 2)
+    except Stopped as stopped:
+        _fail(str(stopped), EXITS[stopped.signal])
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; nothing was written.", 130)
+        _fail("Interrupted.", EXITS["SIGINT"])
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -24,6 +24,9 @@ class Fellow(Ranks):
     def largest(self, numbers):
         return [max(column) for column in zip(*self.table.meet(self.rank, list(numbers)), strict=True)]
 
+    def from_first(self, value, device):
+        return self.table.meet(self.rank, value)[0]
+
 
 class Table:
     def __init__(self, size):

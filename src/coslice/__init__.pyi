@@ -77,6 +77,8 @@ from .sampling import sample as sample
 from .sampling import start as start
 from .settings import Part as Part
 from .settings import setting as setting
+from .states import State as State
+from .states import Stateful as Stateful
 from .volume import Volume as Volume
 from .window import CT_WINDOW as CT_WINDOW
 from .window import Window as Window

@@ -12,7 +12,15 @@ from torch import nn
 from coslice.errors import CosliceError
 from coslice.parallel import company
 
-__all__ = ["chosen_device", "compiled", "deterministic", "finish", "images_at_once", "multiplies_bfloat16"]
+__all__ = [
+    "chosen_device",
+    "compiled",
+    "deterministic",
+    "finish",
+    "images_at_once",
+    "is_out_of_memory",
+    "multiplies_bfloat16",
+]
 
 _FEWEST, _MOST = 4, 64  # images in a call: of a device that does not say what it has, and of any
 _SHARE = 0.4  # of a device's memory for the images of a call; the rest is for volumes and for others
@@ -155,3 +163,12 @@ def _has_doubles(device: torch.device) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory, of the machine or of an accelerator.
+
+    torch has a class of its own for accelerators only; of the CPU's memory it speaks as of any other failure.
+    """
+    words = ("not enough memory", "out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(one in str(error).lower() for one in words)

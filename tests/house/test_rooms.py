@@ -47,9 +47,11 @@ FLOORS = (
         *("acquisition", "values"),
         # what a real scanner would give of a known object
         "xray",
+        # where a run stands, and how it is asked to stop
+        *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
     # work: folders of results, tables, training
     {"output", "benchmark", "training"},
     # words: what is printed and drawn
@@ -59,7 +61,8 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "priors": {"sampling"},
     "methods": {"priors", "sampling", "renoising", "fidelity"},
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
-    "runs": {"plans", "methods", "priors", "sampling"},
+    "identities": {"plans", "methods", "priors"},
+    "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

@@ -23,7 +23,7 @@ FINE = ConeBeam(CONE.angles, (30, 20), (0.5, 3.0), (0.5, 1.0), 120.0, 60.0)  # r
 SCANS = {"cone": CONE, "fine": FINE, "parallel": PARALLEL, "orbit": CONE.to_orbit()}
 
 
-@pytest.mark.parametrize("size", (1, 2, 3, 5, 8))
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
 def test_shares_are_all_without_gap_or_overlap_and_even(size):
     for count in (0, 1, 7, 30):
         results, _ = together(size, lambda count=count: (share(count), shares(count)))

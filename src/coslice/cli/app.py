@@ -19,6 +19,7 @@ from coslice.cli.terminal import adapt_streams
 from coslice.cli.torchrun import over_ranks, refuse_ranks
 from coslice.cli.train import train
 from coslice.errors import CosliceError
+from coslice.stop_signals import EXITS, Stopped
 
 __all__ = ["main"]
 
@@ -72,8 +73,10 @@ def main() -> None:
         if not sentence:  # `coslice` alone has shown its help
             sys.exit(2)
         _fail(sentence, 2)
+    except Stopped as stopped:
+        _fail(str(stopped), EXITS[stopped.signal])
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Interrupted; nothing was written.", 130)
+        _fail("Interrupted.", EXITS["SIGINT"])
     sys.exit(code if isinstance(code, int) else 0)
 
 

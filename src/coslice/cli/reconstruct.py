@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,19 +43,22 @@ def demo(
 ) -> None:
     """Reconstruct the embedded chest CT from 30 cone-beam views, by DDS with and without ISCS and by our best."""
     from coslice.cli.jobs import run_demo
+    from coslice.cli.wishes import Where
 
-    run_demo(out, overwrite, steps, device)
+    run_demo(Where(out, overwrite, command=tuple(sys.argv[1:])), steps, device)
 
 
 def reconstruct(
+    context: typer.Context,
     scan: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="NIfTI or a folder of DICOM (CT in HU, or MR); or measured projections: .npy, .npz, TIFF or a folder "
-            "of them, HDF5, .mha, .mhd, .mat."
+            "of them, HDF5, .mha, .mhd, .mat.",
+            show_default=False,
         ),
-    ],
-    out: Out,
+    ] = None,
+    out: Annotated[Path | None, option("Folder for the results; new, empty, or with the same run unfinished.")] = None,
     task: Annotated[
         str, option("svct (sparse-view CT), lact (limited-angle CT), zsr (thick slices to thin ones).  [svct]", _SCAN)
     ] = "svct",
@@ -178,9 +182,22 @@ def reconstruct(
     ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
+    resume: Annotated[
+        Path | None, option("Go on with the unfinished run in this folder; instead of everything else.")
+    ] = None,
 ) -> None:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
+
+    from coslice.cli.resuming import resume_run
+
+    if resume is not None:
+        resume_run(context, resume)
+        return
+    if scan is None:
+        context.fail("Missing argument 'scan'")
+    if out is None:
+        context.fail("Missing option '--out'")
 
     from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
@@ -198,7 +215,7 @@ def reconstruct(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
         compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
     )  # fmt: skip
-    where = Where(out, overwrite, dicom, keep_patient)
+    where = Where(out, overwrite, dicom, keep_patient, tuple(sys.argv[1:]))
     of_projections = {
         "flat": flat,
         "dark": dark,

@@ -62,8 +62,8 @@ def refuse_ranks(name: str | None) -> None:
         "cohort": "its scans are spread over processes and machines by --engine",
     }.get(str(name), "start it without torchrun")
     raise CosliceError(
-        f"coslice {name}: torchrun started {_started()} processes, but of all commands only {' and '.join(_SHARED)} work "
-        f"over several; {way}."
+        f"coslice {name}: torchrun started {_started()} processes, but only {' and '.join(_SHARED)} work over "
+        f"several; {way}."
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -21,7 +22,20 @@ from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["atomic", "atomic_folder", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic",
+    "atomic_folder",
+    "flush_folder",
+    "output_folder",
+    "prepare_output",
+    "remove_dead_temporaries",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[0-9A-Za-z.]*)?")
+"""What nothing else is called."""
 
 
 @contextmanager
@@ -40,6 +54,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with open(temporary, "r+b") as written:  # Windows flushes no file that is open for reading only
             os.fsync(written.fileno())
         os.replace(temporary, path)
+        flush_folder(path.parent)
     except OSError as error:
         raise CosliceError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
     finally:
@@ -68,22 +83,54 @@ def atomic_folder(folder: str | Path, ours: str, overwrite: bool = False) -> Ite
     there = list(folder.iterdir()) if folder.is_dir() else []
     if there and not (overwrite and all(one.is_file() and fnmatch(one.name, ours) for one in there)):
         raise CosliceError(f"The folder {folder} is not empty; choose a new one.")
-    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    temporary, former = (folder.with_name(f".{uuid.uuid4().hex}") for _ in range(2))
     try:
         temporary.mkdir()
         yield temporary
         for one in temporary.iterdir():
             with open(one, "r+b") as written:
                 os.fsync(written.fileno())
-        for one in there:
-            one.unlink()
+        flush_folder(temporary)
         if folder.is_dir():
-            folder.rmdir()
-        os.replace(temporary, folder)
+            os.replace(folder, former)
+        try:
+            os.replace(temporary, folder)
+        except BaseException:
+            if former.is_dir():
+                os.replace(former, folder)
+            raise
+        flush_folder(folder.parent)
     except OSError as error:
         raise CosliceError(f"{folder} cannot be written: {_reason(error)}; choose another place.") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for one in (temporary, former):
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def flush_folder(folder: str | Path) -> None:
+    """Have the names in a folder on the disk: what was renamed there stays so when the power goes."""
+    with suppress(OSError):  # Windows opens no folders, some network file systems flush none
+        place = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+
+def remove_dead_temporaries(folder: str | Path) -> int:
+    """Remove what `atomic` and `atomic_folder` of a killed process left in a folder that nobody else writes into.
+
+    Returns:
+        How many files and folders there were.
+    """
+    dead = [one for one in Path(folder).iterdir() if _TEMPORARY.fullmatch(one.name)]
+    for one in dead:
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                one.unlink()
+    return len(dead)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

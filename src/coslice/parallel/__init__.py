@@ -21,18 +21,20 @@ pulse.py    which of them still live
 """
 
 from coslice.parallel.pulse import RankLost, SaidElsewhere
-from coslice.parallel.ranks import ALONE, Ranks, joined
-from coslice.parallel.shares import check_same, company, complete_, dividing, share, shares
+from coslice.parallel.ranks import ALONE, Ranks, company, joined
+from coslice.parallel.shares import agree, check_same, complete_, dividing, from_first, share, shares
 
 __all__ = [
     "ALONE",
     "RankLost",
     "Ranks",
     "SaidElsewhere",
+    "agree",
     "check_same",
     "company",
     "complete_",
     "dividing",
+    "from_first",
     "joined",
     "share",
     "shares",

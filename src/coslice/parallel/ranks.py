@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -21,19 +22,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from coslice.errors import CosliceError
-from coslice.parallel.pulse import Pulse, RankLost, SaidElsewhere
+from coslice.parallel.pulse import Pulse, SaidElsewhere
 
 __all__ = ["ALONE", "Ranks", "company", "joined"]
 
+_T = TypeVar("_T")
 _LOOK = timedelta(seconds=1)
 """How often a rank that waits for a message looks whether the others live."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -98,6 +101,23 @@ class Ranks:
         """Whether all ranks have the same number, of 63 bits."""
         high, low = self.largest([number, -number])
         return high == -low
+
+    def from_first(self, value: _T, device: torch.device) -> _T:
+        """What rank 0 has, on every rank: any value that can be pickled, its tensors on `device`."""
+        if self.size == 1:
+            return value
+        content = io.BytesIO()
+        if self.writes:
+            torch.save(value, content)
+        (length,) = self.largest([content.tell()])
+        message = torch.empty(length, dtype=torch.uint8)
+        if self.writes:
+            message.copy_(torch.frombuffer(content.getbuffer(), dtype=torch.uint8))
+        self._finish(dist.broadcast(message, 0, async_op=True))
+        if self.writes:
+            return value
+        # From a process of our own: nobody else's is read.
+        return torch.load(io.BytesIO(message.numpy().tobytes()), map_location=device, weights_only=False)
 
     def agree(self, value: str, what: str) -> None:
         """Refuse to go on when ranks hold different values, say of a file that is not shared between machines.

@@ -10,9 +10,10 @@ the same order. Outside, as where rank 0 measures what came of it, everything is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +22,9 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.parallel.ranks import ALONE, Ranks, company
 
-__all__ = ["check_same", "complete_", "dividing", "share", "shares"]
+__all__ = ["agree", "check_same", "complete_", "dividing", "from_first", "share", "shares"]
 
+_T = TypeVar("_T")
 _DIVIDED: ContextVar[Ranks] = ContextVar("coslice_divided", default=ALONE)
 
 
@@ -70,6 +72,26 @@ def complete_(memory: Tensor | np.ndarray, rows: Sequence[Sequence[int]] | None 
     ranks.hand_round_(parts)
     for mine, part in zip(apart, parts, strict=True):
         tensor[mine] = part
+
+
+def agree(value: Callable[[], str], what: str) -> None:
+    """Refuse to begin with what is not the same on all ranks.
+
+    Args:
+        value: called where there are several ranks.
+        what: for the sentence.
+
+    Raises:
+        CosliceError: the values differ.
+    """
+    ranks = _DIVIDED.get()
+    if ranks.size > 1:
+        ranks.agree(value(), what)
+
+
+def from_first(value: _T, device: torch.device) -> _T:
+    """What rank 0 has, on every rank, its tensors on a device."""
+    return _DIVIDED.get().from_first(value, device)
 
 
 def check_same(volume: Tensor, what: str) -> None:

@@ -151,9 +151,14 @@ class SlicePrior:
         if x.ndim == 4:
             return self._denoised_images(x, sigma, label)
         level = self._checked_volume(x, sigma)
-        return self._patch_by_patch(
-            x, level, [Patch((i,), (0,)) for i in range(x.shape[axis_number(self.along)])], None
+        stack, result = self._stack_and_place(x)
+        singles = [Patch((number,), (0,)) for number in range(len(stack))]
+        spread(
+            x.device,
+            partial(self._denoise, result, stack, level, None, self._answers(level)),
+            self._portions(singles, stack),
         )
+        return self._completed(result, singles)
 
     @torch.no_grad()
     def patches(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float) -> Tensor:
@@ -174,21 +179,13 @@ class SlicePrior:
                 f"given, a volume (z, y, x) and patches of {self.channels} are needed."
             )
         self.check(tuple(x.shape), sigma)
-        return self._patch_by_patch(x, sigma, patches, spacing)
-
-    def _patch_by_patch(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float | None) -> Tensor:
-        """What the patches answer for, of a volume (z, y, x). Ranks share the patches."""
-        check_same(x, "the volume that a step begins with")
-        stack = x.permute(self._order)
-        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+        stack, result = self._stack_and_place(x)
         spread(
             x.device,
             partial(self._denoise, result, stack, sigma, spacing, self._answers(sigma)),
-            self._portions(patches[share(len(patches))], stack),
+            self._portions(patches, stack),
         )
-        theirs = (patches[part] for part in shares(len(patches)))
-        complete_(result, [[one.slices[place] for one in some for place in one.own] for some in theirs])
-        return result.permute(self._back)
+        return self._completed(result, patches)
 
     @torch.no_grad()  # again: the switch is per thread
     def _denoise(
@@ -294,8 +291,21 @@ class SlicePrior:
         return measured[device, sides]
 
     def _portions(self, patches: Sequence[Patch], stack: Tensor) -> list[Sequence[Patch]]:
-        size = self._batch(stack)
+        """This rank's share of the patches, so many together as go into one call."""
+        size, patches = self._batch(stack), patches[share(len(patches))]
         return [patches[start : start + size] for start in range(0, len(patches), size)]
+
+    def _stack_and_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A volume, slices first, and memory for what becomes of it. All ranks have the same volume."""
+        check_same(x, "the volume that a step begins with")
+        stack = x.permute(self._order)
+        return stack, torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+
+    def _completed(self, result: Tensor, patches: Sequence[Patch]) -> Tensor:
+        """The volume, with the slices that other ranks' patches answer for."""
+        theirs = (patches[part] for part in shares(len(patches)))
+        complete_(result, [[one.slices[place] for one in some for place in one.own] for some in theirs])
+        return result.permute(self._back)
 
     @property
     def _order(self) -> list[int]:

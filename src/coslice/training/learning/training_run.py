@@ -27,6 +27,8 @@ import torch
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder
+from coslice.parallel import Ranks, joined
+from coslice.stop_signals import stop_signals
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
 from coslice.training.learning.beginning import Beginning, beginning_of
@@ -44,10 +46,8 @@ from coslice.training.learning.run_inputs import (
     run_pack,
     skipped_counts,
 )
-from coslice.training.learning.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
-from coslice.parallel import Ranks, joined
 from coslice.training.run_settings import TrainingSettings
 
 __all__ = ["Outcome", "Pace", "train"]

@@ -30,21 +30,18 @@ class Fellow(Ranks):
 
 class Table:
     def __init__(self, size):
-        self.turn, self.gate, self.left = threading.Lock(), threading.Barrier(size, timeout=60), [None] * size
-        self.messages = 0
+        self.size, self.turn, self.left, self.at, self.gone = size, threading.Condition(), {}, [0] * size, False
 
     def meet(self, rank, left):
         """Leave something, wait for the others to do so, and see all of it."""
-        self.left[rank] = left
-        self.messages += rank == 0
-        self.turn.release()
-        try:
-            self.gate.wait()
-            seen = list(self.left)
-            self.gate.wait()
-        finally:
-            self.turn.acquire()
-        return seen
+        number, self.at[rank] = self.at[rank], self.at[rank] + 1
+        here = self.left.setdefault(number, {})
+        here[rank] = left
+        self.turn.notify_all()
+        self.turn.wait_for(lambda: len(here) == self.size or self.gone, timeout=60)
+        if len(here) < self.size:
+            raise RuntimeError("a rank does not come")
+        return [here[other] for other in range(self.size)]
 
 
 def together(size, work):
@@ -56,8 +53,9 @@ def together(size, work):
             try:
                 return work()
             except BaseException:
-                table.gate.abort()
+                table.gone = True
+                table.turn.notify_all()
                 raise
 
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(one, range(size))), table.messages
+        return list(pool.map(one, range(size))), table.at[0]

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +32,7 @@ _SILENT = 35.0
 _GRACE = 15.0
 """Seconds that this rank has to come to a message, once another one is lost."""
 _LEFT, _FAILED = "left", "failed "
-_AGAIN = "start the same command again, with the ranks that there are"
+_AGAIN = " To go on, start the same command again, with the ranks that there are."
 
 
 class RankLost(CosliceError):
@@ -56,6 +57,7 @@ class Pulse:
         self._hosts: dict[int, str] = {}
         self._heard: dict[int, tuple[str, float]] = {}  # the last state of each rank, and when it was new
         self._reason, self._lost, self._since = "", set[int](), 0.0
+        self._refused = False  # whether the reason is an error that would come again
         self._noticed = False  # whether the main thread knows the reason
         self._asking = 0.0  # when the store was asked what it has not answered
         self._end = threading.Event()
@@ -85,7 +87,7 @@ class Pulse:
             self._found(set(done), f"{self._named(done)} finished, and this one waits for more")
         asking = self._asking
         if asking and time.monotonic() - asking > _SILENT:
-            self._found({0}, f"the store of the ranks{self._at(0)} has not answered for {_SILENT:.0f} s")
+            self._found({0}, f"{self._keeper} has not answered for {_SILENT:.0f} s")
         if self._reason:
             self._noticed = True
             raise RankLost(self._sentence)
@@ -118,14 +120,14 @@ class Pulse:
         self._finish(_FAILED + sentence)
         lower = set(range(self._rank)) - self._lost
         until = time.monotonic() + wait
-        try:
-            while lower and time.monotonic() < until:
-                if self._store.check(["said"]):
-                    return True
-                time.sleep(0.1)
-            self._store.set("said", str(self._rank))
-        except Exception:  # whatever the store raises, it has gone, and the rank that held it with it
-            return bool(lower - {0})
+        while lower and time.monotonic() < until:
+            said = self._asked(lambda: self._store.check(["said"]))
+            if said is None:  # the store has gone, and the rank that held it with it
+                return bool(lower - {0})
+            if said:
+                return True
+            time.sleep(0.1)
+        self._asked(lambda: self._store.set("said", str(self._rank)))
         return False
 
     def _run(self) -> None:
@@ -139,7 +141,7 @@ class Pulse:
             except Exception as error:
                 if not self._end.is_set():
                     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
-                    self._found({0}, f"the store of the ranks{self._at(0)} has gone ({reason})")
+                    self._found({0}, f"{self._keeper} has gone ({reason})")
                     self._end.wait(_GRACE)
                     self._die()
                 return
@@ -161,6 +163,7 @@ class Pulse:
     def _judge(self, states: dict[int, str]) -> None:
         failed = {other: state.removeprefix(_FAILED) for other, state in states.items() if state.startswith(_FAILED)}
         for other, sentence in failed.items():
+            self._refused |= not self._reason
             self._found({other}, f"{self._named([other])} stopped: {sentence.removesuffix('.')}")
         late = [rank for rank, since in self._silent() if since > _SILENT]
         if late:
@@ -184,7 +187,12 @@ class Pulse:
 
     @property
     def _sentence(self) -> str:
-        return f"ranks: {self._reason}; the run stops here. To go on, {_AGAIN}."
+        return f"ranks: {self._reason}; the run stops here.{'' if self._refused else _AGAIN}"
+
+    @property
+    def _keeper(self) -> str:
+        """Whoever holds the store."""
+        return f"rank 0{self._at(0)}, or the torchrun beside it,"
 
     def _named(self, ranks: list[int]) -> str:
         return " and ".join(f"rank {rank}{self._at(rank)}" for rank in ranks)
@@ -197,9 +205,22 @@ class Pulse:
         self._end.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(1.0)
+        self._asked(lambda: self._store.set(f"state/{self._rank}", state))
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        """What the store answers within a few seconds; None where it does not."""
+        answers: list[Any] = []
+
+        def ask() -> None:
+            with suppress(Exception):  # whatever the store raises, it has gone
+                answers.append(question() or False)
+
         if not self._asking:
-            with suppress(Exception):  # a store that has gone needs no goodbye
-                self._store.set(f"state/{self._rank}", state)
+            # It may be the one that does not answer, and nothing else ends such a wait.
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(_BEAT)
+        return answers[0] if answers else None
 
     def _die(self) -> None:
         if self._noticed or self._end.is_set():

@@ -1,7 +1,8 @@
-"""One rank of a group: `rank_worker.py JOB FOLDER`. What the tests of ranks start, several at a time."""
+"""One rank of a group, `rank_worker.py JOB FOLDER`: what the tests of ranks start, several at a time."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 import small_problems
 from coslice import run
+from coslice.cli import main as coslice_main
 from coslice.errors import CosliceError
 from coslice.methods import changed, find_method
 from coslice.parallel import SaidElsewhere, joined
@@ -63,12 +65,29 @@ def main(job, folder):
             time.sleep(300)
 
 
-if __name__ == "__main__":
+def child(environment, words, out):
+    """A rank that a process with all imports done was forked for; words go to out.0 and out.1, as by numbers."""
+    os.environ.update(environment)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        stream.flush()
+        os.dup2(os.open(f"{out}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    started(words)
+
+
+def started(words):
     torch.set_num_threads(1)
+    if words[0] == "coslice":
+        sys.argv = words
+        coslice_main()
+        return
     try:
-        main(sys.argv[1], Path(sys.argv[2]))
+        main(words[0], Path(words[1]))
     except SaidElsewhere:
         sys.exit(2)
     except CosliceError as error:
         sys.stderr.write(f"coslice: {error}\n")
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    started(sys.argv[1:])

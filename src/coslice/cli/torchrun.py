@@ -27,6 +27,7 @@ def over_ranks(command: Callable[_P, None]) -> Callable[_P, None]:
             command(*args, **kwargs)
             return
         # On demand: it takes torch with it, and a command's help need not wait for that.
+        from coslice.cli.display import say
         from coslice.parallel import SaidElsewhere, joined
 
         if not _first():
@@ -35,8 +36,10 @@ def over_ranks(command: Callable[_P, None]) -> Callable[_P, None]:
                 if hasattr(signal, name):
                     signal.signal(getattr(signal, name), signal.SIG_IGN)
         try:
-            with joined(), ExitStack() as silence:
-                if not _first():
+            with joined() as ranks, ExitStack() as silence:
+                if ranks.writes:
+                    say(ranks.description)
+                else:
                     nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
                     silence.enter_context(redirect_stdout(nowhere))
                     silence.enter_context(redirect_stderr(nowhere))

@@ -28,7 +28,7 @@ _BEAT = 2.0
 _DEAD = 6.0
 """Seconds without a beat after which a rank is the one that broke a connection."""
 _SILENT = 35.0
-"""Seconds without a beat after which a rank is lost, whatever it was doing."""
+"""Seconds without a beat after which a rank is lost, whatever it was doing; $COSLICE_RANK_SILENCE says otherwise."""
 _GRACE = 15.0
 """Seconds that this rank has to come to a message, once another one is lost."""
 _LEFT, _FAILED = "left", "failed "
@@ -54,9 +54,11 @@ class Pulse:
     def __init__(self, store: Any, rank: int, size: int) -> None:
         self._store, self._rank, self._size = store, rank, size
         self._others = [other for other in range(size) if other != rank]
+        self._silence = float(os.environ.get("COSLICE_RANK_SILENCE", _SILENT))
         self._hosts: dict[int, str] = {}
         self._heard: dict[int, tuple[str, float]] = {}  # the last state of each rank, and when it was new
         self._reason, self._lost, self._since = "", set[int](), 0.0
+        self._failed = set[int]()
         self._refused = False  # whether the reason is an error that would come again
         self._noticed = False  # whether the main thread knows the reason
         self._asking = 0.0  # when the store was asked what it has not answered
@@ -86,8 +88,8 @@ class Pulse:
         if done and waited > _DEAD:
             self._found(set(done), f"{self._named(done)} finished, and this one waits for more")
         asking = self._asking
-        if asking and time.monotonic() - asking > _SILENT:
-            self._found({0}, f"{self._keeper} has not answered for {_SILENT:.0f} s")
+        if asking and time.monotonic() - asking > self._silence:
+            self._found({0}, f"{self._keeper} has not answered for {self._silence:.0f} s")
         if self._reason:
             self._noticed = True
             raise RankLost(self._sentence)
@@ -114,7 +116,7 @@ class Pulse:
 
         Args:
             sentence: what the others are told.
-            wait: seconds for another rank to say it.
+            wait: seconds for a lower rank to say it.
         """
         self._noticed = True
         self._finish(_FAILED + sentence)
@@ -122,13 +124,26 @@ class Pulse:
         until = time.monotonic() + wait
         while lower and time.monotonic() < until:
             said = self._asked(lambda: self._store.check(["said"]))
-            if said is None:  # the store has gone, and the rank that held it with it
-                return bool(lower - {0})
+            if said is None:  # the store has gone, and rank 0 with it; has it said why?
+                return bool(lower - {0}) or 0 in self._failed
             if said:
+                self._asked(lambda: self._store.set(f"state/{self._rank}", _LEFT))
                 return True
             time.sleep(0.1)
         self._asked(lambda: self._store.set("said", str(self._rank)))
+        if self._rank == 0:
+            self._stay()
         return False
+
+    def _stay(self) -> None:
+        """Rank 0 may hold the store: the others have a moment to read there why it ends."""
+        until = time.monotonic() + _DEAD
+        waited = [other for other in self._others if other not in self._lost]
+        while waited and time.monotonic() < until:
+            states = self._asked(lambda: [self._store.get(f"state/{other}").decode() for other in waited])
+            if not states or all(state == _LEFT for state in states):
+                return
+            time.sleep(0.1)
 
     def _run(self) -> None:
         beat, round_ended = 0, time.monotonic()
@@ -162,13 +177,15 @@ class Pulse:
 
     def _judge(self, states: dict[int, str]) -> None:
         failed = {other: state.removeprefix(_FAILED) for other, state in states.items() if state.startswith(_FAILED)}
+        self._failed |= set(failed)
         for other, sentence in failed.items():
             self._refused |= not self._reason
-            self._found({other}, f"{self._named([other])} stopped: {sentence.removesuffix('.')}")
-        late = [rank for rank, since in self._silent() if since > _SILENT]
+            self._found(set(), f"{self._named([other])} stopped: {sentence.removesuffix('.')}")
+        late = [rank for rank, since in self._silent() if since > self._silence]
         if late:
             self._found(
-                set(late), f"{self._named(late)} has not answered for {_SILENT:.0f} s (stopped, or its machine is lost)"
+                set(late),
+                f"{self._named(late)} has not answered for {self._silence:.0f} s (stopped, or its machine is lost)",
             )
 
     def _silent(self) -> list[tuple[int, float]]:

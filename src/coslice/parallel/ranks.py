@@ -58,6 +58,17 @@ class Ranks:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
+    @property
+    def description(self) -> str:
+        """How many there are and what each computes with, in a sentence."""
+        threads = torch.get_num_threads()
+        text = f"{self.size} ranks share the work, each with {threads} thread{'s' if threads > 1 else ''} of a CPU"
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        idle = _cores() - beside * threads
+        if idle >= beside:
+            text += f"; of {_cores()} cores here {idle} are idle, which OMP_NUM_THREADS={_cores() // beside} would use"
+        return f"{text}."
+
     def share(self, count: int) -> tuple[int, int]:
         """First and number of this rank's items of `count`: contiguous, and as even as can be."""
         first = count * self.rank // self.size
@@ -232,5 +243,8 @@ def _share_cores() -> None:
     """Divide the cores of a machine among its ranks, where nobody has said how many threads each takes."""
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if beside > 1 and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // beside))
+        torch.set_num_threads(max(1, _cores() // beside))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What becomes of a trial's process: killed at a moment or in the middle of a write, sent a signal, out of disk or memory.
+"""What becomes of a trial's process: killed at a moment or in a write, sent a signal, out of disk or of memory.
 
 Fates are a text, since they go by the environment: "NAME:ARGUMENT:ARGUMENT+NAME:ARGUMENT".
 """
@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import signal
+import tempfile
 from pathlib import Path
 
 FILE_CALLS = ("fsync", "replace", "unlink", "mkdir", "rmdir")
@@ -18,6 +19,7 @@ FILE_CALLS = ("fsync", "replace", "unlink", "mkdir", "rmdir")
 
 def meet(fates: str) -> None:
     """Prepare this process for its fates."""
+    tempfile.tempdir = None  # the trial's own, not that of the process it was forked from
     known = {
         "moment": _moment,
         "call": _call,
@@ -85,12 +87,12 @@ def _signal(name: str, step: str, times: str = "1") -> None:
 
 
 def _full(*parts: str) -> None:
-    """No space left for files whose path has any of these parts in it."""
+    """No space left for files whose path has any of these parts in it; "A&B" is both."""
     real = os.fsync
 
     def fsync(place):
         path = Path(os.readlink(f"/proc/self/fd/{place}"))
-        if path.is_file() and any(part in str(path) for part in parts):
+        if path.is_file() and any(all(one in str(path) for one in part.split("&")) for part in parts):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(place)
 

@@ -151,6 +151,10 @@ def _warm() -> None:
         sys.argv = ["coslice", *words]
         with suppress(SystemExit), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             main()
+    from numba.core.registry import cpu_target  # what the first compiled kernel of a process waits for
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def _forked(words: list[str], folder: str | None, environment: dict[str, str], patience_s: float, ceiling_mb: float):

@@ -44,6 +44,7 @@ class Trial:
         output, errors: what it printed.
         memory_mb: its peak beyond that of the process it was forked from.
         seconds: wall time.
+        user_s: time that its own code took of a processor.
     """
 
     arguments: tuple[str, ...]
@@ -52,6 +53,7 @@ class Trial:
     errors: str
     memory_mb: float
     seconds: float
+    user_s: float
 
     def sane(self, bound_mb: float = BOUND_MB) -> Trial:
         """It ended by itself, accepted or refused, without a traceback and within its memory."""
@@ -176,7 +178,7 @@ def _forked(words: list[str], folder: str | None, environment: dict[str, str], p
             stream.seek(0)
             said.append(stream.read(200_000).decode(errors="replace"))
         code = None if late else os.waitstatus_to_exitcode(status)
-        return code, *said, max(0.0, usage.ru_maxrss / 1024 - before), seconds
+        return code, *said, max(0.0, usage.ru_maxrss / 1024 - before), seconds, usage.ru_utime
 
 
 def _run(

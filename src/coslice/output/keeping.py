@@ -132,6 +132,7 @@ class Keeper:
             return f"{self.path} (move it to {wanted} first)"
         with suppress(OSError):
             self.path.parent.rmdir()
+        self.path = wanted
         return ""
 
     def _circumstances(self) -> dict[str, Any]:

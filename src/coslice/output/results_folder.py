@@ -30,7 +30,7 @@ from coslice.devices import is_out_of_memory
 from coslice.errors import CosliceError
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
-from coslice.output.exchange import aside_in, drop_aside, exchange, finish_exchange
+from coslice.output.exchange import aside_in, drop_aside, exchange, exchange_begun, finish_exchange
 from coslice.output.identities import digest_of_tree, first_difference
 from coslice.output.keeping import EVERY, Keeper
 from coslice.plans import Plan
@@ -88,6 +88,8 @@ class ResultsFolder:
             yield aside
             exchange(self.out, digest_of_tree(self.identity))
         except (CosliceError, OSError) as error:
+            if exchange_begun(self.out):
+                raise
             drop_aside(self.out)
             places = [place for keeper in self.keepers if (place := keeper.rescue())]
             if len(places) < len(self.keepers):
@@ -157,12 +159,19 @@ def open_results(
                 out.rmdir()  # made for nothing
 
 
-def kept_command(out: Path) -> tuple[list[str], Path]:
+def kept_command(out: Path) -> tuple[list[str], Path] | None:
     """The words behind `coslice` that make the unfinished run in a folder, and the folder where they were said.
+
+    Returns:
+        None where results were complete and only had to be put in their places, which is done then.
 
     Raises:
         CosliceError: there is none, or its command is not known.
     """
+    if exchange_begun(out):
+        with lock_folder(out):
+            finish_exchange(out)
+        return None
     run = _read(out)
     words, place = run.get("command"), run.get("place")
     if not run:

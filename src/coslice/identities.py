@@ -99,7 +99,8 @@ def _of_problem(problem: Problem) -> str:
 
 def _of_prior(prior: SlicePrior) -> str:
     reads = [prior.sigma_range, prior.plane, prior.window, prior.channels, prior.classes, prior.arithmetic]
-    return digest_of_tree([*reads, {name: _digest(one) for name, one in prior.denoiser.state_dict().items()}])
+    weights = prior.denoiser.state_dict()
+    return digest_of_tree([*reads, {name: _digest(one) for name, one in weights.items() if isinstance(one, Tensor)}])
 
 
 def _digest(tensor: Tensor) -> str:

@@ -27,6 +27,7 @@ def resume_run(context: typer.Context, folder: Path) -> None:
     Raises:
         CosliceError: other options; no unfinished run; one of no command, of other commands, or of a method in a file.
     """
+    from coslice.cli.display import say
     from coslice.methods.own import is_own
     from coslice.output.results_folder import kept_command
 
@@ -37,8 +38,11 @@ def resume_run(context: typer.Context, folder: Path) -> None:
                 f"--resume was given with {name.replace('_', '-')}, but the run in {folder} is as it was begun; leave "
                 "the one or the other out."
             )
-    words, place = kept_command(folder)
-    out = folder.resolve()
+    command, out = kept_command(folder), folder.resolve()
+    if command is None:
+        say(f"The results in {folder} were complete before the run was killed, and are in their places.")
+        return
+    words, place = command
     parent = context.parent
     known = {} if parent is None else getattr(parent.command, "commands", {})
     if words[0] not in _COMMANDS or words[0] not in known:

@@ -19,7 +19,7 @@ from coslice.errors import CosliceError
 from coslice.io.files import flush_folder, write_json
 from coslice.io.locks import hidden_folder
 
-__all__ = ["aside_in", "drop_aside", "exchange", "finish_exchange", "outdated"]
+__all__ = ["aside_in", "drop_aside", "exchange", "exchange_begun", "finish_exchange", "outdated"]
 
 _JOURNAL, _ASIDE, _FORMER = "exchange.json", "results", "former"
 _FILES = ("metrics.json", "run.json", "comparison.png", "report.html")
@@ -42,9 +42,14 @@ def aside_in(out: Path) -> Path:
     return aside
 
 
+def exchange_begun(out: Path) -> bool:
+    """Whether results that are aside are the results, but for their places."""
+    return (hidden_folder(out) / _JOURNAL).is_file()
+
+
 def drop_aside(out: Path) -> None:
-    """Remove results that are aside, unless their exchange was begun: then they are the results."""
-    if not (hidden_folder(out) / _JOURNAL).exists():
+    """Remove results that are aside, unless their exchange was begun."""
+    if not exchange_begun(out):
         shutil.rmtree(hidden_folder(out) / _ASIDE, ignore_errors=True)
 
 
@@ -90,7 +95,7 @@ def finish_exchange(out: Path) -> str | None:
     """
     hidden = hidden_folder(out)
     path = hidden / _JOURNAL
-    if not path.is_file():
+    if not exchange_begun(out):
         return None
     journal = _read(path)
     try:

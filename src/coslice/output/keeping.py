@@ -91,8 +91,8 @@ class Keeper:
         Raises:
             Stopped: a signal asked for it.
         """
-        waited = time.monotonic() - self._last
-        if self._asked or state.finished or waited >= max(self._every, _SHARE * self._cost):
+        wait = max(self._every, _SHARE * self._cost) if self._every else 0.0
+        if self._asked or state.finished or time.monotonic() - self._last >= wait:
             self.write(state)
         if self._asked:
             behind = f"; {self._failed}" if self._failed else ""
@@ -132,6 +132,7 @@ class Keeper:
             return f"{self.path} (move it to {wanted} first)"
         with suppress(OSError):
             self.path.parent.rmdir()
+        self.path = wanted
         return ""
 
     def _circumstances(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from coslice.errors import CosliceError
 from coslice.identities import digest_of_tree, first_difference
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
-from coslice.output.exchange import aside_in, drop_aside, exchange, finish_exchange
+from coslice.output.exchange import aside_in, drop_aside, exchange, exchange_begun, finish_exchange
 from coslice.output.keeping import EVERY, Keeper
 from coslice.plans import Plan
 from coslice.stop_signals import Stopped
@@ -53,6 +53,7 @@ class ResultsFolder:
         say: called with sentences for the user.
         resumable: whether `coslice reconstruct --resume` knows the command.
         complete: whether the results are all there already: a run that was killed had only to put them in place.
+        keepers: of the plans so far.
     """
 
     out: Path
@@ -60,14 +61,14 @@ class ResultsFolder:
     say: Callable[[str], None]
     resumable: bool = False
     complete: bool = False
-    _keepers: list[Keeper] = field(default_factory=list[Keeper], repr=False)
+    keepers: list[Keeper] = field(default_factory=list[Keeper], repr=False)
 
     def keeper(self, stem: str, planned: Plan, asked: Sequence[str] = ()) -> Keeper:
         """What keeps the state of one of the plans, see `coslice.output.keeping.Keeper`."""
         every = float(os.environ.get(_KEEP_EVERY, EVERY))
         path = hidden_folder(self.out) / f"{stem}.safetensors"
         keeper = Keeper(path, planned, every, asked, self.say, self._way, self.identity.get(stem))
-        self._keepers.append(keeper)
+        self.keepers.append(keeper)
         return keeper
 
     def stopped(self, signal: str) -> Stopped:
@@ -87,9 +88,11 @@ class ResultsFolder:
             yield aside
             exchange(self.out, digest_of_tree(self.identity))
         except (CosliceError, OSError) as error:
+            if exchange_begun(self.out):
+                raise
             drop_aside(self.out)
-            places = [place for keeper in self._keepers if (place := keeper.rescue())]
-            if len(places) < len(self._keepers):
+            places = [place for keeper in self.keepers if (place := keeper.rescue())]
+            if len(places) < len(self.keepers):
                 where = "there was no room to keep the reconstruction either"
             else:
                 where = f"the reconstruction is kept in {', '.join(places)}: with more room, the same command writes it"
@@ -147,7 +150,7 @@ def open_results(
                 ) from error
             finally:
                 drop_aside(out)
-                if not _states(out):
+                if not _states(out) and all(keeper.path.parent == hidden for keeper in results.keepers):
                     with suppress(OSError):
                         (hidden / _RUN).unlink()
     finally:
@@ -156,12 +159,19 @@ def open_results(
                 out.rmdir()  # made for nothing
 
 
-def kept_command(out: Path) -> tuple[list[str], Path]:
+def kept_command(out: Path) -> tuple[list[str], Path] | None:
     """The words behind `coslice` that make the unfinished run in a folder, and the folder where they were said.
+
+    Returns:
+        None where results were complete and only had to be put in their places, which is done then.
 
     Raises:
         CosliceError: there is none, or its command is not known.
     """
+    if exchange_begun(out):
+        with lock_folder(out):
+            finish_exchange(out)
+        return None
     run = _read(out)
     words, place = run.get("command"), run.get("place")
     if not run:
@@ -178,6 +188,8 @@ def _begin(
 ) -> None:
     """Check what is in the folder, clear what a killed run left, and write down what this one is."""
     hidden, before = hidden_folder(out), _read(out)
+    remove_dead_temporaries(out)
+    remove_dead_temporaries(hidden)
     other = first_difference(before["identity"], identity) if before else ""
     if _states(out) and other:
         if not overwrite:
@@ -192,8 +204,6 @@ def _begin(
         raise CosliceError(
             f"The folder {out} is not empty; choose a new one, or ask for overwriting to replace files in it."
         )
-    remove_dead_temporaries(out)
-    remove_dead_temporaries(hidden)
     write_json(hidden / _RUN, {"identity": identity, "command": list(command), "place": os.getcwd()})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.locks import HIDDEN
 from coslice.training.collection.pack import is_pack, open_pack
 from coslice.training.learning.beginning import with_published
 from coslice.training.learning.checkpoint import has_checkpoint
@@ -74,7 +75,7 @@ def check_run_folder(out: Path) -> None:
     if (
         out.is_dir()
         and not (out / "run.yaml").is_file()
-        and {path.name for path in out.iterdir()} - {"slices", "pairs"}
+        and {path.name for path in out.iterdir()} - {"slices", "pairs", HIDDEN}
     ):
         raise CosliceError(f"The folder {out} holds something that is no training run; choose another one.")
 

@@ -12,9 +12,9 @@ import torch
 import small_problems
 from coslice import run
 from coslice.cli import main as coslice_main
-from coslice.errors import CosliceError
+from coslice.errors import CosliceError, SaidElsewhere
 from coslice.methods import changed, find_method
-from coslice.parallel import SaidElsewhere, joined
+from coslice.parallel import joined
 
 METHODS = ("dds", "wdds", "ddnm", "dps", "tpdm", "diffusionblend++", "wblend")
 

@@ -18,7 +18,7 @@ from coslice.cli.selection import list_methods
 from coslice.cli.terminal import adapt_streams
 from coslice.cli.torchrun import over_ranks, refuse_ranks
 from coslice.cli.train import train
-from coslice.errors import CosliceError
+from coslice.errors import CosliceError, SaidElsewhere
 from coslice.stop_signals import EXITS, Stopped
 
 __all__ = ["main"]
@@ -66,6 +66,8 @@ def main() -> None:
     code: object = None
     try:
         code = app(prog_name="coslice", standalone_mode=False)
+    except SaidElsewhere:
+        sys.exit(2)
     except CosliceError as error:
         _fail(str(error), 2)
     except _USAGE as error:

@@ -28,24 +28,21 @@ def over_ranks(command: Callable[_P, None]) -> Callable[_P, None]:
             return
         # On demand: it takes torch with it, and a command's help need not wait for that.
         from coslice.cli.display import say
-        from coslice.parallel import SaidElsewhere, joined
+        from coslice.parallel import joined
 
         if not _first():
             # Whoever stops a job tells all its processes. Rank 0 finishes its step and keeps it, and needs the others.
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 if hasattr(signal, name):
                     signal.signal(getattr(signal, name), signal.SIG_IGN)
-        try:
-            with joined() as ranks, ExitStack() as silence:
-                if ranks.writes:
-                    say(ranks.description)
-                else:
-                    nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
-                    silence.enter_context(redirect_stdout(nowhere))
-                    silence.enter_context(redirect_stderr(nowhere))
-                command(*args, **kwargs)
-        except SaidElsewhere:
-            sys.exit(2)
+        with joined() as ranks, ExitStack() as silence:
+            if ranks.writes:
+                say(ranks.description)
+            else:
+                nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                silence.enter_context(redirect_stdout(nowhere))
+                silence.enter_context(redirect_stderr(nowhere))
+            command(*args, **kwargs)
 
     return called
 

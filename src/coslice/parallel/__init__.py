@@ -20,7 +20,7 @@ ranks.py    the processes: sums and messages
 pulse.py    which of them still live
 """
 
-from coslice.parallel.pulse import RankLost, SaidElsewhere
+from coslice.parallel.pulse import RankLost
 from coslice.parallel.ranks import ALONE, Ranks, company, joined
 from coslice.parallel.shares import agree, check_same, complete_, dividing, from_first, share, shares
 
@@ -28,7 +28,6 @@ __all__ = [
     "ALONE",
     "RankLost",
     "Ranks",
-    "SaidElsewhere",
     "agree",
     "check_same",
     "company",

@@ -21,7 +21,7 @@ from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["Pulse", "RankLost", "SaidElsewhere"]
+__all__ = ["Pulse", "RankLost"]
 
 _BEAT = 2.0
 """Seconds between two beats."""
@@ -37,10 +37,6 @@ _AGAIN = " To go on, start the same command again, with the ranks that there are
 
 class RankLost(CosliceError):
     """Another rank ended, or does not answer: the work cannot go on, and nothing is wrong with what was given."""
-
-
-class SaidElsewhere(CosliceError):
-    """This rank stops too, and another one says why: it is not to be said twice."""
 
 
 class Pulse:

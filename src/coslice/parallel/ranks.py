@@ -28,8 +28,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from coslice.errors import CosliceError
-from coslice.parallel.pulse import Pulse, SaidElsewhere
+from coslice.errors import CosliceError, SaidElsewhere
+from coslice.parallel.pulse import Pulse
 
 __all__ = ["ALONE", "Ranks", "company", "joined"]
 
@@ -184,7 +184,7 @@ def joined() -> Iterator[Ranks]:
     """This process's `Ranks` as torchrun's environment tells them; `ALONE` without torchrun.
 
     An error on one rank ends all of them: rank 0 raises it, or a sentence that says which rank it was; the others raise
-    `SaidElsewhere`.
+    `coslice.errors.SaidElsewhere`.
 
     Raises:
         CosliceError: the environment is incomplete, or the processes do not find each other.

@@ -220,7 +220,7 @@ def test_a_run_goes_on_after_a_rank_was_killed(scan, tiny_prior, tmp_path, monke
     assert "ended without a word" in said[0][0]
     assert kept.exists()
     assert not (out / "reconstruction.nii.gz").exists()
-    with Job(3, words, tmp_path) as job:  # by another number of ranks
+    with Job(3, ["coslice", "reconstruct", "--resume", out], tmp_path) as job:  # by another number of ranks
         assert job.ended()[0] == [0, 0, 0]
         assert "oing on after step" in job.ranks[0].communicate()[0]
     assert np.array_equal(one, nibabel.load(out / "reconstruction.nii.gz").get_fdata())

@@ -15,7 +15,7 @@ from coslice.priors.partitions import cross
 from fellows import together
 from laws import draw
 
-SIZES = (2, 3)
+SIZES = (3,)
 GRID = Grid((5, 9, 12), (2.0, 3.0, 2.5), (1.0, 4.0, -3.0))
 CONE = ConeBeam(tuple(np.linspace(0, 6, 7)), (8, 20), (2.5, 3.0), (0.5, 1.0), 120.0, 60.0)
 PARALLEL = ParallelBeam(tuple(np.linspace(0, 3, 7)), (8, 20), (1.5, 2.0), (0.5, 1.0))

@@ -28,8 +28,11 @@ def over_ranks(command: Callable[_P, None]) -> Callable[_P, None]:
             return
         # On demand: it takes torch with it, and a command's help need not wait for that.
         from coslice.cli.display import say
-        from coslice.parallel import joined
+        from coslice.parallel import company, joined
 
+        if company().size > 1:  # --resume says the command again
+            command(*args, **kwargs)
+            return
         if not _first():
             # Whoever stops a job tells all its processes. Rank 0 finishes its step and keeps it, and needs the others.
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):

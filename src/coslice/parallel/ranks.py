@@ -113,7 +113,7 @@ class Ranks:
         high, low = self.largest([number, -number])
         return high == -low
 
-    def from_first(self, value: _T, device: torch.device) -> _T:
+    def from_first(self, value: _T, device: torch.device | str = "cpu") -> _T:
         """What rank 0 has, on every rank: any value that can be pickled, its tensors on `device`."""
         if self.size == 1:
             return value

@@ -38,8 +38,8 @@ def fated(*fates, kept=True):
     return {"COSLICE_TRIAL_FATE": "+".join(["plain", *fates]), **({"COSLICE_KEEP_EVERY": "0"} if kept else {})}
 
 
-MOMENTS = 24
-CALLS = 24
+MOMENTS = 20
+CALLS = 20
 
 
 @pytest.fixture
@@ -111,6 +111,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(trials, command, whole,
         assert contents(out) == contents(expected)
         return
     assert trial.code == -signal.SIGVTALRM, trial
+    if (out / "run.json").exists() and not (hidden_folder(out) / "exchange.json").exists():  # it had only to say so
+        assert visible_of(out) == contents(expected)
+        return
     resumed(trials, words, out, expected)
 
 
@@ -170,6 +173,44 @@ def test_a_signal_ends_it_after_its_step_with_a_sentence(trials, command, whole,
     assert trial.code == 0 and "going on after step 2 of 3, kept" in trial.output, trial
     assert contents(out) == contents(expected)
     assert json.loads((out / "run.json").read_text())["resumed"] == {"reconstruction": 1}
+
+
+def test_another_command_is_refused_or_begins_anew(trials, command, whole, tmp_path):
+    words, out = command("dds"), tmp_path / "out"
+    assert trials.tried(*map(str, words), "--out", out, environment=fated("signal:SIGTERM:2")).code == 143
+    trial = trials.tried(*map(str, command("wdds")), "--out", out).sane()
+    assert trial.code == 2 and "holds a run that is not finished, with name dds, and now wdds" in trial.errors, trial
+    trial = trials.tried("reconstruct", "--resume", out, "--steps", "4").sane()
+    assert trial.code == 2 and "--resume was given with steps" in trial.errors, trial
+    moved = out.rename(tmp_path / "moved")
+    trial = trials.tried("reconstruct", "--resume", moved, environment=fated())
+    assert trial.code == 0 and contents(moved) == contents(whole("dds", words)) and not out.exists(), trial
+    assert trials.tried(*map(str, words), "--out", out, environment=fated("signal:SIGTERM:2")).code == 143
+    anew = trials.tried(*map(str, command("wdds")), "--out", out, "--overwrite", environment=fated())
+    assert "had name dds, and now wdds; this one begins anew" in anew.output
+    assert contents(out) == contents(whole("wdds", command("wdds")))
+
+
+MINE = """
+from dataclasses import replace
+from coslice.methods import DDS
+from pathlib import Path
+Path("executed").touch()
+mine = replace(DDS, name="mine")
+"""
+
+
+def test_a_folder_does_not_name_the_program_that_is_run(trials, command, tmp_path):
+    """A method in a file is a program; the folder of an unfinished run may be a stranger's."""
+    (tmp_path / "mine.py").write_text(MINE)
+    words = [*map(str, command("dds")), "--method", "mine.py:mine", "--out", "out"]
+    assert trials.tried(*words, folder=tmp_path, environment=fated("signal:SIGTERM:2")).code == 143
+    (tmp_path / "executed").unlink()
+    trial = trials.tried("reconstruct", "--resume", tmp_path / "out").sane()
+    assert trial.code == 2 and "which is a program" in trial.errors, trial
+    assert not (tmp_path / "executed").exists()
+    trial = trials.tried(*words, folder=tmp_path, environment=fated())
+    assert trial.code == 0 and "going on after step 2 of 3" in trial.output, trial
 
 
 def test_a_second_interrupt_ends_it_at_once(trials, command, tmp_path):

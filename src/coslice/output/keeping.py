@@ -156,7 +156,7 @@ def run_kept(
 
     Args:
         planned: as `coslice.plan` makes it.
-        path: of the file, NAME.safetensors; up to five volumes of float32 large, and while it is replaced twice that.
+        path: of the file, NAME.safetensors; one to six volumes of float32 large, and while it is replaced twice that.
         every: seconds between two states.
         truth, lpips, progress: as of `coslice.run`.
         say: called with what there is to say, such as where the run goes on.

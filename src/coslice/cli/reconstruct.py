@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +30,7 @@ from coslice.cli.options import (
     option,
 )
 
-__all__ = ["demo", "reconstruct"]
+__all__ = ["asked", "demo", "reconstruct"]
 
 _SCAN, _METHOD = "The measurement", "The method"
 _DICOM = "DICOM"
@@ -46,7 +48,7 @@ def demo(
     run_demo(out, overwrite, steps, device)
 
 
-def reconstruct(
+def asked(
     scan: Annotated[
         Path,
         typer.Argument(
@@ -178,7 +180,7 @@ def reconstruct(
     ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
-) -> None:
+) -> Callable[[], None]:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
 
@@ -253,8 +255,7 @@ def reconstruct(
             axisymmetric=axisymmetric,
             repair=repair,
         )
-        reconstruct_projections(files, stated, how, where)
-        return
+        return partial(reconstruct_projections, files, stated, how, where)
     refuse(of_projections, f"{scan.name} is taken for a scan")
     detector = detector_noise(measurement_noise, photons, electronic_noise)
     preparation = Preparation(None, thickness, spacing, size, pad)
@@ -266,7 +267,8 @@ def reconstruct(
                 "choose --task zsr, or give projections."
             )
         refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
-        reconstruct_slices(
+        return partial(
+            reconstruct_slices,
             (scan, *(stack or ())),
             series,
             factor,
@@ -280,7 +282,6 @@ def reconstruct(
             how,
             where,
         )
-        return
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
     if factor is not None and factor != int(factor):
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
@@ -289,4 +290,9 @@ def reconstruct(
     of_task, of_method = settings_of_task(how.settings, measurement)
     how = replace(how, settings=of_method)
     acquired = make_task(task, measurement | of_task, detector, seed)
-    reconstruct_scan(scan, series, acquired, preparation, slices, values, how, where)
+    return partial(reconstruct_scan, scan, series, acquired, preparation, slices, values, how, where)
+
+
+@wraps(asked)  # its options are those of the command, and its docstring the help
+def reconstruct(**options: Any) -> None:
+    asked(**options)()

@@ -18,8 +18,8 @@ def cohort(
     manifest: Annotated[
         Path,
         typer.Argument(
-            help="CSV with a row a scan: scan, its place; name, of its folder; any option of coslice reconstruct; set.PATH; "
-            "#WORDS, a note."
+            help="CSV with a row a scan: scan, its place; name, of its folder; any option of coslice reconstruct; "
+            "set.PATH; #WORDS, a note."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; what is done there is not done again.")],

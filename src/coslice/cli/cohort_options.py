@@ -21,7 +21,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
 from coslice.cli.reconstruct import asked
@@ -151,7 +150,9 @@ def options_of(row: ManifestScan, recipe: Mapping[str, Any], manifest: Path) -> 
     return options
 
 
-def wish_of(row: ManifestScan, options: Mapping[str, Any], out: Path, device: str, overwrite: bool) -> Callable[[], None]:
+def wish_of(
+    row: ManifestScan, options: Mapping[str, Any], out: Path, device: str, overwrite: bool
+) -> Callable[[], None]:
     """What `coslice reconstruct` would do with these options, checked as far as it can be without the scan.
 
     Raises:

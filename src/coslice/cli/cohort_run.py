@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from coslice.benchmark import digest_of
 from coslice.cli.cohort_options import columns, files_of, options_of, read_cohort_recipe, shown, wish_of
 from coslice.cli.cohort_scan import ScanTask, finished, reconstruct_one
 from coslice.cli.display import Watch, plain_table, say, show, warn
+from coslice.cli.job_bars import EXITS, job_bars
 from coslice.cli.jobs import reconstruct_projections, reconstruct_slices
 from coslice.cli.wishes import How
 from coslice.cohort import (
@@ -35,13 +35,10 @@ from coslice.engine import Engine, Finished, Job, chosen_engine
 from coslice.errors import CosliceError
 from coslice.problems import Task
 from coslice.report.cohort_page import number_text, write_cohort_page
-from coslice.runs import Progress
 from coslice.training.learning.stop_signals import stop_signals
 
 __all__ = ["Cohorting", "run_cohort"]
 
-_EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-_MOST_BARS = 8
 _PATIENCE = 20
 """Tables are written again while scans are made, but never take more than one part in so many of the time."""
 
@@ -161,6 +158,8 @@ class _Session:
             if record.state == "running":
                 with self.cohort.taken(row.name) as free:
                     record = replace(record, state="stopped", worker="") if free else record
+            # Tables and pages are passed on, and the places of files may say whose they are.
+            record = replace(record, message=record.message.replace(str(row.scan), row.scan.name))
             numbers = flat_numbers(self.cohort.metrics(row.name)) if record.state == "done" else {}
             found.append(CohortLine(row, record, numbers))
         return found
@@ -192,7 +191,8 @@ def run_cohort(
     """Do what lacks of a cohort.
 
     Returns:
-        The exit code: 0 where all is done, 1 where something failed or is still to do, 128 + the signal that stopped it.
+        The exit code: 0 where all is done, 1 where something failed or is still to do, 128 and the signal's number
+        where one stopped it.
 
     Raises:
         CosliceError: anything that cannot be done, before a scan is begun.
@@ -218,7 +218,7 @@ def run_cohort(
         code = _conclude(session, session.mine)
     if asked:
         warn(f"Stopped by {asked[0]}; what is done is kept in {wished.out}: the same command goes on there.")
-        return _EXITS.get(asked[0], 1)
+        return EXITS.get(asked[0], 1)
     return code
 
 
@@ -253,7 +253,11 @@ def _work(session: _Session, engine: Engine, rows: Sequence[ManifestScan], retri
     jobs = [
         Job(row.name, reconstruct_one, (session.task(row),), session.cohort.beside(row.name, "txt")) for row in rows
     ]
-    with stop_signals() as asked, Watch() as watch, _bars(watch, len(rows)) as bars:
+    with (
+        stop_signals() as asked,
+        Watch() as watch,
+        job_bars(watch, "cohort", "scans", {name: name for name in by_name}) as bars,
+    ):
         try:
             for ended in engine.run(jobs, retries, bars.heard, lambda: bool(asked)):
                 bars.ended(ended.key)
@@ -317,42 +321,6 @@ def _show(statistics: Sequence[Statistic]) -> None:
         texts = [number_text(one.metric, value) for value in (one.mean, one.median, one.worst)]
         table.add_row(one.metric, str(one.count), texts[0] + spread, texts[1], texts[2], one.worst_scan)
     show(table)
-
-
-class _Bars:
-    """A bar of all scans, in which those at work count by their steps, and a bar for each of them."""
-
-    def __init__(self, watch: Watch, overall: Progress, total: int, open_: ExitStack) -> None:
-        self._watch, self._overall, self._total, self._open = watch, overall, total, open_
-        self._done, self._parts = 0, dict[str, float]()
-        self._stacks: dict[str, tuple[ExitStack, Progress]] = {}
-        self._tell()
-
-    def heard(self, key: str, phase: str, done: int, total: int) -> None:
-        if phase == "sampling" and total:
-            self._parts[key] = max(self._parts.get(key, 0.0), 0.95 * done / total)
-            self._tell()
-        if key not in self._stacks and len(self._stacks) < _MOST_BARS:
-            stack = self._open.enter_context(ExitStack())
-            self._stacks[key] = stack, stack.enter_context(self._watch.task(key, transient=True))
-        if key in self._stacks:
-            self._stacks[key][1](phase, done, total)
-
-    def ended(self, key: str) -> None:
-        self._done += 1
-        self._parts.pop(key, None)
-        if key in self._stacks:
-            self._stacks.pop(key)[0].close()
-        self._tell()
-
-    def _tell(self) -> None:
-        self._overall("scans", self._done + sum(self._parts.values()), self._total)  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def _bars(watch: Watch, total: int) -> Iterator[_Bars]:
-    with watch.task("cohort") as overall, ExitStack() as stack:
-        yield _Bars(watch, overall, total, stack)
 
 
 def _worded(value: Any) -> str:

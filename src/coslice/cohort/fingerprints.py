@@ -51,7 +51,10 @@ def fingerprint(path: Path, read: bool = True) -> Fingerprint:
     """
     try:
         files = list(_files(path))
-        size, changed = sum(found.st_size for _, found in files), max((found.st_mtime_ns for _, found in files), default=0)
+        size, changed = (
+            sum(found.st_size for _, found in files),
+            max((found.st_mtime_ns for _, found in files), default=0),
+        )
         if not read:
             return Fingerprint(size, changed)
         digest = hashlib.sha256()

@@ -85,7 +85,9 @@ def read_manifest(path: Path, known: Collection[str], reserved: Collection[str] 
     """
     lines = _lines(path)
     if not lines:
-        raise CosliceError(f"manifest: {path.name} is empty; write a line of columns, as in scan,name, and a row a scan.")
+        raise CosliceError(
+            f"manifest: {path.name} is empty; write a line of columns, as in scan,name, and a row a scan."
+        )
     (_, head), *rows = lines
     columns = [_column(word, path, known) for word in head]
     twice = sorted({column for column in columns if columns.count(column) > 1})
@@ -96,7 +98,9 @@ def read_manifest(path: Path, known: Collection[str], reserved: Collection[str] 
             f"manifest: {path.name} has the columns {', '.join(columns)}, but one called scan is needed, with the "
             "place of every scan."
         )
-    scans = tuple(_scan(path, line, dict(zip(columns, _padded(path, line, cells, columns), strict=True))) for line, cells in rows)
+    scans = tuple(
+        _scan(path, line, dict(zip(columns, _padded(path, line, cells, columns), strict=True))) for line, cells in rows
+    )
     if not scans:
         raise CosliceError(f"manifest: {path.name} has columns, but no scan; write a row a scan.")
     _check_names(path, scans, reserved)
@@ -146,7 +150,9 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
             if any(map(str.strip, cells)):
                 rows.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        raise CosliceError(f"manifest: line {reader.line_num} of {path.name} is no CSV ({error}); correct it.") from error
+        raise CosliceError(
+            f"manifest: line {reader.line_num} of {path.name} is no CSV ({error}); correct it."
+        ) from error
     return rows
 
 

@@ -10,7 +10,7 @@ from coslice.cohort.fingerprints import Fingerprint
 from coslice.errors import CosliceError
 from coslice.tree import built, plain
 
-__all__ = ["State", "ScanRecord"]
+__all__ = ["ScanRecord", "State"]
 
 State = Literal["waiting", "running", "stopped", "failed", "done"]
 

@@ -58,7 +58,11 @@ def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
         for plane in PLANES:
             row = values.get(plane)
             for quantity in PER_PLANE:
-                _add(numbers, f"{before}{plane}.{quantity.name}", row.get(quantity.name) if isinstance(row, Mapping) else None)
+                _add(
+                    numbers,
+                    f"{before}{plane}.{quantity.name}",
+                    row.get(quantity.name) if isinstance(row, Mapping) else None,
+                )
         for name in _OF_VOLUME:
             _add(numbers, f"{before}{name}", values.get(name))
     return numbers

@@ -39,7 +39,9 @@ def harmless(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def write_tables(out: Path, lines: Sequence[CohortLine], statistics: Sequence[Statistic], recipe: Mapping[str, Any]) -> None:
+def write_tables(
+    out: Path, lines: Sequence[CohortLine], statistics: Sequence[Statistic], recipe: Mapping[str, Any]
+) -> None:
     """Write all three into `out`, each whole or not at all.
 
     Args:
@@ -64,7 +66,9 @@ def write_tables(out: Path, lines: Sequence[CohortLine], statistics: Sequence[St
         )
     write_text(out / "cohort.csv", _csv([head, *rows]))
     columns = list(Statistic.__dataclass_fields__)
-    of_all = [[one.record[column] if one.record[column] is not None else "" for column in columns] for one in statistics]
+    of_all = [
+        [one.record[column] if one.record[column] is not None else "" for column in columns] for one in statistics
+    ]
     write_text(out / "cohort-summary.csv", _csv([columns, *of_all]))
     states = [line.record.state for line in lines]
     write_json(

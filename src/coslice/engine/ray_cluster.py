@@ -177,11 +177,12 @@ class _Actor:
 def _given(reference: Any, began: float) -> Attempt:
     """How an attempt ended, also where its actor is gone."""
     import ray
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
     try:
         return ray.get(reference)
-    except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError) as error:
-        memory = "OutOfMemory" in type(error).__name__ or "memory pressure" in str(error).lower()
+    except (RayActorError, OutOfMemoryError, NodeDiedError) as error:
+        memory = isinstance(error, OutOfMemoryError) or "memory pressure" in str(error).lower()
         message = "its Ray worker was killed" + (", since its machine was out of memory" if memory else "")
         return Attempt("memory" if memory else "killed", None, message, time.monotonic() - began)
     except Exception as error:  # what cannot be sent, or cannot be imported there

@@ -52,7 +52,11 @@ def environment():
     """For processes of one core; what Ray writes is in a folder of its own, whose name is short, as sockets need."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp" if Path("/tmp").is_dir() else None)
     paths = [str(Path(engine_jobs.__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    yield os.environ | {"RAY_TMPDIR": folder, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    yield os.environ | {
+        "RAY_TMPDIR": folder,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -144,9 +148,7 @@ def test_a_broken_scan_is_named_a_killed_worker_loses_nothing_and_what_is_done_i
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_killed_driver_leaves_nobody_behind_and_the_cohort_goes_on(
-    tmp_path, scan, tiny_prior, environment, engine
-):
+def test_a_killed_driver_leaves_nobody_behind_and_the_cohort_goes_on(tmp_path, scan, tiny_prior, environment, engine):
     (tmp_path / "m.csv").write_text(f"scan,name,steps\n{scan},a,1\n{scan},b,40\n")
     (tmp_path / "r.yaml").write_text(f"views: 6\nmethod: dds\nprior: {tiny_prior}\n")
     process = started(tmp_path, environment, "--engine", engine, "--workers", 1)
@@ -185,7 +187,13 @@ def test_jobs_on_ray_end_as_those_of_processes_do(tmp_path, environment, monkeyp
     connected(None, 2, 0)
     found = {one.key: one for one in RayEngine(2, 1).run(jobs, 1)}
     assert {key: (one.last.ending, one.attempts) for key, one in found.items()} == {
-        **{"two": ("done", 1), "once": ("done", 2), "always": ("killed", 2), "short": ("done", 2), "bad": ("refused", 1)}
+        **{
+            "two": ("done", 1),
+            "once": ("done", 2),
+            "always": ("killed", 2),
+            "short": ("done", 2),
+            "bad": ("refused", 1),
+        }
     }
     assert found["bad"].last.message in (tmp_path / "bad.txt").read_text()
     assert not of_ray(environment)

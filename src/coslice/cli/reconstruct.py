@@ -293,6 +293,6 @@ def asked(
     return partial(reconstruct_scan, scan, series, acquired, preparation, slices, values, how, where)
 
 
-@wraps(asked)  # its options are those of the command, and its docstring the help
+@wraps(asked, assigned=("__annotations__", "__doc__"))  # its options are those of the command, its docstring the help
 def reconstruct(**options: Any) -> None:
     asked(**options)()

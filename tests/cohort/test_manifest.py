@@ -1,4 +1,4 @@
-"""Laws of manifests and recipes: what they say is what a command line says, and what is wrong is said before any work."""
+"""Laws of manifests and recipes: they say what a command line says, and what is wrong is said before any work."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ set: {data: {iterations: 20}, noise: {kind: ou, length: 5}, task: {rows: 0.5}, r
 
 
 def test_what_a_scan_is_decides_what_is_asked_for(wishes, tmp_path):
-    rows = "scan,name,task,from-measurement,geometry,stack\nt.nii,a,zsr,true,,\np.npy,b,,,geo.json,\nt.nii,c,zsr,,,u.nii; v.nii"
+    rows = "scan,name,task,from-measurement,geometry,stack\nt.nii,a,zsr,true,,\np.npy,b,,,geo.json,\n"
+    rows += "t.nii,c,zsr,,,u.nii; v.nii"
     found = wishes(rows, "")
     assert [found[name].func.__name__ for name in "abc"] == [
         *("reconstruct_slices", "reconstruct_projections", "reconstruct_slices")
@@ -191,7 +192,10 @@ def test_a_recipe_is_shown_without_places(tmp_path):
     (tmp_path / "p.safetensors").touch()
     options = read_cohort_recipe(tmp_path / "r.yaml")
     assert shown(options) == {
-        **{"prior": "p.safetensors", "method": "own.py:MINE", "geometry": "g.json", "reference": "all-views"}
+        "prior": "p.safetensors",
+        "method": "own.py:MINE",
+        "geometry": "g.json",
+        "reference": "all-views",
     }
     files = {"prior": "p.safetensors", "method": "own.py", "geometry": "g.json"}
     assert files_of(options) == {parameter: tmp_path / name for parameter, name in files.items()}

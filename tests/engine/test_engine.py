@@ -10,7 +10,7 @@ import pytest
 import engine_jobs
 from coslice.engine import Context, Job, Queue, chosen_engine
 from coslice.engine.choice import shared_out
-from coslice.engine.job import Attempt, attempted
+from coslice.engine.job import Attempt, Ending, attempted
 from coslice.engine.local import LocalEngine
 from coslice.errors import CosliceError
 
@@ -25,7 +25,7 @@ def alive(process):
 
 def test_only_what_may_go_better_is_tried_again():
     """By the ending of its attempts, how often a job is tried with two retries, and how it ends."""
-    wanted = {"done": 1, "refused": 1, "broken": 1, "stopped": 1, "killed": 3, "memory": 3}
+    wanted: dict[Ending, int] = {"done": 1, "refused": 1, "broken": 1, "stopped": 1, "killed": 3, "memory": 3}
     for ending, times in wanted.items():
         queue, finished, numbers = Queue([Job("a", engine_jobs.refuses)], 2), None, []
         while queue:
@@ -67,7 +67,11 @@ def test_workers_that_die_are_replaced_and_no_job_is_lost(tmp_path):
     heard = []
     ended = {one.key: one for one in LocalEngine(1, 1).run(jobs, 1, lambda *told: heard.append(told))}
     assert {key: one.last.ending for key, one in ended.items()} == {
-        **{"two": "done", "once": "done", "four": "done", "always": "killed", "bad": "refused"}
+        "two": "done",
+        "once": "done",
+        "four": "done",
+        "always": "killed",
+        "bad": "refused",
     }
     assert [ended[key].last.value for key in ("two", "once", "four")] == [2, 2, 4]
     assert {key: one.attempts for key, one in ended.items() if one.attempts > 1} == {"once": 2, "always": 2}
@@ -99,6 +103,7 @@ def test_cores_are_neither_idle_nor_fought_for(cores):
 
 def test_the_engine_is_chosen_and_said(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("coslice.engine.choice.cores_here", lambda: 8)
     monkeypatch.setattr("coslice.engine.choice.find_spec", lambda name: None)
     said = chosen_engine(12, device="cpu").said

@@ -35,16 +35,20 @@ PATIENCE_S = 300
 
 @pytest.fixture
 def cohort(tmp_path, scan, tiny_prior):
-    """A manifest of 12 scans, one of them broken, and a recipe; one that is killed takes longer than the others."""
-    (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8b" + 60 * b"x")
-    rows = ["scan,name,method,prior,steps,slices"]
-    for name in SCANS:
-        place = "broken.nii.gz" if name == BROKEN else scan
-        how = f"dds,{tiny_prior},20,0:16" if name == KILLED else "fdk,,,4:12"
-        rows.append(f"{place},{name},{how}")
-    (tmp_path / "m.csv").write_text("\n".join(rows))
-    (tmp_path / "r.yaml").write_text("views: 6\n")
-    return tmp_path
+    """A manifest of scans, one of them broken, and a recipe; one that is killed takes longer than the others."""
+
+    def written(names):
+        (tmp_path / "broken.nii.gz").write_bytes(b"\x1f\x8b" + 60 * b"x")
+        rows = ["scan,name,method,prior,steps,slices"]
+        for name in names:
+            place = "broken.nii.gz" if name == BROKEN else scan
+            how = f"dds,{tiny_prior},20,0:16" if name == KILLED else "fdk,,,4:12"
+            rows.append(f"{place},{name},{how}")
+        (tmp_path / "m.csv").write_text("\n".join(rows))
+        (tmp_path / "r.yaml").write_text("views: 6\n")
+        return tmp_path
+
+    return written
 
 
 @pytest.fixture
@@ -122,29 +126,31 @@ def stamps(folder):
     return {str(path): path.stat().st_mtime_ns for path in (folder / "out").glob("p*/*")}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "count"), [("local", 6), pytest.param("ray", 12, marks=WITH_RAY)])
 def test_a_broken_scan_is_named_a_killed_worker_loses_nothing_and_what_is_done_is_not_done_again(
-    cohort, environment, engine
+    cohort, environment, engine, count
 ):
-    process = started(cohort, environment, "--engine", engine, "--workers", 2 if engine == "ray" else 1)
-    os.kill(at_work(cohort, KILLED), signal.SIGKILL)
+    names = SCANS[:count]
+    folder = cohort(names)
+    process = started(folder, environment, "--engine", engine, "--workers", 2 if engine == "ray" else 1)
+    os.kill(at_work(folder, KILLED), signal.SIGKILL)
     code, output, errors = ended(process)
-    assert code == 1 and "12 scans: 0 done, 12 to do." in output, errors
-    assert f"1 of 12 scans failed. {BROKEN}: " in errors
-    rows = table(cohort)
+    assert code == 1 and f"{count} scans: 0 done, {count} to do." in output, errors
+    assert f"1 of {count} scans failed. {BROKEN}: " in errors
+    rows = table(folder)
     assert [name for name, row in rows.items() if row["status"] != "done"] == [BROKEN]
     assert rows[BROKEN]["status"] == "failed" and "broken.nii.gz" in rows[BROKEN]["message"]
-    assert {name: row["starts"] for name, row in rows.items()} == {**dict.fromkeys(SCANS, "1"), KILLED: "2"}
-    assert all((cohort / "out" / name / "report.html").is_file() for name in SCANS if name != BROKEN)
-    page = (cohort / "out" / "index.html").read_text()
-    assert page.index(BROKEN) < page.index("Numbers") and str(cohort) not in page
-    record = json.loads((cohort / "out" / "cohort.json").read_text())
-    assert record["counts"] == {"done": 11, "failed": 1} and record["summary"][0]["count"] == 11
-    before = stamps(cohort)
-    shutil.copy(cohort / "out" / KILLED / "truth.nii.gz", cohort / "broken.nii.gz")  # mended
-    code, output, errors = ended(started(cohort, environment, "--engine", "local", "--workers", 1))
-    assert code == 0 and "12 scans: 11 done, 1 to do." in output, errors
-    assert before.items() <= stamps(cohort).items() and table(cohort)[BROKEN]["status"] == "done"
+    assert {name: row["starts"] for name, row in rows.items()} == {**dict.fromkeys(names, "1"), KILLED: "2"}
+    assert all((folder / "out" / name / "report.html").is_file() for name in names if name != BROKEN)
+    page = (folder / "out" / "index.html").read_text()
+    assert page.index(BROKEN) < page.index("Numbers") and str(folder) not in page
+    record = json.loads((folder / "out" / "cohort.json").read_text())
+    assert record["counts"] == {"done": count - 1, "failed": 1} and record["summary"][0]["count"] == count - 1
+    before = stamps(folder)
+    shutil.copy(folder / "out" / KILLED / "truth.nii.gz", folder / "broken.nii.gz")  # mended
+    code, output, errors = ended(started(folder, environment, "--engine", "local", "--workers", 1))
+    assert code == 0 and f"{count} scans: {count - 1} done, 1 to do." in output, errors
+    assert before.items() <= stamps(folder).items() and table(folder)[BROKEN]["status"] == "done"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -156,16 +162,17 @@ def test_a_killed_driver_leaves_nobody_behind_and_the_cohort_goes_on(tmp_path, s
     ours = [worker, *of_ray(environment)]
     process.kill()
     process.communicate()
-    assert all(map(gone, ours))
+    assert len(ours) > (engine == "ray") and all(map(gone, ours)) and not of_ray(environment)
     done = stamps(tmp_path)
-    assert Cohort(tmp_path / "out").record("a").state == "done"
-    if engine == "local":
-        process = started(tmp_path, environment, "--engine", "local", "--workers", 1)
-        worker = at_work(tmp_path, "b", worker)
-        process.send_signal(signal.SIGTERM)
-        code, _, errors = ended(process)
-        assert code == 143 and "the same command goes on" in errors and gone(worker)
-        assert table(tmp_path)["b"]["status"] == "stopped"
+    assert Cohort(tmp_path / "out").record("a").state == "done" and done
+    if engine == "ray":
+        return  # how it goes on is not the engine's to say
+    process = started(tmp_path, environment, "--engine", "local", "--workers", 1)
+    worker = at_work(tmp_path, "b", worker)
+    process.send_signal(signal.SIGTERM)
+    code, _, errors = ended(process)
+    assert code == 143 and "the same command goes on" in errors and gone(worker)
+    assert table(tmp_path)["b"]["status"] == "stopped"
     code, output, errors = ended(started(tmp_path, environment, "--engine", "local", "--workers", 1))
     assert code == 0 and "2 scans: 1 done, 1 to do." in output, errors
     assert {path: stamp for path, stamp in stamps(tmp_path).items() if path in done} == done
@@ -187,13 +194,11 @@ def test_jobs_on_ray_end_as_those_of_processes_do(tmp_path, environment, monkeyp
     connected(None, 2, 0)
     found = {one.key: one for one in RayEngine(2, 1).run(jobs, 1)}
     assert {key: (one.last.ending, one.attempts) for key, one in found.items()} == {
-        **{
-            "two": ("done", 1),
-            "once": ("done", 2),
-            "always": ("killed", 2),
-            "short": ("done", 2),
-            "bad": ("refused", 1),
-        }
+        "two": ("done", 1),
+        "once": ("done", 2),
+        "always": ("killed", 2),
+        "short": ("done", 2),
+        "bad": ("refused", 1),
     }
     assert found["bad"].last.message in (tmp_path / "bad.txt").read_text()
     assert not of_ray(environment)
@@ -242,9 +247,11 @@ def slurm(tmp_path, environment):
     said = tmp_path / "said.txt"
     scripts = {
         "scontrol": f'echo scontrol "$@" >> {said}; if [ "$1" = show ]; then printf "n1\\nn2\\n"; fi',
-        "srun": f'echo srun "$@" >> {said}; while [ "${{1#-}}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done; exec "$@"',
+        "srun": f'echo srun "$@" >> {said}; '
+        'while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done; exec "$@"',
         "ray": f'echo ray "$@" >> {said}; exec sleep 60',
-        "coslice": f'echo coslice "$@" >> {said}; [ -n "$CODE" ] && exit "$CODE"; exec {sys.executable} -m coslice "$@"',
+        "coslice": f'echo coslice "$@" >> {said}; [ -n "$CODE" ] && exit "$CODE"; '
+        f'exec {sys.executable} -m coslice "$@"',
     }
     for name, body in scripts.items():
         (places / name).write_text(f"#!/bin/bash\n{body}\n")

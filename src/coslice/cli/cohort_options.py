@@ -15,9 +15,9 @@ that.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +150,7 @@ def options_of(row: ManifestScan, recipe: Mapping[str, Any], manifest: Path) -> 
     return options
 
 
-def wish_of(
-    row: ManifestScan, options: Mapping[str, Any], out: Path, device: str, overwrite: bool
-) -> Callable[[], None]:
+def wish_of(row: ManifestScan, options: Mapping[str, Any], out: Path, device: str, overwrite: bool) -> partial[None]:
     """What `coslice reconstruct` would do with these options, checked as far as it can be without the scan.
 
     Raises:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coslice.benchmark import digest_of
 from coslice.cli.cohort_options import columns, files_of, options_of, read_cohort_recipe, shown, wish_of
 from coslice.cli.cohort_scan import ScanTask, finished, reconstruct_one
 from coslice.cli.display import Watch, plain_table, say, show, warn
@@ -24,6 +23,7 @@ from coslice.cohort import (
     Statistic,
     fingerprint,
     flat_numbers,
+    options_digest,
     read_manifest,
     share_of,
     statistics_of,
@@ -89,7 +89,7 @@ class _Session:
         """The digest of a scan's options, and of what is in the files that they name."""
         options = self.options[row.name]
         files = {parameter: self._content(path) for parameter, path in files_of(options).items()}
-        return digest_of({"options": shown(options), "files": files})
+        return options_digest(shown(options), files)
 
     def _content(self, path: Path) -> str:
         if path not in self._digests:
@@ -232,9 +232,8 @@ def _say_first(session: _Session, lacking: Sequence[ManifestScan]) -> None:
         say(f"Not there: {', '.join(missing[:3])}{more}.")
 
 
-def _check_method(wish: Any, known: set[tuple[object, ...]]) -> None:
+def _check_method(wish: partial[None], known: set[tuple[object, ...]]) -> None:
     """Refuse a method, a setting or a prior that is not there; each only once, since a prior takes a second."""
-    assert isinstance(wish, partial)
     how = replace(next(one for one in wish.args if isinstance(one, How)), seed=0)
     kind = next((one.problem_kind for one in wish.args if isinstance(one, Task)), "zsr")
     kind = "ct" if wish.func is reconstruct_projections else kind
@@ -261,8 +260,11 @@ def _work(session: _Session, engine: Engine, rows: Sequence[ManifestScan], retri
         try:
             for ended in engine.run(jobs, retries, bars.heard, lambda: bool(asked)):
                 bars.ended(ended.key)
-                _settle(session, by_name[ended.key], ended)
-                session.write()
+                try:
+                    _settle(session, by_name[ended.key], ended)
+                    session.write()
+                except CosliceError as error:  # a full disk ends no scan that is at work
+                    warn(str(error))
         except KeyboardInterrupt:
             asked.append("SIGINT")
     return list(asked)

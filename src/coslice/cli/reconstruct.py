@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,7 +179,7 @@ def asked(
     ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
-) -> Callable[[], None]:
+) -> partial[None]:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
 

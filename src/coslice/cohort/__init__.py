@@ -1,7 +1,7 @@
 """Many scans by one recipe: the list of them, what is known of each, and the table of all."""
 
 from coslice.cohort.cohort_folder import Cohort
-from coslice.cohort.fingerprints import Fingerprint, fingerprint, same_content
+from coslice.cohort.fingerprints import Fingerprint, fingerprint, options_digest, same_content
 from coslice.cohort.manifest import Manifest, ManifestScan, read_manifest, share_of
 from coslice.cohort.scan_record import ScanRecord
 from coslice.cohort.statistics import Statistic, flat_numbers, statistics_of
@@ -17,6 +17,7 @@ __all__ = [
     "fingerprint",
     "flat_numbers",
     "harmless",
+    "options_digest",
     "read_manifest",
     "same_content",
     "share_of",

@@ -7,16 +7,17 @@ another, as after a copy, the content decides.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["Fingerprint", "fingerprint", "same_content"]
+__all__ = ["Fingerprint", "fingerprint", "options_digest", "same_content"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ def same_content(path: Path, known: Fingerprint) -> bool:
         return now.changed == known.changed or fingerprint(path).content == known.content
     except CosliceError:
         return False
+
+
+def options_digest(options: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """32 hexadecimal digits for options, and for what is in the files that they name, whatever the order of either.
+
+    Args:
+        options: plain values by name.
+        files: SHA-256 by name.
+    """
+    text = json.dumps([dict(options), dict(files)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _files(path: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -60,8 +60,8 @@ def chosen_engine(
 ) -> Chosen:
     """The engine for so many jobs.
 
-    Without a name it is Ray where an address is given, or where Ray is installed and more than one worker is to work;
-    else the processes of this machine.
+    Without a name it is Ray where an address is given, also as RAY_ADDRESS, or where Ray is installed and more than
+    one worker is to work; else the processes of this machine.
 
     Args:
         jobs: how many there are to do.
@@ -81,6 +81,8 @@ def chosen_engine(
             raise CosliceError(f"{what}: {number} was given, at least 1 is needed.")
     if name == "local" and address is not None:
         raise CosliceError(f"--address {address} was given with --engine local, which has none; leave one of them out.")
+    if name != "local" and address is None:
+        address = os.environ.get("RAY_ADDRESS") or None  # as Ray's own programs do
     installed = find_spec("ray") is not None
     if not installed and (name == "ray" or address is not None):
         raise CosliceError(
@@ -115,14 +117,18 @@ def chosen_engine(
 def _of_cluster(jobs: int, address: str, workers: int | None, threads: int | None, device: str) -> Chosen:
     from coslice.engine.ray_cluster import RayEngine, connected
 
-    cores, gpus = connected(address, 0, 0)
+    cores, gpus, largest = connected(address, 0, 0)
     many, cards = max(1, int(cores)), 0 if device == "cpu" else int(gpus)
     if cards:
         count, each = shared_out(many, jobs, min(jobs, cards) if workers is None else workers, threads)
     else:
         count, each = shared_out(many, jobs, workers, threads)
-    if threads is None and workers is None:
-        each = min(each, _USUAL_THREADS)  # more may not be on one machine
+    if threads is None:
+        each = max(1, min(each, int(largest)))
+    elif each > largest:
+        raise CosliceError(
+            f"threads: {threads} was given, but the largest machine of the cluster has {_number(int(largest), 'core')}."
+        )
     share = min(1.0, cards / count) if cards else 0.0
     what = f"{_number(count, 'worker')}, {_number(each, 'thread')} each; it has {_number(many, 'core')}"
     what += f" and {_number(cards, 'GPU')}" if cards else ""

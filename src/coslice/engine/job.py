@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from coslice.errors import CosliceError
 
-__all__ = ["AGAIN", "Attempt", "Context", "Finished", "Job", "attempted", "prepare_worker"]
+__all__ = ["AGAIN", "Attempt", "Context", "Ending", "Finished", "Job", "attempted", "prepare_worker"]
 
 Ending = Literal["done", "refused", "broken", "memory", "killed", "stopped"]
 

@@ -28,8 +28,10 @@ _USUAL = {
 }
 
 
-def connected(address: str | None, cores: int, gpus: int) -> tuple[float, float]:
-    """Join the cluster at `address`, or start a Ray of this machine alone; its CPUs and GPUs.
+def connected(address: str | None, cores: int, gpus: int) -> tuple[float, float, float]:
+    """Join the cluster at `address`, or start a Ray of this machine alone.
+
+    It has so many CPUs and GPUs, and its largest machine so many CPUs.
 
     Nothing is reported to anybody: Ray's statistics of usage are switched off, and so is its dashboard.
 
@@ -56,13 +58,14 @@ def connected(address: str | None, cores: int, gpus: int) -> tuple[float, float]
     try:
         ray.init(**how)
         found = ray.cluster_resources()
+        largest = max((one["Resources"].get("CPU", 0.0) for one in ray.nodes() if one["Alive"]), default=0.0)
     except Exception as error:  # of Ray's own many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         place = "on this machine" if address is None else f"at {address}"
         raise CosliceError(
             f"engine: Ray could not be reached {place} ({reason}); start it with `ray start`, or use --engine local."
         ) from error
-    return found.get("CPU", 0.0), found.get("GPU", 0.0)
+    return found.get("CPU", 0.0), found.get("GPU", 0.0), largest
 
 
 class RayWorker:

@@ -9,6 +9,7 @@ import typer
 
 from coslice.cli.bench import bench
 from coslice.cli.benchmark import benchmark
+from coslice.cli.cohort import cohort
 from coslice.cli.evaluate import evaluate
 from coslice.cli.inspect import inspect
 from coslice.cli.priors import priors
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(over_ranks(reconstruct))
+app.command()(cohort)
 app.command()(inspect)
 app.command()(evaluate)
 app.command("methods")(list_methods)

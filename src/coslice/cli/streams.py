@@ -7,6 +7,7 @@ that the system refuses to write to is written to no more, the command goes on, 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 __all__ = ["Spoken", "lasting_streams"]
+
+
+class _Nowhere(io.StringIO):
+    """In place of a stream that is closed."""
+
+    encoding = "utf-8"  # pyright: ignore[reportAssignmentType,reportIncompatibleVariableOverride]
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class Spoken:
@@ -69,8 +79,7 @@ def lasting_streams() -> Iterator[tuple[Spoken, Spoken]]:
     """Inside, `sys.stdout` and `sys.stderr` are `Spoken`, also where there were none; both are flushed at the end."""
     _fill_gaps()
     before = sys.stdout, sys.stderr
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    spoken = Spoken(before[0] or nowhere), Spoken(before[1] or nowhere)
+    spoken = Spoken(before[0] or _Nowhere()), Spoken(before[1] or _Nowhere())
     sys.stdout, sys.stderr = spoken  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield spoken
@@ -78,7 +87,6 @@ def lasting_streams() -> Iterator[tuple[Spoken, Spoken]]:
         for stream in spoken:
             stream.flush()
         sys.stdout, sys.stderr = before
-        nowhere.close()
 
 
 def _fill_gaps() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.refusals import advice_on, reason_of, shown_path
 
 __all__ = ["atomic", "atomic_folder", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
 
@@ -41,7 +42,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise CosliceError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(path, "cannot be written", error) from error
     finally:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
@@ -81,7 +82,7 @@ def atomic_folder(folder: str | Path, ours: str, overwrite: bool = False) -> Ite
             folder.rmdir()
         os.replace(temporary, folder)
     except OSError as error:
-        raise CosliceError(f"{folder} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(folder, "cannot be written", error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -144,9 +145,7 @@ def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:
     except OSError as error:
         for place in reversed(made):
             place.rmdir()
-        raise CosliceError(
-            f"The folder {folder} cannot be written to: {_reason(error)}; choose another place."
-        ) from error
+        raise _refused(folder, "cannot be written to", error) from error
     return folder
 
 
@@ -167,5 +166,6 @@ def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
         raise
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+def _refused(path: Path, what: str, error: OSError) -> CosliceError:
+    why, advice = (say(error, path.parent) for say in (reason_of, advice_on))
+    return CosliceError(f"{shown_path(path)} {what}: {why}; {advice}.")

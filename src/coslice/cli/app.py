@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -82,6 +83,10 @@ def main() -> None:
 
 def _outcome() -> int:
     """Run the command; its exit code."""
+    try:
+        os.getcwd()
+    except OSError:
+        return _failed("The current folder is no more, or cannot be entered; change to another one first.", 2)
     try:
         code = app(prog_name="coslice", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -43,7 +43,7 @@ def sentence_of_failure(error: BaseException) -> str | None:
             "or choose fewer (OMP_NUM_THREADS=1)."
         )
     if isinstance(error, ValueError) and "embedded null" in text:
-        return "A path has a character 0 in it, which no file's name can have; correct it."
+        return "A path has a character 0 in it, which no name of a file can have; correct it."
     return None
 
 

@@ -98,8 +98,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file of text, whole or not at all. Errors as `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write a file of text, whole or not at all; halves of letters, as in names of files that are no text, become "?".
+
+    Errors as `write_bytes`.
+    """
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: str | Path, values: Any, indent: int | None = 2) -> None:

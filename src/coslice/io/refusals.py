@@ -12,7 +12,9 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["advice_on", "reason_of", "shown_path"]
+from coslice.errors import CosliceError
+
+__all__ = ["advice_on", "check_name", "reason_of", "shown_path"]
 
 _PROBE = 1 << 20
 """Bytes: a disk that takes so much is not what failed."""
@@ -53,6 +55,20 @@ def advice_on(error: OSError, folder: str | Path | None = None) -> str:
     """What to do about it, as the end of a sentence. Arguments as of `reason_of`."""
     known = error if error.errno or folder is None else _asked(Path(folder)) or error
     return _ADVICE.get(known.errno or 0, _ELSEWHERE)
+
+
+def check_name(path: str | Path) -> None:
+    """Refuse a path that is not UTF-8: the library that reads and writes weights takes no other.
+
+    Raises:
+        CosliceError: it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise CosliceError(
+            f"{shown_path(path)} has a name that is not UTF-8, and weights can be kept under no such name; rename it."
+        ) from error
 
 
 def shown_path(path: object) -> str:

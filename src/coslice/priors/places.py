@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from coslice.errors import CosliceError
-from coslice.io.refusals import reason_of, shown_path
+from coslice.io.refusals import check_name, reason_of, shown_path
 
 __all__ = ["embedded_priors", "find_prior", "store_remark", "stored_priors", "user_store"]
 
@@ -80,6 +80,7 @@ def find_prior(name: str) -> Path:
     known = {**stored_priors(), **embedded_priors()}
     path = known.get(name, Path(name))
     if path.is_file():
+        check_name(path)
         return path
     if path.is_dir():
         raise CosliceError(f'prior: "{name}" is a folder; give a file in it.')

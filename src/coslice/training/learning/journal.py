@@ -120,7 +120,7 @@ class Journal:
         self._path = folder / "log.jsonl"
         self._board: Any = None
         self._cut(images)
-        with suppress(ImportError, OSError):
+        with suppress(ImportError, OSError, ValueError):  # it is not there, or does not like the folder
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images)

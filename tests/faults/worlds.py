@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+
 def enter(world: dict[str, Any]) -> None:
     """Make this process live in a world; only in a process that is to end soon.
 

@@ -164,8 +164,9 @@ def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
     try:
         yield place
     except BaseException:
-        if not existed and not any(place.iterdir()):
-            place.rmdir()
+        with suppress(OSError):  # of a folder that is no more; the first error is the one to hear
+            if not existed and not any(place.iterdir()):
+                place.rmdir()
         raise
 
 

@@ -27,6 +27,7 @@ _ADVICE = {
     errno.EFBIG: f"allow larger files (ulimit -f), or {_ELSEWHERE}",
     errno.EACCES: f"change its permissions, or {_ELSEWHERE}",
     errno.EPERM: f"change its permissions, or {_ELSEWHERE}",
+    errno.ENOENT: f"look whether its folder was removed, or {_ELSEWHERE}",
     errno.ENOTDIR: "check the path, of which a part is a file",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "check the path, in which links lead back to themselves",

@@ -49,7 +49,7 @@ def _kept(function: Callable[..., Any], options: dict[str, Any], folder: str | N
     if folder is not None:
         numba.config.CACHE_DIR = folder  # pyright: ignore  # read here, once for every function
     try:
-        kept = numba.njit(cache=True, **options)(function)
+        kept: Any = numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before  # pyright: ignore
     if hasattr(kept, "_cache"):

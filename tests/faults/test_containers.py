@@ -1,4 +1,4 @@
-"""Machines on which nothing can be written but the results: no home, no name, no temporary files, a package of root's."""
+"""Machines on which nothing can be written but the results: no home, no name, no temporary files, root's package."""
 
 from __future__ import annotations
 

@@ -95,8 +95,18 @@ def test_names_that_are_no_text_are_shown_nearly(trials, scan, tmp_path, command
     assert trial.code == (2 if command == ["priors", "show"] else 0)
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"COLUMNS": "1"}, {"COLUMNS": "0"}, {"COLUMNS": "wide"},
-                                       {"COLUMNS": "20"}, {"LANG": "xx_YY.none", "LC_ALL": "tlh"}, {"TZ": "No/Where"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"TERM": "dumb"},
+        {"COLUMNS": "1"},
+        {"COLUMNS": "0"},
+        {"COLUMNS": "wide"},
+        {"COLUMNS": "20"},
+        {"LANG": "xx_YY.none", "LC_ALL": "tlh"},
+        {"TZ": "No/Where"},
+    ],
+)
 @pytest.mark.parametrize("command", ["help", "methods", "priors", "evaluate"])
 def test_odd_terminals_and_places(trials, scan, command, variables):
     trial = trials.tried(*words(command, scan), environment=variables).sane()

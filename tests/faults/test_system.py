@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
+import coslice
+
 pytestmark = pytest.mark.faults
 
 NETWORK = ["--set", "network.channels=16", "--set", "network.multipliers=[1]", "--set", "network.blocks=1"]
+STATED = ["--plane", "yx", "--window", "ct", "--range", "0:1"]
+SOME = ("a long name", "through a file", "shut")
+"""Of the kinds below, for commands that take long to refuse."""
 OUTPUTS = {
     "reconstruct": ["reconstruct", "SCAN", "--prior", "PRIOR", "--views", "4", "--steps", "1", "--out", "@"],
-    "demo": ["demo", "--steps", "1", "--out", "@"],
     "inspect": ["inspect", "SCAN", "--out", "@/picture.png"],
     "inspect into a folder": ["inspect", "SCAN", "--out", "@"],
     "geometry": ["inspect", "SCAN", "--as-json", "@"],
     "train": ["train", "SCAN", "--images", "2", "--batch", "2", *NETWORK, "--out", "@"],
     "benchmark": ["benchmark", "table1-small", "--out", "@"],
-    "import": ["priors", "import", "CHECKPOINT", "--window", "ct", "--range", "0:1", "--out", "@.safetensors"],
+    "import": ["priors", "import", "CHECKPOINT", *STATED, "--out", "@.safetensors"],
 }
 INPUTS = {
     "reconstruct": ["reconstruct", "@", "--out", "out"],
@@ -43,17 +49,6 @@ INPUTS = {
     "scan of a recipe": ["benchmark", "table1-small", "--plan", "--scan", "chest=@"],
     "card": ["priors", "show", "@"],
     "checkpoint": ["priors", "import", "@"],
-    "side configuration": [
-        "priors",
-        "import",
-        "CHECKPOINT",
-        "--config",
-        "@",
-        "--window",
-        "ct",
-        "--out",
-        "x.safetensors",
-    ],
 }
 NOWHERE = {
     "a long name": "x" * 300,
@@ -104,8 +99,8 @@ def held(folder: Path) -> set[str]:
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_no_result_is_promised_a_place_that_cannot_be(trials, filled, here, command, kind):
     path = {**NOWHERE, "shut": "shut/x"}[kind]
-    if command == "import" and kind == "a long path":
-        pytest.skip("the checkpoint's name is looked at first")
+    if command in ("benchmark", "import") and kind not in SOME:
+        pytest.skip("it takes long to refuse")
     before = held(here)
     trial = trials.tried(*filled(OUTPUTS[command], path), folder=here, world={"nobody": True}).refused()
     assert held(here) == before and not held(here / "shut")
@@ -137,9 +132,9 @@ def test_results_do_not_fall_among_the_inputs(trials, filled, scan, tmp_path):
     assert held(folder) == {scan.name}
 
 
-@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ESTALE"])
+@pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EIO", "EROFS"])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("command", ["inspect into a folder", "geometry", "train"])
+@pytest.mark.parametrize("command", ["inspect into a folder", "train"])
 def test_disks_that_fail_at_the_end_of_writing(trials, filled, here, command, call, error):
     """Quotas and networks say at the last moment that there is no room."""
     trial = trials.tried(*filled(OUTPUTS[command], here / "out"), world={"refuse": {call: error}})
@@ -148,11 +143,11 @@ def test_disks_that_fail_at_the_end_of_writing(trials, filled, here, command, ca
     assert not [path for path in here.rglob(".*") if len(path.name) > 32]
 
 
-@pytest.mark.parametrize("size", [600, 10_000, 700_000])
-@pytest.mark.parametrize("command", ["inspect into a folder", "train", "import"])
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [("inspect into a folder", 600), ("train", 600), ("train", 700_000), ("reconstruct", 600), ("import", 10_000)],
+)
 def test_files_that_may_not_grow(trials, filled, here, command, size):
-    if command == "inspect into a folder" and size > 600:
-        pytest.skip("its files are smaller")
     trial = trials.tried(*filled(OUTPUTS[command], here / "out"), world={"limits": {"FSIZE": size}}).refused()
     assert "file too large" in trial.errors, trial
     assert not [path for path in here.rglob(".*") if len(path.name) > 32]
@@ -177,11 +172,11 @@ def small_disk(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [16, 64, 300])
-@pytest.mark.parametrize("command", ["inspect into a folder", "import", "train"])
+@pytest.mark.parametrize(
+    ("command", "kilobytes"),
+    [("inspect into a folder", 16), ("import", 64), ("train", 16), ("train", 300), ("reconstruct", 16)],
+)
 def test_full_disks(trials, filled, small_disk, command, kilobytes):
-    if command == "inspect into a folder" and kilobytes > 16:
-        pytest.skip("its files are smaller")
     disk = small_disk(kilobytes)
     trial = trials.tried(*filled(OUTPUTS[command], disk / "out")).refused()
     assert "no space left" in trial.errors and "make room" in trial.errors, trial
@@ -232,16 +227,19 @@ def test_a_current_folder_that_is_gone(trials, filled, tmp_path, command):
 
 @pytest.mark.parametrize("mask", [0o777, 0o277, 0o077, 0])
 def test_masks_of_permissions(trials, filled, tmp_path, mask):
-    trial = trials.tried(*filled(OUTPUTS["geometry"], tmp_path / "out"), world={"umask": mask, "nobody": True}).sane()
-    assert (trial.code == 0) == (not mask & 0o200) or trial.errors
+    trial = trials.tried(
+        *filled(OUTPUTS["inspect into a folder"], tmp_path / "out"), world={"umask": mask, "nobody": True}
+    ).sane()
+    assert (trial.code == 0) == (mask & 0o300 == 0), trial
 
 
-@pytest.mark.parametrize("count", [3, 4, 5, 6, 8, 16, 64])
-@pytest.mark.parametrize("command", ["reconstruct", "inspect", "evaluate"])
+@pytest.mark.parametrize(
+    ("command", "count"), [*product(["inspect", "evaluate"], [3, 4, 5, 6, 8, 64]), ("reconstruct", 6), ("train", 6)]
+)
 def test_few_open_files(trials, filled, here, scan, command, count):
-    given = filled(INPUTS[command], scan) if command != "reconstruct" else filled(OUTPUTS[command], here / "out")
+    given = filled(OUTPUTS[command], "out") if command in ("reconstruct", "train") else filled(INPUTS[command], scan)
     trial = trials.tried(*given, folder=here, world={"limits": {"NOFILE": count}}).sane()
-    assert trial.code == 0 or "open files" in trial.errors or "(" in trial.errors
+    assert trial.code == 0 or "open files" in trial.errors, trial
 
 
 @pytest.mark.parametrize("room_mb", [100, 300])
@@ -258,12 +256,9 @@ def test_problems_beyond_the_memory(trials, scan, tiny_prior, here, large, room_
 @pytest.mark.parametrize("flags", [["-O"], ["-I"], ["-X", "utf8=0"], ["-OO", "-B"]])
 def test_interpreters_with_other_flags(flags):
     """In processes of their own: assertions that do not run, no variables, another way to read text."""
-    import coslice
-
     package = str(Path(coslice.__file__).parents[1])
-    code = f"import sys; sys.path.insert(0, {package!r}); sys.argv = ['coslice', '--help']\nfrom coslice.cli import main; main()"
-    import sys
-
+    code = f"import sys; sys.path.insert(0, {package!r}); sys.argv = ['coslice', '--help']\n"
+    code += "from coslice.cli import main; main()"
     line = [sys.executable, *flags, "-c", code]
     environment = {**os.environ, "LC_ALL": "C", "PYTHONHASHSEED": "7"}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)

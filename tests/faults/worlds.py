@@ -22,9 +22,8 @@ def enter(world: dict[str, Any]) -> None:
             limits: of `resource`, by name without RLIMIT_; AS in addresses as given.
             nobody: the user has no entry, and writes only where files' modes allow it, also if it is root.
             removed: a folder that is made, entered, and removed.
-            stdout, stderr: "full", "closed", "broken" (a pipe without a reader), or {"encoding", "errors"}.
+            stdout, stderr: "full", "closed", "broken" (a pipe without a reader), or {"encoding": NAME}.
             refuse: {call: name of an error}, calls of `os` that fail; "call@TEXT" only where TEXT is in a path.
-            gone: {call: folder}, the folder is moved away before that call of `os`.
     """
     for name in world.get("unset", ()):
         os.environ.pop(name, None)
@@ -73,7 +72,7 @@ def _stream(name: str, kind: str | dict[str, str]) -> None:
     number = {"stdout": 1, "stderr": 2}[name]
     if isinstance(kind, dict):
         raw = open(number, "wb", closefd=False)  # noqa: SIM115
-        setattr(sys, name, io.TextIOWrapper(raw, **kind))
+        setattr(sys, name, io.TextIOWrapper(raw, encoding=kind["encoding"]))
         return
     if kind == "closed":
         os.close(number)

@@ -13,7 +13,7 @@ from coslice.io.refusals import advice_on, reason_of, shown_path
 __all__ = ["sentence_of_failure"]
 
 _ASKED = re.compile(
-    r"tried to allocate (?P<bytes>\d+) bytes|allocate (?P<number>[\d.]+) (?P<unit>[KMGT]i?B)", re.IGNORECASE
+    r"tried to allocate (?P<bytes>\d+) bytes|allocate (?P<number>[\d.]+) (?P<unit>[KMGTPE]i?B)", re.IGNORECASE
 )
 """How torch, numpy and CUDA say what there was no room for."""
 _OF_MEMORY = re.compile(

@@ -49,7 +49,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
                 os.replace(latest, folder / PREVIOUS)
     except CosliceError as error:
         kept = "the run is kept as of its last checkpoint" if before else "nothing of the run is kept yet"
-        raise CosliceError(f"{str(error).removesuffix('.')}; {kept}, and the same command goes on from there.") from error
+        raise CosliceError(
+            f"{str(error).removesuffix('.')}; {kept}, and the same command goes on from there."
+        ) from error
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, str]:

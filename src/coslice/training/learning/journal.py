@@ -155,7 +155,7 @@ class Journal:
         self._tell("close")
 
     def _tell(self, call: str, *values: Any, **named: Any) -> None:
-        """Call TensorBoard's writer; one that cannot write is told no more, since the log has all that it would show."""
+        """Call TensorBoard's writer; one that cannot write is told no more: the log has it all."""
         if self._board:
             try:
                 getattr(self._board, call)(*values, **named)

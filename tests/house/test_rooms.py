@@ -19,6 +19,7 @@ FLOORS = (
             "sums",
             "threads",
             "kernels",
+            "private_folders",
             "devices",
             "parallel",
             "resampling",

@@ -18,13 +18,16 @@ priors = typer.Typer(
 @priors.callback()
 def list_priors(context: typer.Context) -> None:
     """List the priors there are: embedded ones, and those you imported."""
-    from coslice.cli.display import show_priors
+    from coslice.cli.display import show_priors, warn
     from coslice.priors import embedded_priors, read_card, stored_priors
+    from coslice.priors.places import store_remark
 
     if context.invoked_subcommand is None:
         embedded = embedded_priors()
         mine = {name: path for name, path in stored_priors().items() if name not in embedded}
         show_priors({name: read_card(path) for name, path in {**embedded, **mine}.items()}, set(embedded))
+        if remark := store_remark():
+            warn(remark)
 
 
 @priors.command()

@@ -31,6 +31,7 @@ from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
 from coslice.operators import joseph_numba, joseph_numba_orbit, joseph_torch
 from coslice.operators.base import Operator
 from coslice.parallel import ALONE, complete_, dividing, share
+from coslice.private_folders import keep_privately
 from coslice.threads import compiled_kernels
 
 __all__ = ["BACKENDS", "Projector"]
@@ -191,6 +192,7 @@ class Projector(Operator):
         from coslice.operators import joseph_triton
 
         if device not in self._plans:
+            keep_privately("TRITON_CACHE_DIR", "triton", "~/.triton")
             self._plans[device] = joseph_triton.plan(self.geometry, self.grid).to(device)  # pyright: ignore
         return joseph_triton, self._plans[device]
 

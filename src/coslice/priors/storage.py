@@ -34,6 +34,7 @@ from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.packing import read_weights, write_weights
+from coslice.io.refusals import check_name
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
@@ -246,6 +247,7 @@ def save_prior(
     Raises:
         CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
     """
+    check_name(path)
     described = {**described_prior(prior), "window": prior.window, "plane": prior.plane, "card": prior.card}
     network: Any = prior.network
     weights = {

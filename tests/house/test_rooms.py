@@ -15,6 +15,7 @@ FLOORS = (
             "errors",
             "axes",
             "settings",
+            "escapes",
             "tree",
             "sums",
             "threads",

@@ -91,7 +91,7 @@ def import_(
             ) from error
     save_prior(target, prior)
     show_card(target.stem, read_card(target))
-    say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")
+    say(f"Written: {target}", f"Use it: --prior {target.stem if out is None else target}")
 
 
 def _parsed(classes: str | None) -> tuple[int, int] | None:

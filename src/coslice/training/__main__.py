@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 from coslice.training.learning.journal import Listener, record_line
 from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.training_run import Pace, train
@@ -19,7 +20,7 @@ from coslice.tree import assignments, overlay, read_tree
 
 class _Lines(Listener):
     def note(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text, lines=True) + "\n")
 
     def record(self, record: dict[str, Any]) -> None:
         self.note(record_line(record))
@@ -45,7 +46,7 @@ def main() -> None:
         pace = Pace(chosen.log_every, chosen.validate_every, chosen.save_every)
         train(settings, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines())
     except CosliceError as error:
-        sys.stderr.write(f"coslice: {error}\n")
+        sys.stderr.write(f"coslice: {visible(str(error))}\n")
         sys.exit(2)
 
 

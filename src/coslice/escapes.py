@@ -16,7 +16,8 @@ __all__ = ["check_file_name", "csv_cell", "shown", "visible"]
 
 _OBEYED = ("Cc", "Cf", "Co", "Zl", "Zp")
 """Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, lines."""
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "＝", "＋", "－", "＠")
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of formulas; the last four are wide forms, which some programs take for the narrow ones."""
 _MOST = 120
 _MOST_OF_NAMES = 120
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -117,7 +118,7 @@ def check_file_name(name: str, who: str) -> str:
         if len(name) > _MOST_OF_NAMES
         else "it begins with a dot, or ends with a dot or a space"
         if name[0] == "." or name[-1] in ". "
-        else "a name can have no control characters and none of / \\ : * ? \" < > |"
+        else 'a name can have no control characters and none of / \\ : * ? " < > |'
         if set(name) & set('/\\:*?"<>|') or visible(name) != name
         else "Windows keeps it for a device"
         if name.partition(".")[0].lower() in _RESERVED

@@ -1,6 +1,7 @@
 """The consoles of the command line: nothing in them is read as markup or obeyed, and they can write to any stream.
 
-Names, cards, recipes and headers come from anybody, and may hold what a terminal obeys: `coslice.escapes` writes it out.
+Names, cards, recipes and headers come from anybody, and may hold what a terminal obeys; `coslice.escapes` writes it
+out.
 
 A file that output is sent to on Windows takes 256 characters, a plain locale 128. What such a stream cannot encode is
 replaced by what comes nearest: Δ by "diff", the lines of a table by dashes, letters with accents by those without, and

@@ -15,7 +15,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,9 @@ _MOST_VALUES = 1_000_000
 """Of a tuple, with all that is in it written out."""
 _DEEPEST = 100
 _PICKLES = 5
+_MOST_LETTERS = 200
+_REFUSED = ("builtins bytearray", "__builtin__ bytearray")
+"""What torch would make, of any size."""
 _NUMBERS = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
@@ -74,10 +76,7 @@ def read_checkpoint(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if (asked := _asked_for(str(error))) is None:
             raise _damaged(path) from error
-        raise CosliceError(
-            f"{path.name} asks to run code when it is read ({asked}), so it was refused and nothing of it was run; "
-            "have its tensors saved alone, as a state dict or as safetensors."
-        ) from error
+        raise _asking(path, asked) from error
     except Exception as error:  # whatever strange bytes lead a parser to
         raise _damaged(path) from error
 
@@ -126,9 +125,13 @@ def _check_pickles(path: Path) -> None:
     with open(path, "rb") as file:
         start = file.read(_MOST_PICKLED)
     pickles = io.BytesIO(start)
-    with suppress(ValueError, LookupError, StopIteration, OverflowError, MemoryError):  # torch will say what is wrong
+    try:
         for _ in range(_PICKLES):
             _check_pickle(pickles, path)
+    except CosliceError:
+        raise
+    except (ValueError, LookupError, StopIteration, OverflowError, MemoryError):
+        return  # torch will say what is wrong with it
 
 
 def _check_pickle(file: io.BytesIO, path: Path) -> None:
@@ -151,6 +154,8 @@ def _check_pickle(file: io.BytesIO, path: Path) -> None:
 
     for instruction, argument, _ in pickletools.genops(file):
         name = instruction.name
+        if name == "GLOBAL" and (len(argument) > _MOST_LETTERS or argument in _REFUSED):
+            raise _asking(path, argument.replace(" ", "."))
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             memo[int(argument)] = stack[-1]
         elif name == "MEMOIZE":
@@ -184,10 +189,17 @@ def _check_pickle(file: io.BytesIO, path: Path) -> None:
 def _asked_for(refusal: str) -> str | None:
     """What of a pickle torch refused, by its message; None if it was no pickle."""
     if found := re.search(r"GLOBAL ([\w.]+)", refusal):
-        return visible(found[1][:80])
+        return found[1]
     found = re.search(r"Unsupported operand (\d+)", refusal)
     code = _INSTRUCTIONS.get(chr(int(found[1]))) if found else None
     return None if code is None else f"pickle instruction {code.name}"
+
+
+def _asking(path: Path, what: str) -> CosliceError:
+    return CosliceError(
+        f"{path.name} asks to run code when it is read ({visible(what[:80])}), so it was refused and nothing of it was "
+        "run; have its tensors saved alone, as a state dict or as safetensors."
+    )
 
 
 def _damaged(path: Path) -> CosliceError:

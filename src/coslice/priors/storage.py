@@ -253,6 +253,7 @@ def read_card(name: str | Path) -> dict[str, Any]:
         found = {"network": type(network).__name__, "sigma_range": list(prior.sigma_range)}
         found |= {} if prior.classes is None else {"classes": list(prior.classes)}
         return {**prior.card, **found, "config": network.config.to_dict()}
+    _prior_without_weights(path, path.stem, described)  # a file that would not load is none that can be shown
     card = described["card"]
     keys = ("network", "window", "plane", "sigma_range", "config", "classes")
     found = {key: described[key] for key in keys if key in described} | {"along": stacked_along(described["plane"])}
@@ -281,12 +282,24 @@ def _description(path: Path) -> dict[str, Any] | None:
 
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
-    stored = stored_tensors(path)
-    prior = prior_of(described, name, {key: shape for key, (_, shape) in stored.items()})
-    check_fit(prior.network, stored, path.name)
+    prior, stored = _prior_without_weights(path, name, described)
     filled(prior.network, read_weights(path), path.name)
     dtypes = {dtype for dtype, _ in stored.values()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
+
+
+def _prior_without_weights(
+    path: Path, name: str, described: dict[str, Any]
+) -> tuple[SlicePrior, dict[str, tuple[torch.dtype, tuple[int, ...]]]]:
+    """The prior that a file describes, and type and shape of its tensors, which fit it; none of them is read.
+
+    Raises:
+        CosliceError: tensors that are not those of the network.
+    """
+    stored = stored_tensors(path)
+    prior = prior_of(described, name, {key: shape for key, (_, shape) in stored.items()})
+    check_fit(prior.network, stored, path.name)
+    return prior, stored
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from coslice.errors import CosliceError
 
-__all__ = ["check_file_name", "csv_cell", "shown", "visible"]
+__all__ = ["check_file_name", "csv_cell", "numeral", "shown", "visible"]
 
 _OBEYED = ("Cc", "Cf", "Co", "Zl", "Zp")
 """Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, lines."""
@@ -50,6 +50,14 @@ def shown(value: Any, most: int = _MOST) -> str:
     """
     words = _begun(value, most)
     return words if len(words) <= most else words[: most - 3] + "..."
+
+
+def numeral(value: float) -> str:
+    """A number in a sentence, in six digits; of a whole one with hundreds of digits, how many there are."""
+    try:
+        return f"{value:g}"
+    except OverflowError:
+        return shown(value)
 
 
 def _begun(value: Any, room: int) -> str:

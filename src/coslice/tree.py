@@ -44,9 +44,7 @@ def read_tree(path: str | Path, who: str = "recipe") -> dict[str, Any]:
         reason = (error.strerror or type(error).__name__).lower()
         raise CosliceError(f"{who}: {path} was given, but it cannot be read ({reason}); give a YAML file.") from error
     except ValueError as error:
-        raise CosliceError(
-            f"{who}: {path} was given, but it is not YAML ({error}); correct it."
-        ) from error
+        raise CosliceError(f"{who}: {path} was given, but it is not YAML ({error}); correct it.") from error
     if tree is not None and not isinstance(tree, dict):
         raise CosliceError(f"{who}: {path} was given, but it holds no keys; write lines like `batch: 16`.")
     return tree or {}

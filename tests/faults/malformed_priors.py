@@ -63,12 +63,10 @@ def metadata(good: Path, values: tuple[Any, ...] = VALUES) -> Iterator[tuple[str
     """Files with one value of the metadata replaced, left out, or not known."""
     described, weights = parts(good)
     full = described | {
-        "classes": [0, 1],
         "card": described["card"]
         | {"seen": {"plane": "yx", "pixel_mm": [1.0, 2.0], "slice_mm": [1.0, 2.0], "size": [32, 64]}}
-        | {"title": "A prior", "images": 3, "licence": "none", "tasks": {"svct-cone-30": 0.1}, "remarks": ["one"]},
+        | {"title": "A prior", "images": 3, "licence": "none", "remarks": ["one"]},
     }
-    del full["classes"]
     for path in paths(full):
         for value in values:
             label = f"{'.'.join(map(str, path))}={str(value)[:24]!r}"
@@ -80,8 +78,9 @@ def metadata(good: Path, values: tuple[Any, ...] = VALUES) -> Iterator[tuple[str
                 place = place[key]
             del place[path[-1]]
             yield f"without {'.'.join(map(str, path))}", written(lacking, weights)
-            place["unknown\x1b[31m"] = 1
-            place[path[-1]] = 1
+    for value in values:
+        for more in ({"classes": value}, {"card": full["card"] | {"tasks": value}}, {"unknown\x1b[31m": value}):
+            yield f"{next(iter(more))} {str(value)[:24]!r}", written(full | more, weights)
     for label, text in (
         ("nothing", ""),
         ("a list", "[]"),
@@ -176,7 +175,10 @@ def headers(good: Path) -> Iterator[tuple[str, bytes]]:
         ("digits", f'[["a", "BF16", [{HUGE}]]]'),
     ):
         described, weights = parts(good)
-        streams = {"packed.first": torch.zeros(9, dtype=torch.uint8), "packed.second": torch.zeros(9, dtype=torch.uint8)}
+        streams = {
+            "packed.first": torch.zeros(9, dtype=torch.uint8),
+            "packed.second": torch.zeros(9, dtype=torch.uint8),
+        }
         yield f"packed {label}", save({**weights, **streams}, {"coslice": json.dumps(described), "packed": listed})
 
 
@@ -198,7 +200,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     alone = {
         "GLOBAL os.system": b"cos\nsystem\n(S'" + touch.encode() + b"'\ntR.",
         "GLOBAL posix.system": b"cposix\nsystem\n(S'" + touch.encode() + b"'\ntR.",
-        "GLOBAL eval": b"c__builtin__\neval\n(S'__import__(\"os\").system(\"touch pwned\")'\ntR.",
+        "GLOBAL eval": b'c__builtin__\neval\n(S\'__import__("os").system("touch pwned")\'\ntR.',
         "GLOBAL builtins.exec": proto + b"cbuiltins\nexec\nX\x05\x00\x00\x00pass \x85R.",
         "GLOBAL getattr": proto + b"cbuiltins\ngetattr\nq\x00.",
         "GLOBAL subprocess": b"csubprocess\nPopen\n(S'" + touch.encode() + b"'\ntR.",
@@ -270,7 +272,7 @@ def archives(checkpoint: Path) -> Iterator[tuple[str, bytes]]:
         return stream.getvalue()
 
     content = torch.load(checkpoint, weights_only=True)
-    state = content["model"] if "model" in content else content
+    state = content.get("model", content)
     spread = {name: torch.zeros(1).expand(weight.shape) for name, weight in state.items()}
     vast = {name: torch.zeros(1).expand((2**16, 2**15, *weight.shape[2:])) for name, weight in state.items()}
     first = next(iter(state))
@@ -283,7 +285,10 @@ def archives(checkpoint: Path) -> Iterator[tuple[str, bytes]]:
     yield "in front of something", whole + b"x" * 100
     for label, size in (("larger", 2**31 - 1), ("smaller", 1)):
         directory = whole.rindex(b"PK\x01\x02")
-        yield f"an entry said {label}", whole[: directory + 20] + struct.pack("<II", size, size) + whole[directory + 28 :]
+        yield (
+            f"an entry said {label}",
+            whole[: directory + 20] + struct.pack("<II", size, size) + whole[directory + 28 :],
+        )
     yield "sparse", saved(state | {first: torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 2**20))})
     yield "bool", saved({name: weight > 0 for name, weight in state.items()})
     yield "complex", saved({name: weight.to(torch.complex64) for name, weight in state.items()})

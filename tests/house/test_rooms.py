@@ -16,6 +16,7 @@ FLOORS = (
             "axes",
             "settings",
             "escapes",
+            "memory",
             "tree",
             "sums",
             "threads",

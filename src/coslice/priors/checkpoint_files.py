@@ -152,8 +152,8 @@ def _check_pickle(file: io.BytesIO, path: Path) -> None:
     def to_mark() -> int:
         return next(count for count, one in enumerate(reversed(stack)) if one is mark)
 
-    for instruction, argument, _ in pickletools.genops(file):
-        name = instruction.name
+    for instruction, given, _ in pickletools.genops(file):
+        name, argument = instruction.name, str(given)
         if name == "GLOBAL" and (len(argument) > _MOST_LETTERS or argument in _REFUSED):
             raise _asking(path, argument.replace(" ", "."))
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):

@@ -18,6 +18,7 @@ from torch import nn
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.io.documents import json_of
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
@@ -83,6 +84,9 @@ class _Card:
     name: str | None = None
     title: str | None = None
     plane: str | None = None
+    licence: str | None = None
+    images: int | None = None
+    seen: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -98,10 +102,13 @@ def checked_description(entry: str, path: Path) -> dict[str, Any]:
         described = json_of(entry)
     except ValueError as error:
         raise CosliceError(f"{who}: its metadata cannot be read ({error}); get the file anew.") from error
-    if not isinstance(described, dict) or (missing := [key for key in KEYS if key not in described]):
-        lacking = ", ".join(missing) if isinstance(described, dict) else "all its keys"
-        raise CosliceError(f"{who}: its metadata lack {lacking}, so it is no prior of coslice; give another file.")
     described = typed(dict[str, Any], described, "its metadata", who)
+    if missing := [key for key in KEYS if key not in described]:
+        raise CosliceError(
+            f"{who}: its metadata lack {', '.join(missing)}, so it is no prior of coslice; give another file."
+        )
+    if strange := [key for key in described if key not in (*KEYS, "classes")]:
+        raise CosliceError(f"{who}: its metadata hold {shown(strange[0])}, which is not known; get the file anew.")
     for name in ("window", "plane"):
         typed(str, described[name], name, who)
     check_window(described["window"])

@@ -17,20 +17,91 @@ from coslice.methods import METHODS, kinds_at, setting_lines
 from coslice.settings import Setting
 
 WORDS = (
-    *("", " ", "nonsense", "é\u202e\u200b", "\x1b[31mred\x1b[0m\x07", "\x1b]52;c;AAAA\x07", "a\nb", "x" * 300, "1" * 5000),
+    *(
+        "",
+        " ",
+        "nonsense",
+        "é\u202e\u200b",
+        "\x1b[31mred\x1b[0m\x07",
+        "\x1b]52;c;AAAA\x07",
+        "a\nb",
+        "x" * 300,
+        "1" * 5000,
+    ),
     *("../../evil", "/dev/null", "/dev/zero", "~", "-", "--", "=1+1", "con", "a:b:c", ",", ":", "NaN", "\udcff"),
 )
 WHOLE = (
-    *("0", "-1", "1", str(10**9), str(10**30), "9" * 5000, str(2**64), str(-(2**63)), "1_000", "1.5", "1e3", "٣", "x", "", " 1"),
+    *(
+        "0",
+        "-1",
+        "1",
+        str(10**9),
+        str(10**30),
+        "9" * 5000,
+        str(2**64),
+        str(-(2**63)),
+        "1_000",
+        "1.5",
+        "1e3",
+        "٣",
+        "x",
+        "",
+        " 1",
+    ),
     *("0x10", "nan", "inf", "+1", "-0"),
 )
 NUMBERS = (
-    *("0", "-1", "1e-110", "1e308", "-1e308", "1e-308", "nan", "inf", "-inf", "1e999", "9" * 5000, "1,5", "1_0", "٣", "x", ""),
+    *(
+        "0",
+        "-1",
+        "1e-110",
+        "1e308",
+        "-1e308",
+        "1e-308",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "9" * 5000,
+        "1,5",
+        "1_0",
+        "٣",
+        "x",
+        "",
+    ),
     *("5e-324", "1e9", "1e-9", "+1", "--1"),
 )
-PAIRS = ("5:3", ":", "-1:", "0:0", "1:1000000000000", "9" * 5000 + ":1", "nan:inf", "1e308:-1e308", "0:1e-300", "a:b", "1:2:3", ",", "1,2,3")
+PAIRS = (
+    "5:3",
+    ":",
+    "-1:",
+    "0:0",
+    "1:1000000000000",
+    "9" * 5000 + ":1",
+    "nan:inf",
+    "1e308:-1e308",
+    "0:1e-300",
+    "a:b",
+    "1:2:3",
+    ",",
+    "1,2,3",
+)
 """For options that take two numbers."""
-DEVICES = ("meta", "mkldnn", "xla", "hip", "nonsense", "", "cuda:99", "cpu:5", "cpu:-1", "CPU", "\x1b[31m", "mps", "cpu:" + "9" * 50)
+DEVICES = (
+    "meta",
+    "mkldnn",
+    "xla",
+    "hip",
+    "nonsense",
+    "",
+    "cuda:99",
+    "cpu:5",
+    "cpu:-1",
+    "CPU",
+    "\x1b[31m",
+    "mps",
+    "cpu:" + "9" * 50,
+)
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -85,11 +156,50 @@ def beyond(setting: Setting, value: Any) -> Iterator[str]:
     if isinstance(value, bool) or setting.choices:
         yield from ("1", "yes", "nonsense", "", "[true]", "\x1b[31m", "null")
     elif isinstance(value, int):
-        yield from ("0", "-1", str(10**9), str(10**30), "9" * 5000, "1.5", "x", "٣", "1_0", "true", "none", "[1]", ".nan", "")
+        yield from (
+            "0",
+            "-1",
+            str(10**9),
+            str(10**30),
+            "9" * 5000,
+            "1.5",
+            "x",
+            "٣",
+            "1_0",
+            "true",
+            "none",
+            "[1]",
+            ".nan",
+            "",
+        )
     elif isinstance(value, float) or value is None:
-        yield from ("0", "-1", "1e-110", "1e308", "-1e308", ".nan", ".inf", "-.inf", "9" * 5000, "x", "true", "{a: 1}", "1e999", "")
+        yield from (
+            "0",
+            "-1",
+            "1e-110",
+            "1e308",
+            "-1e308",
+            ".nan",
+            ".inf",
+            "-.inf",
+            "9" * 5000,
+            "x",
+            "true",
+            "{a: 1}",
+            "1e999",
+            "",
+        )
     else:
-        yield from ("", "nonsense", "1", "[a, b]", "{kind: nonsense}", "null", "!!python/object:os.system x", "2024-02-30")
+        yield from (
+            "",
+            "nonsense",
+            "1",
+            "[a, b]",
+            "{kind: nonsense}",
+            "null",
+            "!!python/object:os.system x",
+            "2024-02-30",
+        )
 
 
 def settings() -> Iterator[tuple[str, str, str]]:

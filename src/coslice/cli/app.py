@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coslice.cli.arguments import check_arguments
 from coslice.cli.bench import bench
 from coslice.cli.benchmark import benchmark
 from coslice.cli.evaluate import evaluate
@@ -62,6 +63,7 @@ def main() -> None:
     adapt_streams()
     code: object = None
     try:
+        check_arguments(sys.argv[1:])
         code = app(prog_name="coslice", standalone_mode=False)
     except CosliceError as error:
         _fail(str(error), 2)

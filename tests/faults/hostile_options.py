@@ -16,92 +16,48 @@ from coslice.cli.app import app
 from coslice.methods import METHODS, kinds_at, setting_lines
 from coslice.settings import Setting
 
+LONG = "9" * 5000
 WORDS = (
-    *(
-        "",
-        " ",
-        "nonsense",
-        "é\u202e\u200b",
-        "\x1b[31mred\x1b[0m\x07",
-        "\x1b]52;c;AAAA\x07",
-        "a\nb",
-        "x" * 300,
-        "1" * 5000,
-    ),
+    *("", " ", "nonsense", "é\u202e\u200b", "\x1b[31mred\x1b[0m\x07", "\x1b]52;c;AAAA\x07", "a\nb", "x" * 300, LONG),
     *("../../evil", "/dev/null", "/dev/zero", "~", "-", "--", "=1+1", "con", "a:b:c", ",", ":", "NaN", "\udcff"),
 )
 WHOLE = (
-    *(
-        "0",
-        "-1",
-        "1",
-        str(10**9),
-        str(10**30),
-        "9" * 5000,
-        str(2**64),
-        str(-(2**63)),
-        "1_000",
-        "1.5",
-        "1e3",
-        "٣",
-        "x",
-        "",
-        " 1",
-    ),
-    *("0x10", "nan", "inf", "+1", "-0"),
+    *("0", "-1", "1", "1000000000", str(10**30), LONG, str(2**64), str(-(2**63)), "1_000", "1.5", "1e3"),
+    *("\u0663", "x", "", " 1", "0x10", "nan", "inf", "+1", "-0"),
 )
 NUMBERS = (
-    *(
-        "0",
-        "-1",
-        "1e-110",
-        "1e308",
-        "-1e308",
-        "1e-308",
-        "nan",
-        "inf",
-        "-inf",
-        "1e999",
-        "9" * 5000,
-        "1,5",
-        "1_0",
-        "٣",
-        "x",
-        "",
-    ),
-    *("5e-324", "1e9", "1e-9", "+1", "--1"),
+    *("0", "-1", "1e-110", "1e308", "-1e308", "1e-308", "nan", "inf", "-inf", "1e999", LONG, "1,5", "1_0"),
+    *("\u0663", "x", "", "5e-324", "1e9", "1e-9", "+1", "--1"),
 )
 PAIRS = (
-    "5:3",
-    ":",
-    "-1:",
-    "0:0",
-    "1:1000000000000",
-    "9" * 5000 + ":1",
-    "nan:inf",
-    "1e308:-1e308",
-    "0:1e-300",
-    "a:b",
-    "1:2:3",
-    ",",
-    "1,2,3",
+    *("5:3", ":", "-1:", "0:0", "1:1000000000000", f"{LONG[:4000]}:1", "nan:inf", "1e308:-1e308", "0:1e-300", "a:b"),
+    *("1:2:3", ",", "1,2,3"),
 )
 """For options that take two numbers."""
 DEVICES = (
-    "meta",
-    "mkldnn",
-    "xla",
-    "hip",
-    "nonsense",
-    "",
-    "cuda:99",
-    "cpu:5",
-    "cpu:-1",
-    "CPU",
-    "\x1b[31m",
-    "mps",
-    "cpu:" + "9" * 50,
+    *("meta", "mkldnn", "xla", "hip", "nonsense", "", "cuda:99", "cpu:-1", "CPU", "\x1b[31m", "mps"),
+    f"cpu:{LONG[:50]}",
 )
+OF_WHOLE = (
+    "0",
+    "-1",
+    "1000000000",
+    str(10**30),
+    LONG[:4000],
+    "1.5",
+    "x",
+    "\u0663",
+    "1_0",
+    "true",
+    "none",
+    "[1]",
+    ".nan",
+)
+OF_NUMBERS = (
+    *("0", "-1", "1e-110", "1e308", "-1e308", ".nan", ".inf", "-.inf", LONG[:4000], "x", "true", "{a: 1}", "1e999"),
+)
+OF_WORDS = ("nonsense", "1", "[a, b]", "{kind: nonsense}", "null", "!!python/object:os.system x", "2024-02-30")
+OF_CHOICES = ("1", "yes", "nonsense", "[true]", "\x1b[31m", "null")
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -154,52 +110,11 @@ def beyond(setting: Setting, value: Any) -> Iterator[str]:
             yield f"{math.nextafter(bound, -math.inf)!r}"
             yield f"{bound + 1:g}"
     if isinstance(value, bool) or setting.choices:
-        yield from ("1", "yes", "nonsense", "", "[true]", "\x1b[31m", "null")
+        yield from OF_CHOICES
     elif isinstance(value, int):
-        yield from (
-            "0",
-            "-1",
-            str(10**9),
-            str(10**30),
-            "9" * 5000,
-            "1.5",
-            "x",
-            "٣",
-            "1_0",
-            "true",
-            "none",
-            "[1]",
-            ".nan",
-            "",
-        )
-    elif isinstance(value, float) or value is None:
-        yield from (
-            "0",
-            "-1",
-            "1e-110",
-            "1e308",
-            "-1e308",
-            ".nan",
-            ".inf",
-            "-.inf",
-            "9" * 5000,
-            "x",
-            "true",
-            "{a: 1}",
-            "1e999",
-            "",
-        )
+        yield from OF_WHOLE
     else:
-        yield from (
-            "",
-            "nonsense",
-            "1",
-            "[a, b]",
-            "{kind: nonsense}",
-            "null",
-            "!!python/object:os.system x",
-            "2024-02-30",
-        )
+        yield from OF_NUMBERS if isinstance(value, float) or value is None else OF_WORDS
 
 
 def settings() -> Iterator[tuple[str, str, str]]:

@@ -102,7 +102,8 @@ def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
         return tree | {"editions": editions}
     if not isinstance(like, str) or Path(like).name != like or visible(like) != like:
         raise CosliceError(
-            f"recipe: {path.name} is like {shown(like)}, but the name of a recipe beside it, or of a shipped one, is needed."
+            f"recipe: {path.name} is like {shown(like)}, but the name of a recipe beside it, or of a shipped one, is "
+            "needed."
         )
     beside = path.with_name(f"{like}.yaml")
     base = _read(beside if beside.is_file() else _shipped(path, like), (*before, path))
@@ -141,7 +142,7 @@ def _over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _keys(path: Path, name: str, value: Any) -> dict[str, Any]:
     if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
         raise CosliceError(
-            f"recipe: {shown(name)} of {path.name} is {shown(value)}, but words with values are needed; correct it."
+            f"recipe: {visible(name[:100])} of {path.name} is {shown(value)}, but words with values are needed; correct it."
         )
     return dict(value or {})
 

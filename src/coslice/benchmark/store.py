@@ -56,9 +56,8 @@ def _check(record: Any, who: str) -> None:
         CosliceError: likewise.
     """
     known = {item.name for item in fields(_Recorded)}
-    built(
-        _Recorded, {key: record[key] for key in known if key in record} if isinstance(record, dict) else record, "", who
-    )
+    record = typed(dict[str, Any], record, "what it holds", who)
+    built(_Recorded, {key: record[key] for key in known if key in record}, "", who)
     for plane in PLANES:
         numbers = typed(dict[str, float | None], record["metrics"].get(plane), f"metrics.{plane}", who)
         if plane not in record["curves"] or not {quantity.name for quantity in PER_PLANE} <= set(numbers):

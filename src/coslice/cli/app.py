@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from coslice.cli.selection import list_methods
 from coslice.cli.terminal import adapt_streams
 from coslice.cli.train import train
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 
 __all__ = ["main"]
 
@@ -72,6 +74,11 @@ def main() -> None:
         if not sentence:  # `coslice` alone has shown its help
             sys.exit(2)
         _fail(sentence, 2)
+    except OSError as error:  # a name that is too long, a folder without permission, wherever it is met
+        place = f" ({shown(os.fsdecode(error.filename))})" if isinstance(error.filename, str | bytes) else ""
+        _fail(
+            f"The operating system refuses{place}: {(error.strerror or str(error)).lower()}; choose another place.", 2
+        )
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted; nothing was written.", 130)
     sys.exit(code if isinstance(code, int) else 0)

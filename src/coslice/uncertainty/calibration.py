@@ -234,7 +234,8 @@ class Calibration:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CosliceError(
-                f"Calibration: {shown(repr(error))} came up in reading one; a file that scripts/calibrate.py wrote is needed."
+                f"Calibration: {shown(repr(error))} came up in reading one; a file that scripts/calibrate.py wrote is "
+                "needed."
             ) from error
 
 

@@ -121,7 +121,7 @@ def tensors(good: Path) -> Iterator[tuple[str, bytes]]:
     for name in (names[0], names[len(names) // 2], names[-1]):
         weight, others = weights[name], {key: value for key, value in weights.items() if key != name}
         for label, changed in (
-            ("flat", weight.flatten()),
+            ("flat", weight[None].flatten(1)),
             ("empty", weight[:0]),
             ("longer", torch.cat([weight, weight])),
             ("int64", weight.long()),
@@ -227,7 +227,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
         "deep tuples": proto + b")" + b"\x85" * 200_000 + b"}h\x00.",
         "deep keys": proto + b"}" + b")" + b"\x85" * 200_000 + b"K\x01s.",
         "deep lists": proto + b"]" * 200_000 + b"a" * 199_999 + b".",
-        "marks": b"(" * 500_000 + b".",
+        "marks": b"(" * 50_000 + b".",
         "LONG4 negative": b"\x80\x02\x8b\xff\xff\xff\xff.",
         "LONG4 long": b"\x80\x02\x8b\xff\xff\xff\x7f.",
         "LONG1": b"\x80\x02\x8a\xff" + b"\xff" * 255 + b".",
@@ -278,7 +278,7 @@ def archives(checkpoint: Path) -> Iterator[tuple[str, bytes]]:
     first = next(iter(state))
     yield "one number spread", saved(spread)
     yield "one number spread for gigabytes", saved(vast)
-    yield "zeros deflated", packed(saved({name: torch.zeros(2**22) for name in list(state)[:60]}))
+    yield "zeros deflated", packed(saved({name: torch.zeros(2**20) for name in list(state)[:20]}))
     whole = saved(state)
     yield "cut", whole[: len(whole) // 2]
     yield "its end cut", whole[:-40]
@@ -289,11 +289,11 @@ def archives(checkpoint: Path) -> Iterator[tuple[str, bytes]]:
             f"an entry said {label}",
             whole[: directory + 20] + struct.pack("<II", size, size) + whole[directory + 28 :],
         )
-    yield "sparse", saved(state | {first: torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 2**20))})
+    sparse = torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 2**20), check_invariants=True)
+    yield "sparse", saved(state | {first: sparse})
     yield "bool", saved({name: weight > 0 for name, weight in state.items()})
     yield "complex", saved({name: weight.to(torch.complex64) for name, weight in state.items()})
     yield "meta", saved({name: weight.to("meta") for name, weight in state.items()})
-    yield "quantised", saved(state | {first: torch.quantize_per_tensor(state[first].float(), 0.1, 0, torch.qint8)})
     yield "names", saved({f"\x1b[2J{name}": weight for name, weight in state.items()})
     yield "no numbers", saved({name: weight * torch.nan for name, weight in state.items()})
     yield "scalars", saved({name: torch.tensor(0.0) for name in state})

@@ -142,7 +142,8 @@ def _over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _keys(path: Path, name: str, value: Any) -> dict[str, Any]:
     if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
         raise CosliceError(
-            f"recipe: {visible(name[:100])} of {path.name} is {shown(value)}, but words with values are needed; correct it."
+            f"recipe: {visible(name[:100])} of {path.name} is {shown(value)}, but words with values are needed; "
+            "correct it."
         )
     return dict(value or {})
 

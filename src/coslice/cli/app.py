@@ -75,10 +75,9 @@ def main() -> None:
             sys.exit(2)
         _fail(sentence, 2)
     except OSError as error:  # a name that is too long, a folder without permission, wherever it is met
+        reason = (error.strerror or str(error)).lower()
         place = f" ({shown(os.fsdecode(error.filename))})" if isinstance(error.filename, str | bytes) else ""
-        _fail(
-            f"The operating system refuses{place}: {(error.strerror or str(error)).lower()}; choose another place.", 2
-        )
+        _fail(f"The operating system refuses{place}: {reason}; choose another place.", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail("Interrupted; nothing was written.", 130)
     sys.exit(code if isinstance(code, int) else 0)

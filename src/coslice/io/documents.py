@@ -19,8 +19,8 @@ from coslice.escapes import shown, visible
 
 __all__ = ["PlainYaml", "json_of", "read_json", "read_yaml", "scalar_of", "yaml_of"]
 
-_MOST_JSON, _MOST_YAML = 16 * 2**20, 2**20
-"""Bytes of a file: records of thousands of views and of thousands of scans are smaller."""
+_MOST_JSON, _MOST_YAML = 16 * 2**20, 2**17
+"""Bytes of a file: records of thousands of views and of thousands of scans are smaller, and recipes by far."""
 _MOST_VALUES = 1_000_000
 _MOST_NODES = 100_000
 """Of YAML, with every alias written out."""
@@ -229,7 +229,7 @@ def _text(path: Path, most: int) -> str:
     with open(path, "rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:
-        raise ValueError(f"it is larger than {most / 2**20:.0f} MB")
+        raise ValueError(f"it is larger than {most / 2**20:.3g} MB")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

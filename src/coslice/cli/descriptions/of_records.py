@@ -61,8 +61,8 @@ def run_description(folder: Path) -> Description:
         remarks = tuple(("Remarks", str(remark)) for remark in record.get("remarks", ()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CosliceError(
-            f"{path} is no record of a run of coslice ({type(error).__name__}: {shown(str(error))}); give a folder that "
-            "coslice reconstruct wrote."
+            f"{path} is no record of a run of coslice ({type(error).__name__}: {shown(str(error))}); give a folder "
+            "that coslice reconstruct wrote."
         ) from error
     return Description(
         f"{folder.name or folder}: results of coslice {record.get('coslice') or ''}".rstrip(),

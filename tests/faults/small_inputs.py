@@ -1,15 +1,27 @@
 """A scan and a prior as small as commands take them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import torch
 
+from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.priors import SlicePrior, save_prior
 from small_bodies import ball
+
+
+def ended(call: Callable[[], object]) -> str:
+    """Call what may refuse; the sentence that it refused with, or "" where it did not: nothing else may come of it."""
+    try:
+        call()
+    except CosliceError as error:
+        assert 0 < len(str(error)) < 3000
+        return str(error)
+    return ""
 
 
 def tiny_scan(folder: Path) -> Path:

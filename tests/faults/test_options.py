@@ -4,7 +4,10 @@ from itertools import islice
 
 import pytest
 from hostile_options import DEVICES, commands, options, settings
-from small_inputs import good_prior, tiny_scan
+from small_inputs import ended, good_prior, tiny_scan
+
+from coslice.cli.selection import chosen_method
+from coslice.methods import METHODS
 
 pytestmark = pytest.mark.faults
 
@@ -41,13 +44,16 @@ def test_options_of_all_commands(trials, place):
             words = list(usual)
             if word in words:
                 del words[words.index(word) : words.index(word) + 2]
-            for value in islice(values, len(word) % 4, None, 4):
+            for value in islice(values, len(word) % 6, None, 6):
                 trials.tried(*path, *words, word, value, folder=folder).sane()
 
 
 def test_settings_of_all_methods(trials, place):
     folder, scan, _ = place
-    for method, path, value in islice(settings(), 0, None, 19):
+    for method, path, value in settings():
+        kind = (METHODS[method].kinds or ("ct",))[0]
+        ended(lambda: chosen_method(method, kind, settings=(f"{path}={value}",)))
+    for method, path, value in islice(settings(), 0, None, 60):
         words = ("--method", method, "--prior", "nowhere", "--out", "out", "--set", f"{path}={value}")
         trials.tried("reconstruct", scan, *words, folder=folder).sane()
 

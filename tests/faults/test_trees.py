@@ -6,8 +6,9 @@ from itertools import islice
 import pytest
 import yaml
 from malformed_yaml import NAMES, texts, trees
-from small_inputs import good_prior, tiny_scan
+from small_inputs import ended, good_prior, tiny_scan
 
+from coslice.benchmark import load_benchmark
 from coslice.training.run_settings import TrainingSettings
 from published import write_checkpoints
 from small_benchmark import small_tree
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.faults
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trees")
-    write_checkpoints(folder / "weights") if (folder / "weights").mkdir() is None else None
+    (folder / "weights").mkdir()
+    write_checkpoints(folder / "weights")
     return folder, small_tree(tiny_scan(folder), good_prior(folder))
 
 
@@ -38,7 +40,7 @@ def test_files_that_are_no_recipe(trials, place):
 
 def test_files_that_are_no_run_of_training(trials, place):
     folder, _ = place
-    for _, content in islice(texts(), 0, None, 2):
+    for _, content in islice(texts(), 0, None, 4):
         (folder / "bad.yaml").write_bytes(content)
         trials.tried("train", "nowhere", "--config", "bad.yaml", "--out", "run", folder=folder).refused(folder / "run")
 
@@ -46,7 +48,7 @@ def test_files_that_are_no_run_of_training(trials, place):
 def test_files_that_are_no_configuration_of_a_checkpoint(trials, place):
     """`adm_tiny.pt` needs its configuration, so what cannot be read is refused, and what says nothing is no use."""
     folder, _ = place
-    for label, content in islice(texts(), 1, None, 2):
+    for _, content in islice(texts(), 1, None, 4):
         (folder / "weights" / "adm_tiny.json").unlink(missing_ok=True)
         (folder / "weights" / "adm_tiny.yaml").write_bytes(content)
         words = (
@@ -60,20 +62,27 @@ def test_files_that_are_no_configuration_of_a_checkpoint(trials, place):
             "--out",
             "new.safetensors",
         )
-        done = trials.tried(*words, folder=folder).sane()
-        assert done.code == 2 or (folder / "new.safetensors").unlink() is None, label
+        trials.tried(*words, folder=folder).sane()
+        (folder / "new.safetensors").unlink(missing_ok=True)
 
 
 def test_recipes_with_one_thing_wrong(trials, place):
-    for _, content in islice(trees(place[1]), 0, None, 17):
-        _planned(trials, place[0], content).sane()
+    file = place[0] / "recipe.yaml"
+    for number, (_, content) in enumerate(islice(trees(place[1]), 0, None, 4)):
+        file.write_bytes(content)
+        ended(lambda: load_benchmark(str(file)))
+        if number % 20 == 0:
+            _planned(trials, place[0], content).sane()
 
 
 def test_runs_with_one_thing_wrong(trials, place):
     folder, _ = place
-    for _, content in islice(trees(TrainingSettings().to_dict()), 0, None, 17):
+    for number, (_, content) in enumerate(islice(trees(TrainingSettings().to_dict()), 0, None, 4)):
         (folder / "bad.yaml").write_bytes(content)
-        trials.tried("train", "nowhere", "--config", "bad.yaml", "--out", "run", folder=folder).refused(folder / "run")
+        ended(lambda: TrainingSettings.load(folder / "bad.yaml"))
+        if number % 20 == 0:
+            words = ("train", "nowhere", "--config", "bad.yaml", "--out", "run")
+            trials.tried(*words, folder=folder).refused(folder / "run")
 
 
 def test_no_name_leads_out_of_the_folder(trials, place):
@@ -83,7 +92,7 @@ def test_no_name_leads_out_of_the_folder(trials, place):
             content = yaml.safe_dump({**tree, "editions": {name: {}}}).encode()
             _planned(trials, folder, content, f":{name}").sane()
     for key in ("groups", "methods"):
-        for name in NAMES[::2]:
+        for name in NAMES[::4]:
             content = yaml.safe_dump({**tree, key: {**tree[key], name: next(iter(tree[key].values()))}}).encode()
             _planned(trials, folder, content).sane()
     evil = yaml.safe_dump({**tree, "editions": {"../../evil": {}}}).encode()

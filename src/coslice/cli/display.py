@@ -196,7 +196,7 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
 
     _out.print(visible(name), style="bold")
     for key, value in card.items():
-        if key.startswith("validation") and isinstance(value, Mapping):
+        if key.startswith("validation") and _is_grid(value):
             _out.print(_grid(key, value))
         elif isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
             lines = yaml.safe_dump(value, sort_keys=False).rstrip().split("\n")
@@ -209,13 +209,17 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
             say(f"{_words(key)}: {_compact(value)}")
 
 
+def _is_grid(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(row, Mapping) for row in value.values())
+
+
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    table = plain_table(title=_words(title))
+    table = plain_table(title=visible(_words(title)))
     for column in ("", *columns):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(visible(column), justify="right" if column else "left")
     for name, row in rows.items():
-        table.add_row(name, *(_compact(row.get(column, "-")) for column in columns))
+        table.add_row(*map(visible, (name, *(_compact(row.get(column, "-")) for column in columns))))
     return table
 
 

@@ -15,6 +15,8 @@ FLOORS = (
             "errors",
             "axes",
             "settings",
+            "escapes",
+            "memory",
             "tree",
             "sums",
             "threads",

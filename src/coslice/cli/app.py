@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from coslice.cli.arguments import check_arguments
 from coslice.cli.bench import bench
 from coslice.cli.benchmark import benchmark
 from coslice.cli.cohort import cohort
@@ -93,6 +94,7 @@ def _outcome() -> int:
     except OSError:
         return _failed("The current folder is no more, or cannot be entered; change to another one first.", 2)
     try:
+        check_arguments(sys.argv[1:])
         code = app(prog_name="coslice", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SaidElsewhere:

@@ -105,7 +105,7 @@ def _show(found: Description, as_json: bool) -> None:
     if as_json:
         print_json(found.values)
         return
-    say(written(found))
+    say(*written(found).split("\n"))
     if "card" in found.facts:
         say("")
         show_card("Its card", found.facts["card"])

@@ -19,15 +19,23 @@ priors = typer.Typer(
 def list_priors(context: typer.Context) -> None:
     """List the priors there are: embedded ones, and those you imported."""
     from coslice.cli.display import show_priors, warn
+    from coslice.errors import CosliceError
     from coslice.priors import embedded_priors, read_card, stored_priors
     from coslice.priors.places import store_remark
 
-    if context.invoked_subcommand is None:
-        embedded = embedded_priors()
-        mine = {name: path for name, path in stored_priors().items() if name not in embedded}
-        show_priors({name: read_card(path) for name, path in {**embedded, **mine}.items()}, set(embedded))
-        if remark := store_remark():
-            warn(remark)
+    if context.invoked_subcommand is not None:
+        return
+    embedded, cards, odd = embedded_priors(), {}, []
+    for name, path in {**stored_priors(), **embedded}.items():
+        try:
+            cards[name] = read_card(path)
+        except CosliceError as error:  # one odd file must not hide the others
+            odd.append(f"{name} in your store is no prior: {error}")
+    show_priors({**{name: cards.pop(name) for name in embedded if name in cards}, **cards}, set(embedded))
+    for sentence in odd:
+        warn(sentence)
+    if remark := store_remark():
+        warn(remark)
 
 
 @priors.command()
@@ -94,7 +102,7 @@ def import_(
             ) from error
     save_prior(target, prior)
     show_card(target.stem, read_card(target))
-    say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")
+    say(f"Written: {target}", f"Use it: --prior {target.stem if out is None else target}")
 
 
 def _parsed(classes: str | None) -> tuple[int, int] | None:

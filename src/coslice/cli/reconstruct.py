@@ -206,11 +206,12 @@ def asked(
     from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
+    from coslice.escapes import shown
     from coslice.preparation import Preparation
     from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
-    if seed < 0:
-        raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
+    if not 0 <= seed < 2**63:
+        raise CosliceError(f"seed: {shown(seed)} was given, at least 0 and less than 2^63 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
         compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
@@ -299,7 +300,7 @@ def asked(
             where,
         )
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
-    if factor is not None and factor != int(factor):
+    if factor is not None and not factor.is_integer():
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
     whole_factor = None if factor is None else int(factor)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": whole_factor, "fwhm_mm": fwhm}

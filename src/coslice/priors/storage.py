@@ -21,23 +21,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from torch import nn
 
 from coslice.axes import stacked_along
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.io.packing import read_weights, write_weights
+from coslice.io.packing import check_header, read_weights, stored_tensors, write_weights
 from coslice.io.refusals import check_name
-from coslice.networks import NETWORKS, GuidedUNet
-from coslice.networks.edm import EDMDenoiser
-from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.priors.denoisers import InputRange
+from coslice.priors.filling import check_fit, filled
+from coslice.priors.metadata import check_classes, checked_description, described_prior, prior_of
 from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_in_words, spoken
 from coslice.priors.places import find_prior
 from coslice.priors.published import Published, read_published
@@ -46,11 +44,9 @@ from coslice.window import same_window
 
 __all__ = [
     "check_shown",
-    "described_prior",
     "import_prior",
     "is_published",
     "load_prior",
-    "prior_of",
     "read_card",
     "save_prior",
 ]
@@ -202,16 +198,12 @@ def _imported(
     )
 
 
-def _classes_known(denoiser: nn.Module) -> int:
-    return denoiser.classes if isinstance(denoiser, VPDenoiser) else 0
-
-
 def _classes_of_patches(
     chosen: tuple[int, int] | None, known: int, channels: int
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """The classes of neighbouring and of jumping slices, and a note on where they are from."""
     if chosen is not None:
-        _check_classes(chosen, known, channels)
+        check_classes(chosen, known, channels)
         return chosen, (f"Neighbouring slices are of class {chosen[0]}, jumping ones of {chosen[1]}, as was chosen.",)
     if not known or channels < 2:
         return None, ()
@@ -220,17 +212,6 @@ def _classes_of_patches(
     near, far = _PUBLISHED_CLASSES
     published = f"Neighbouring slices are of class {near}, jumping ones of {far}, as in DiffusionBlend's released code."
     return _PUBLISHED_CLASSES, (published,)
-
-
-def _check_classes(classes: tuple[int, int], known: int, channels: int) -> None:
-    if not known or channels < 2:
-        lacking = "no classes" if not known else "images of one channel"
-        raise CosliceError(f"import: classes {classes} were given, but the network has {lacking}; leave them out.")
-    if len(classes) != 2 or not all(isinstance(one, int) and 0 <= one < known for one in classes):
-        raise CosliceError(
-            f"import: classes {classes} were given, but two of 0 to {known - 1} are needed: that of neighbouring "
-            "slices and that of jumping ones."
-        )
 
 
 def save_prior(
@@ -260,24 +241,6 @@ def save_prior(
         part.chmod(0o666 & ~_umask())
 
 
-def described_prior(prior: SlicePrior) -> dict[str, Any]:
-    """What the file of `prior` says of its network and its denoiser, of plain values; `prior_of` reads it.
-
-    Raises:
-        CosliceError: a network or denoiser that has no name in a file.
-    """
-    network: Any = prior.network
-    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
-    if family is None:
-        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
-    return {
-        "network": family,
-        "config": network.config.to_dict(),
-        "denoiser": _denoiser_to_dict(prior.denoiser),
-        "sigma_range": list(prior.sigma_range),
-    } | ({} if prior.classes is None else {"classes": list(prior.classes)})
-
-
 def read_card(name: str | Path) -> dict[str, Any]:
     """What a prior's file says of it, without loading the weights where the file is coslice's own.
 
@@ -292,6 +255,7 @@ def read_card(name: str | Path) -> dict[str, Any]:
         found = {"network": type(network).__name__, "sigma_range": list(prior.sigma_range)}
         found |= {} if prior.classes is None else {"classes": list(prior.classes)}
         return {**prior.card, **found, "config": network.config.to_dict()}
+    _prior_without_weights(path, path.stem, described)  # a file that would not load is none that can be shown
     card = described["card"]
     keys = ("network", "window", "plane", "sigma_range", "config", "classes")
     found = {key: described[key] for key in keys if key in described} | {"along": stacked_along(described["plane"])}
@@ -301,93 +265,43 @@ def read_card(name: str | Path) -> dict[str, Any]:
 
 
 def _description(path: Path) -> dict[str, Any] | None:
-    """The metadata of coslice's own files; None for files that are somebody else's."""
+    """The metadata of coslice's own files, checked; None for files that are somebody else's.
+
+    Raises:
+        CosliceError: metadata of ours that say what cannot be.
+    """
     try:
+        with open(path, "rb") as file:
+            if file.read(9)[8:] != b"{":
+                return None
+        check_header(path)
         with safetensors.safe_open(path, framework="pt") as file:
             entry = (file.metadata() or {}).get("coslice")
     except (safetensors.SafetensorError, OSError):
         return None
-    if entry is None:
-        return None
-    try:
-        described = json.loads(entry)
-        missing = {"network", "config", "denoiser", "window", "plane", "sigma_range", "card"} - set(described)
-        if missing:
-            raise KeyError(", ".join(sorted(missing)))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise _not_a_prior(path, error) from error
-    return described
+    return None if entry is None else checked_description(entry, path)
 
 
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
-    weights = read_weights(path)
-    try:
-        prior = prior_of(described, name)
-        prior.network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _not_a_prior(path, error) from error
-    dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    prior, stored = _prior_without_weights(path, name, described)
+    filled(prior.network, read_weights(path), path.name)
+    dtypes = {dtype for dtype, _ in stored.values()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
 
 
-def prior_of(described: Mapping[str, Any], name: str) -> SlicePrior:
-    """A prior as `described_prior` describes it, its network untrained; without plane, window and card, the defaults.
+def _prior_without_weights(
+    path: Path, name: str, described: dict[str, Any]
+) -> tuple[SlicePrior, dict[str, tuple[torch.dtype, tuple[int, ...]]]]:
+    """The prior that a file describes, and type and shape of its tensors, which fit it; none of them is read.
 
     Raises:
-        KeyError, TypeError, ValueError: a description that is none.
-        CosliceError: classes that the network does not know.
+        CosliceError: tensors that are not those of the network.
     """
-    config_class, network_class = NETWORKS[described["network"]]
-    config: Any = config_class.from_dict(described["config"])
-    denoiser = _denoiser(network_class(config), described["denoiser"], tuple(described["sigma_range"]))
-    classes = tuple(described["classes"]) if "classes" in described else None
-    if classes is not None:
-        _check_classes(classes, _classes_known(denoiser), config.image_channels)
-    return SlicePrior(
-        denoiser=denoiser,
-        stride=config.stride,
-        sigma_range=tuple(described["sigma_range"]),
-        channels=config.image_channels,
-        classes=classes,
-        name=name,
-        **{key: described[key] for key in ("plane", "window", "card") if key in described},
-    )
-
-
-def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
-    if isinstance(denoiser, EDMDenoiser):
-        return {"kind": "edm", "data_mean": denoiser.data_mean, "data_std": denoiser.data_std}
-    if isinstance(denoiser, VEDenoiser):
-        return {"kind": "ve", "input_range": list(denoiser.input_range)}
-    if isinstance(denoiser, VPDenoiser):
-        return {"kind": "vp", "betas": denoiser.betas.to_dict(), "input_range": list(denoiser.input_range)}
-    raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
-
-
-def _denoiser(network: nn.Module, described: dict[str, Any], sigma_range: tuple[float, float]) -> nn.Module:
-    if described["kind"] == "edm":
-        return EDMDenoiser(network, described["data_mean"], described["data_std"])
-    if described["kind"] == "ve":
-        return VEDenoiser(network, sigma_range, _range(described, RAW))
-    if described["kind"] == "vp" and isinstance(network, GuidedUNet):
-        betas, config = Betas.from_dict(described["betas"]), network.config
-        return VPDenoiser(network, betas, config.learn_sigma, config.classes, _range(described, CENTRED))
-    raise KeyError(f"denoiser {described['kind']} of a {type(network).__name__}")
-
-
-def _range(described: dict[str, Any], before: InputRange) -> InputRange:
-    """The input range a file says, or what files had before they said it."""
-    low, high = described.get("input_range", before)
-    return float(low), float(high)
-
-
-def _not_a_prior(path: Path, error: Exception) -> CosliceError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-    return CosliceError(
-        f"prior: {path.name} was given, but it is not a prior that coslice can use ({reason}); give an embedded name, "
-        "a file made by this version of coslice, or a published checkpoint."
-    )
+    stored = stored_tensors(path)
+    prior = prior_of(described, name, {key: shape for key, (_, shape) in stored.items()})
+    check_fit(prior.network, stored, path.name)
+    return prior, stored
 
 
 def _umask() -> int:

@@ -23,6 +23,7 @@ from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.marks import MARKS, TIMES, b_value, mark
+from coslice.io.plain_files import is_plain
 
 __all__ = [
     "UNREADABLE",
@@ -113,6 +114,8 @@ class SliceHeader:
 
 def is_dicom(path: Path) -> bool:
     """Whether the file at `path` begins as DICOM files do, with the preamble or, as older ones, without it."""
+    if not is_plain(path):
+        return False
     try:
         with open(path, "rb") as stream:
             start = stream.read(4096)

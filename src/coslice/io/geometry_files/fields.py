@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import check_plain
 
 __all__ = ["Fields", "degrees", "json_or_yaml", "text_of"]
 
@@ -159,8 +160,7 @@ def text_of(path: Path) -> str:
         CosliceError: a file that is not there, cannot be read, or is larger.
     """
     try:
-        if path.is_dir():
-            raise CosliceError(f"{path} is a folder, but a geometry file is needed; give the file in it.")
+        check_plain(path, "give the geometry file itself")
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise CosliceError(

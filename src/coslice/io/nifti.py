@@ -22,6 +22,7 @@ from __future__ import annotations
 import gzip
 import logging
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -118,9 +119,7 @@ def nifti_remarks(path: str | Path) -> tuple[str, ...]:
     """What the file's header leaves open or says oddly, and what was made of it: sentences. Errors as `read_nifti`."""
     path = Path(path)
     with _opened_header(path) as (header, stream):
-        if isinstance(stream, gzip.GzipFile):
-            return header.remarks
-        left = path.stat().st_size - header.start - header.stored_bytes
+        left = _length(path, isinstance(stream, gzip.GzipFile)) - header.start - header.stored_bytes
     return (*header.remarks, *([f"{left} bytes behind the voxels of {path.name} were left."] if left > 0 else []))
 
 
@@ -173,6 +172,16 @@ def _check_length(header: NiftiHeader, stream: IO[bytes], path: Path) -> None:
         raise CosliceError(
             f"{path} is damaged or cut short (shape {header.shape} in {present} bytes); copy or convert the scan again."
         )
+
+
+def _length(path: Path, packed: bool) -> int:
+    """Bytes of a file, unpacked; 0 of one that is packed in pieces or has something behind it."""
+    if not packed:
+        return path.stat().st_size
+    with open(path, "rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        # Of the last piece, modulo 2^32.
+        return int.from_bytes(stream.read(4), "little")
 
 
 def _check_size(header: NiftiHeader, share: float, path: Path) -> None:

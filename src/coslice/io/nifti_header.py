@@ -18,15 +18,13 @@ from nibabel.nifti1 import intent_codes
 from nibabel.spatialimages import HeaderDataError
 
 from coslice.errors import CosliceError
+from coslice.io.lengths import check_place, check_spacing
 from coslice.volume import flattens
 
 __all__ = ["NiftiHeader", "read_nifti_header"]
 
 _FORMATS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _TO_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
-_PLAUSIBLE_MM = (1e-3, 1e3)
-_FARTHEST_MM = 1e6
-"""No scanner is a kilometre away; float32, which files hold, cannot tell voxels apart much further out."""
 _OTHER_UNIT = 5.0
 """Voxel sizes that differ by more are of different units."""
 _SAID = 0.01
@@ -86,12 +84,14 @@ def read_nifti_header(stream: IO[bytes], path: Path) -> NiftiHeader:
             )
     to_mm, unit = _to_mm(raw)
     steps = np.array(raw["pixdim"][1:4], dtype=np.float64) * to_mm
-    _check_spacing(steps, path)
+    check_spacing(steps, path)
     header = type(raw)(raw.binaryblock, raw.endianness, check=True)
     affine = _affine(header, to_mm, path)
     placed, turned = (int(raw[name]) for name in ("sform_code", "qform_code"))
     qform, qform_code = _qform(header, to_mm)
     remarks = (*unit, *_sizes_said(affine, steps, placed, path), *_intent(raw))
+    if turned and (flip := float(raw["pixdim"][0])) not in (-1.0, 0.0, 1.0):
+        remarks += (f"The header's word on mirroring (pixdim[0]) is {flip:g}, neither 1 nor -1: 1 is taken in qform.",)
     if not placed and not turned:
         remarks += (
             f"{path.name} does not say where it lies: its centre is taken as the origin, and its first axis as "
@@ -188,30 +188,16 @@ def _to_mm(raw: Any) -> tuple[float, tuple[str, ...]]:
     return 1.0, (f"The header gives {unit} for its lengths: they are taken as millimetres.",)
 
 
-def _check_spacing(spacing: np.ndarray, path: Path) -> None:
-    low, high = _PLAUSIBLE_MM
-    # Written so that NaN fails it too.
-    if not all(low <= s <= high for s in spacing):
-        raise CosliceError(
-            f"{path} gives a voxel size of {_by(spacing)} mm, but three numbers from {low:g} to {high:g} mm are "
-            "needed; correct its header."
-        )
-
-
 def _affine(header: Any, to_mm: float, path: Path) -> np.ndarray:
     """The file's affine in mm, refused where it does not make sense."""
     affine = np.array(header.get_best_affine(), dtype=np.float64)
     affine[:3] *= to_mm
     if not np.isfinite(affine).all():
         raise CosliceError(f"{path} has an affine with NaN or infinite entries; correct its header.")
-    _check_spacing(np.linalg.norm(affine[:3, :3], axis=0), path)
+    check_spacing(np.linalg.norm(affine[:3, :3], axis=0), path)
     if flattens(affine):
         raise CosliceError(f"{path} has an affine that flattens the voxels (determinant 0); correct its header.")
-    if np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
-        raise CosliceError(
-            f"{path} has an affine that places it {np.abs(affine[:3, 3]).max():.3g} mm from the origin, at most "
-            f"{_FARTHEST_MM:g} are taken; correct its header."
-        )
+    check_place(affine[:3, 3], path)
     return affine
 
 

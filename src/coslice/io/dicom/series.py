@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.dicom.dicom_files import read_dataset
 from coslice.io.dicom.dicom_stacks import DicomStack, split_stacks
 from coslice.io.dicom.headers import (
     UNREADABLE,
@@ -22,7 +23,6 @@ from coslice.io.dicom.headers import (
     damaged,
     is_dicom,
     quiet,
-    read_header,
     slice_headers,
     why_passed_over,
 )
@@ -117,7 +117,7 @@ def find_series(source: Path | Sequence[Path]) -> tuple[list[Series], tuple[str,
     for path in files:
         try:
             with quiet():
-                header = read_header(path, _TAGS)
+                header = read_dataset(path, _TAGS, pixels=False)
                 if why := why_passed_over(header):
                     passed[why] += why != "DICOMDIR"  # a list of the files, nobody misses it
                     continue
@@ -218,13 +218,12 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
     """One series, or one for each stack in it."""
     header = files[0][1]
     patient = str(header.get("PatientID") or "")
-    number = header.get("SeriesNumber")
     whole = Series(
         uid=uid,
         paths=tuple(path for path, _ in files),
         modality=str(header.get("Modality") or ""),
         subject=hashlib.sha256(patient.encode()).hexdigest()[:12] if patient else "",
-        number=None if number in (None, "") else int(number),
+        number=_whole(header.get("SeriesNumber")),
         description=" ".join(str(header.get("SeriesDescription") or header.get("ProtocolName") or "").split()),
         kind=_kind(header.get("ImageType")),
         slices=len(files),
@@ -238,6 +237,14 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
         colour = int(header.get("SamplesPerPixel") or 1) != 1
         return [replace(whole, slices=0 if colour else whole.slices, problem=str(error))]
     return [_of(whole, stack) for stack in stacks]
+
+
+def _whole(value: Any) -> int | None:
+    """A number for people; None where there is none, or something else stands in its place."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _of(whole: Series, stack: DicomStack) -> Series:

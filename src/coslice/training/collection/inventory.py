@@ -290,10 +290,10 @@ def _text(name: str) -> str:
 
 def _patient(path: Path) -> tuple[str, str]:
     """PatientID of a DICOM file, and "series" where the name of its folder would give the patient away."""
-    import pydicom
+    from coslice.io.dicom.dicom_files import read_dataset
 
     try:
-        header: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
+        header: Any = read_dataset(path, ["PatientID", "PatientName"], pixels=False)
         patient, name = (str(header.get(tag) or "").strip() for tag in ("PatientID", "PatientName"))
     except Exception:  # a broken file says why when it is read as a whole
         return "", ""

@@ -62,7 +62,8 @@ def tried(
 ) -> tuple[Trial, Path]:
     """`command` with the input and a place for results."""
     out = folder / "out"
-    words = [*command, str(one.write(folder)), *one.words]
+    place = one.write(folder)
+    words = [*(str(folder / word) if word in one.files else word for word in command), str(place), *one.words]
     words += ["--out", str(out)] if command[0] != "inspect" else []
     return trials.tried(*words), out
 

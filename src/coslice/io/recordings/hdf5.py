@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.memory import check_packing
 from coslice.io.recordings.named_arrays import angles_in_radians, chosen, said_to_be_logged, with_role
 from coslice.io.recordings.stored import (
     DEFLATE,
@@ -148,6 +149,8 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if _never_written(item):
         raise CosliceError(f"{what} was never written: it has a shape, {item.shape}, and no values; check the export.")
     check_promise(path, item.shape, item.dtype, present, DEFLATE if item.chunks else 1)
+    if item.chunks:  # one is unpacked whole, and may be larger than all that is wanted
+        check_packing(f"A piece of {what}", math.prod(item.chunks) * item.dtype.itemsize, present)
     start = item.id.get_offset()
     if start is not None and item.chunks is None:
         if start + present > path.stat().st_size:

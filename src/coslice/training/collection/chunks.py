@@ -76,13 +76,19 @@ def read_chunks(
     pending: list[np.ndarray] = []
     current = 0
     for number, chunk in _chunks(folder, parts):
+        if not current <= number <= min(current + 1, len(shapes) - 1):
+            raise _others(folder)
         if number != current:
             yield _stack(folder, pending, shapes, current)
             pending, current = [], number
-        if number >= len(shapes):
-            raise CosliceError(f"The parts in {folder} hold more scans than the pack lists; copy the whole pack again.")
         pending.append(_decoded(folder, chunk, shapes[number], dtype))
+    if current != len(shapes) - 1:
+        raise _others(folder)
     yield _stack(folder, pending, shapes, current)
+
+
+def _others(folder: Path) -> CosliceError:
+    return CosliceError(f"The parts in {folder} hold other scans than the pack lists; copy the whole pack again.")
 
 
 def check_parts(folder: Path, parts: Any) -> None:

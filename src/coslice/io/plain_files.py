@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from coslice.errors import CosliceError
 
-__all__ = ["check_plain", "is_plain", "what_else"]
+__all__ = ["check_plain", "is_plain", "walked", "what_else"]
 
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -52,3 +53,31 @@ def check_plain(path: str | Path, needed: str) -> None:
     """
     if not is_plain(path):
         raise CosliceError(f"{path} {what_else(path)}; {needed}.")
+
+
+def walked(
+    folder: Path, refused: Callable[[Path, str], None], left_out: Collection[str] = ()
+) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder in `folder`, itself first, and the names in it that are no folders, sorted.
+
+    Links are followed, each place once; none leads out to a folder that `folder` itself is in.
+
+    Args:
+        folder: to be searched to the bottom.
+        refused: told of folders that cannot be searched, and why.
+        left_out: names of folders that are not looked into.
+    """
+    visited: set[str] = set()
+    root = os.path.realpath(folder)
+
+    def tell(error: OSError) -> None:
+        refused(Path(os.fsdecode(error.filename)), error.strerror or "refused")
+
+    for base, folders, names in os.walk(folder, onerror=tell, followlinks=True):
+        real = os.path.realpath(base)
+        if real in visited or (real != root and os.path.commonpath((real, root)) == real):
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if name not in left_out)
+        yield Path(base), sorted(names)

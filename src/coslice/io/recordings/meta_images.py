@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import is_plain
 from coslice.io.recordings.stored import DEFLATE, Stored, check_promise, damaged, reading
 
 __all__ = ["read_meta_image"]
@@ -119,7 +120,7 @@ def _content(header: dict[str, str], path: Path, end: int) -> tuple[Path, int]:
             f"{path} names {name} for its pixels, but only a file in its own folder is read; put it beside the header."
         )
     content = path.parent / other
-    if not content.is_file():
+    if not is_plain(content):
         raise CosliceError(f"{path} names {name} for its pixels, which is not beside it; copy it there.")
     start = int(header.get("HeaderSize", "0"))
     if start > content.stat().st_size or start < -1:

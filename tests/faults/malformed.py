@@ -1,16 +1,25 @@
-"""What the generators of malformed inputs make, and how it is tried: inputs by name, the same for the same seed."""
+"""What the generators of malformed inputs make, and how it is tried: inputs by name, the same for the same seed.
+
+Most inputs are read in the process of the test, which takes milliseconds: whatever is wrong must come out as one
+`CosliceError`. Some of each kind are given to a command (`harness`), which must end with a sentence, exit code 2,
+nothing written, and its memory below the bound.
+"""
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from harness import BOUND_MB, Trial, Trials
+from harness import BOUND_MB, Trials
 
-CUT = (-60, -40, -20, -1)
-"""Of a file's end, so many hundredths."""
+from coslice.errors import CosliceError
+
+_LONGEST = 1500
+"""Letters of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +31,12 @@ class Malformed:
         files: content by relative path.
         given: the path that the command gets.
         refused: whether it must be refused; None where accepting it with a word is as good.
-        words: further arguments.
     """
 
     name: str
     files: dict[str, bytes]
     given: str
     refused: bool | None = None
-    words: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> Path:
         """Write the files; returns the path that is given."""
@@ -40,9 +47,9 @@ class Malformed:
         return folder / self.given
 
 
-def truncated(content: bytes, places: Iterable[float]) -> Iterator[tuple[str, bytes]]:
+def truncated(content: bytes, shares: Iterable[float]) -> Iterator[tuple[str, bytes]]:
     """`content` cut at shares of its length."""
-    for share in places:
+    for share in shares:
         at = int(len(content) * share)
         yield f"cut at byte {at} of {len(content)}", content[:at]
 
@@ -57,31 +64,43 @@ def flipped(content: bytes, seeds: Iterable[int], within: int) -> Iterator[tuple
         yield f"bits flipped, seed {seed}", bytes(found)
 
 
-def tried(
-    trials: Trials, one: Malformed, folder: Path, command: Sequence[str], bound_mb: float = BOUND_MB
-) -> tuple[Trial, Path]:
-    """`command` with the input and a place for results."""
-    out = folder / "out"
-    place = one.write(folder)
-    words = [*(str(folder / word) if word in one.files else word for word in command), str(place), *one.words]
-    words += ["--out", str(out)] if command[0] != "inspect" else []
-    return trials.tried(*words), out
-
-
-def judged(
-    trials: Trials, inputs: Iterable[Malformed], folder: Path, command: Sequence[str], bound_mb: float = BOUND_MB
-) -> list[str]:
-    """What went wrong with any of the inputs, by name; nothing is the right answer."""
-    wrong = []
-    for number, one in enumerate(inputs):
-        trial, out = tried(trials, one, folder / str(number), command)
+def read_here(read: Callable[[Path], object], inputs: Iterable[Malformed], folder: Path) -> tuple[int, list[str]]:
+    """How many inputs were read in this process, and what went wrong with which: nothing is right."""
+    count, wrong = 0, []
+    for count, one in enumerate(inputs, 1):
+        place = folder / "one"
+        given = one.write(place)
+        said = None
         try:
-            trial.refused(out, bound_mb) if one.refused else trial.sane(bound_mb)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                read(given)
+        except CosliceError as error:
+            said = str(error)
+        except Exception as error:
+            wrong.append(f"{one.name}: {type(error).__name__} {error}")
+        if (said is None and one.refused) or (said is not None and one.refused is False):
+            wrong.append(f"{one.name}: {'accepted' if said is None else said}")
+        if said is not None and not 10 < len(said) < _LONGEST:
+            wrong.append(f"{one.name}: a sentence of {len(said)} letters")
+        shutil.rmtree(place)
+    return count, wrong
+
+
+def tried(trials: Trials, inputs: Iterable[Malformed], folder: Path, command: Sequence[str]) -> tuple[int, list[str]]:
+    """The same with a command; words of it that are files of the input are given with their folder."""
+    count, wrong = 0, []
+    for count, one in enumerate(inputs, 1):
+        place, out = folder / "one", folder / "one" / "out"
+        given = one.write(place)
+        words = [str(place / word) if word in one.files else word for word in command]
+        words += [str(given)] + ([] if command[0] == "inspect" else ["--out", str(out)])
+        trial = trials.tried(*words)
+        try:
+            trial.refused(out, BOUND_MB) if one.refused else trial.sane(BOUND_MB)
             assert one.refused is not False or trial.code == 0, f"refused: {trial.errors}"
             assert trial.code == 0 or not out.exists(), "something is left"
         except AssertionError as error:
-            wrong.append(f"{one.name}: {str(error)[:1500]}")
-    return wrong
-
-
-Maker = Callable[[], Iterator[Malformed]]
+            wrong.append(f"{one.name}: {str(error)[:_LONGEST]}")
+        shutil.rmtree(place)
+    return count, wrong

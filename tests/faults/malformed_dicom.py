@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pydicom
 from malformed import Malformed, flipped, truncated
-from pydicom import Dataset, config
+from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
@@ -75,9 +75,14 @@ def _changed(k: int, changes: dict[str, Any]) -> bytes:
 
 
 def _made(name: str, changes: dict[int, dict[str, Any]], refused: bool | None) -> Malformed:
-    config.settings.writing_validation_mode = config.IGNORE
-    files = {f"s/{k}.dcm": _changed(k, changes[k]) if k in changes else found for k, found in enumerate(series())}
+    with warnings.catch_warnings():  # of writing what is not allowed
+        warnings.simplefilter("ignore")
+        files = _files_of(changes)
     return Malformed(name, files, "s", refused)
+
+
+def _files_of(changes: dict[int, dict[str, Any]]) -> dict[str, bytes]:
+    return {f"s/{k}.dcm": _changed(k, changes[k]) if k in changes else found for k, found in enumerate(series())}
 
 
 def _everywhere(name: str, changes: dict[str, Any], refused: bool | None) -> Malformed:
@@ -235,7 +240,8 @@ def _uid(syntax: str) -> bytes:
     return b"UI" + struct.pack("<H", len(word)) + word
 
 
-def _meta(syntax: str) -> bytes:
+def meta_of(syntax: str) -> bytes:
+    """The beginning of a file of a transfer syntax, up to where its elements begin."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = pydicom.uid.UID(syntax), CTImageStorage
     meta.MediaStorageSOPInstanceUID = f"{_UID}.4"
@@ -250,7 +256,7 @@ def _deflated() -> Iterator[tuple[str, bytes]]:
     body = whole[144 + int.from_bytes(whole[140:144], "little") :]
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = packer.compress(body) + packer.flush()
-    meta = _meta(DeflatedExplicitVRLittleEndian)
+    meta = meta_of(DeflatedExplicitVRLittleEndian)
     yield "well", meta + packed
     yield "cut", meta + packed[: len(packed) // 2]
     yield "nothing", meta
@@ -341,6 +347,3 @@ def _enhanced(**changes: Any) -> bytes:
         setattr(one, name, value)
     return _bytes(one)
 
-
-def numbers() -> np.ndarray:
-    return ball(SHAPE)

@@ -19,7 +19,7 @@ import tifffile
 from malformed import Malformed, flipped, truncated
 
 SHAPE = (9, 4, 12)
-_GEOMETRY = b'{"type": "parallel", "angles_deg": {"start": 0, "arc": 180}, "pixel_mm": 1}'
+GEOMETRY = b'{"type": "parallel", "angles_deg": {"start": 0, "arc": 180}, "pixel_mm": 1}'
 _SHARES = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.9, 0.99)
 
 
@@ -28,7 +28,7 @@ def _data() -> np.ndarray:
 
 
 def _recording(name: str, file: str, content: bytes, refused: bool | None = None, **beside: bytes) -> Malformed:
-    files = {file: content, "g.json": _GEOMETRY, **{key.replace("__", "."): value for key, value in beside.items()}}
+    files = {file: content, "g.json": GEOMETRY, **{key.replace("__", "."): value for key, value in beside.items()}}
     return Malformed(name, files, file, refused)
 
 
@@ -365,3 +365,8 @@ def _ring_of_pages(content: bytes) -> bytes:
 def others() -> Iterator[Malformed]:
     for name, content in (("a.raw", bytes(1000)), ("b.vol", bytes(1000)), ("c.h5", b""), ("d.mat", b"x"), ("e.npz", b"PK")):
         yield _recording(f"a file {name} of {len(content)} bytes", name, content, True)
+
+
+def npy_of_counts() -> bytes:
+    """A good file of line integrals."""
+    return _npy(_data())

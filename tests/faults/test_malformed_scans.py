@@ -49,7 +49,7 @@ def test_dicom_is_read_or_refused_in_a_sentence(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", NIFTI)
 def test_a_command_refuses_nifti_within_its_memory(trials, tmp_path, kind):
-    count, wrong = tried(trials, islice(NIFTI[kind](), 0, None, 5), tmp_path, ("inspect",))
+    count, wrong = tried(trials, islice(NIFTI[kind](), 0, None, 8), tmp_path, ("inspect",))
     assert not wrong, wrong
     assert count > 2
 

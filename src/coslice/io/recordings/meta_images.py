@@ -34,6 +34,7 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 _LONGEST_HEADER = 1 << 16
+_LONGEST_NAME = 255
 
 
 def read_meta_image(path: Path) -> Stored:
@@ -108,8 +109,8 @@ def _yes(header: dict[str, str], key: str, otherwise: str = "False") -> bool:
 def _content(header: dict[str, str], path: Path, end: int) -> tuple[Path, int]:
     """The file of the pixels, and where they begin in it."""
     name = header["ElementDataFile"]
-    if not name:
-        raise damaged(path, "ElementDataFile names no file")
+    if not name or len(name) > _LONGEST_NAME:
+        raise damaged(path, f"ElementDataFile has {len(name)} letters, which is no file's name")
     if name.upper() == "LOCAL":
         return path, end
     if name.upper().startswith("LIST") or "%" in name:

@@ -99,7 +99,7 @@ def check_parts(folder: Path, parts: Any) -> None:
     """
     try:
         for part in parts:
-            if not (isinstance(part["file"], str) and isinstance(part["sha256"], str)):
+            if not all(isinstance(part[key], str) and len(part[key]) < 256 for key in ("file", "sha256")):
                 raise TypeError("no text")
             for number, length in part["chunks"]:
                 if type(number) is not int or type(length) is not int or min(number, length) < 0:

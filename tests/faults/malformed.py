@@ -66,8 +66,10 @@ def flipped(content: bytes, seeds: Iterable[int], within: int) -> Iterator[tuple
 
 def read_here(read: Callable[[Path], object], inputs: Iterable[Malformed], folder: Path) -> tuple[int, list[str]]:
     """How many inputs were read in this process, and what went wrong with which: nothing is right."""
-    count, wrong = 0, []
-    for count, one in enumerate(inputs, 1):
+    count = 0
+    wrong: list[str] = []
+    for one in inputs:
+        count += 1
         place = folder / "one"
         given = one.write(place)
         said = None
@@ -89,8 +91,10 @@ def read_here(read: Callable[[Path], object], inputs: Iterable[Malformed], folde
 
 def tried(trials: Trials, inputs: Iterable[Malformed], folder: Path, command: Sequence[str]) -> tuple[int, list[str]]:
     """The same with a command; words of it that are files of the input are given with their folder."""
-    count, wrong = 0, []
-    for count, one in enumerate(inputs, 1):
+    count = 0
+    wrong: list[str] = []
+    for one in inputs:
+        count += 1
         place, out = folder / "one", folder / "one" / "out"
         given = one.write(place)
         words = [str(place / word) if word in one.files else word for word in command]

@@ -346,4 +346,3 @@ def _enhanced(**changes: Any) -> bytes:
     for name, value in changes.items():
         setattr(one, name, value)
     return _bytes(one)
-

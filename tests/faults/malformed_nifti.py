@@ -57,7 +57,11 @@ def _of_fields() -> Iterator[tuple[str, bool | None, dict[str, object]]]:
     for value in (0, 2, -7, _NAN, _INF):
         yield f"pixdim[0] {value}", None, {"pixdim": (value, 4, 4, 2, 1, 1, 1, 1)}
     for value in (_NAN, _INF, -_INF, 1e30, -1e30, 3e38):
-        yield f"scl_slope {value}", None if value != value or 1e29 < abs(value) < 1e39 else True, {"scl_slope": value, "scl_inter": 0}
+        yield (
+            f"scl_slope {value}",
+            None if value != value or 1e29 < abs(value) < 1e39 else True,
+            {"scl_slope": value, "scl_inter": 0},
+        )
         yield f"scl_inter {value}", None if 1e29 < abs(value) < 1e39 else True, {"scl_slope": 1, "scl_inter": value}
     yield "scl_slope 0", None, {"scl_slope": 0}
     yield "scl_slope 1e-40", None, {"scl_slope": 1e-40}

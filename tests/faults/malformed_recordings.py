@@ -60,8 +60,24 @@ def npy(seeds: range) -> Iterator[Malformed]:
     for shape in shapes:
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n"
         yield _recording(f"npy of shape {shape}", "p.npy", _header(text), shape != "(9,4,12)")
-    for descr in ("|O", "|V4", "|S4", "<U1", "|b1", "<c8", "<M8[D]", "<f2", ">f4", "<f16", "[('a','<f4')]", "x", "<f999"):
-        text = f"{{'descr': {descr if descr[0] == '[' else repr(descr)}, 'fortran_order': False, 'shape': (9, 4, 12), }}\n"
+    for descr in (
+        "|O",
+        "|V4",
+        "|S4",
+        "<U1",
+        "|b1",
+        "<c8",
+        "<M8[D]",
+        "<f2",
+        ">f4",
+        "<f16",
+        "[('a','<f4')]",
+        "x",
+        "<f999",
+    ):
+        text = (
+            f"{{'descr': {descr if descr[0] == '[' else repr(descr)}, 'fortran_order': False, 'shape': (9, 4, 12), }}\n"
+        )
         yield _recording(f"npy of type {descr}", "p.npy", _header(text), None if descr in ("<f2", ">f4") else True)
     for text in (
         "__import__('os').system('touch evil')",
@@ -136,7 +152,12 @@ def _flagged(content: bytes) -> bytes:
 def _hdf5(packed: bool = True) -> bytes:
     def write(path: Path) -> None:
         with h5py.File(path, "w") as file:
-            file.create_dataset("exchange/data", data=_data(), chunks=(3, 4, 12) if packed else None, compression="gzip" if packed else None)
+            file.create_dataset(
+                "exchange/data",
+                data=_data(),
+                chunks=(3, 4, 12) if packed else None,
+                compression="gzip" if packed else None,
+            )
             file["exchange/theta"] = np.arange(0, 180, 20.0)
             file["exchange/data"].attrs["axes"] = "theta:y:x"
 
@@ -162,7 +183,9 @@ def hdf5(seeds: range) -> Iterator[Malformed]:
     yield made("of text", lambda file: file.create_dataset("data", data=["a", "b"]))
     yield made("never written", lambda file: file.create_dataset("data", SHAPE, "f4"))
     yield made("of 10^12 values never written", lambda file: file.create_dataset("data", (10**4,) * 3, "f4"))
-    yield made("of 10^12 values in chunks", lambda f: f.create_dataset("data", (10**4,) * 3, "f4", chunks=(1, 100, 100)))
+    yield made(
+        "of 10^12 values in chunks", lambda f: f.create_dataset("data", (10**4,) * 3, "f4", chunks=(1, 100, 100))
+    )
     yield made("with a slice of 10^12 values", _some_of_many)
     yield made("with a link to itself", lambda file: file.__setitem__("a", h5py.SoftLink("/a")))
     yield made("with an external link", lambda file: file.__setitem__("data", h5py.ExternalLink("/etc/passwd", "/")))
@@ -235,7 +258,9 @@ def _filtered(file: Any) -> None:
 
 @cache
 def _matlab(packed: bool) -> bytes:
-    return _written(".mat", lambda path: scipy.io.savemat(path, {"data": _data(), "angles": np.arange(9.0)}, do_compression=packed))
+    return _written(
+        ".mat", lambda path: scipy.io.savemat(path, {"data": _data(), "angles": np.arange(9.0)}, do_compression=packed)
+    )
 
 
 def matlab(seeds: range) -> Iterator[Malformed]:
@@ -257,7 +282,9 @@ def matlab(seeds: range) -> Iterator[Malformed]:
     head = good[:128]
     for promised in (2**32 - 1, 2**31, 10**8):
         packed = zlib.compress(struct.pack("<2I", 14, promised) + bytes(64))
-        yield _recording(f"mat promising {promised} bytes", "p.mat", head + struct.pack("<2I", 15, len(packed)) + packed, True)
+        yield _recording(
+            f"mat promising {promised} bytes", "p.mat", head + struct.pack("<2I", 15, len(packed)) + packed, True
+        )
 
 
 def meta_images(seeds: range) -> Iterator[Malformed]:
@@ -283,12 +310,18 @@ def meta_images(seeds: range) -> Iterator[Malformed]:
 
     for key, values in (
         ("NDims", ("0", "-1", "2", "4", "x", "", "99999999999")),
-        ("DimSize", ("", "12 4", "12 4 0", "12 4 -9", "12 4 10", "1000000 1000000 1000000", "x y z", "1e3 4 9", "9" * 5000)),
+        (
+            "DimSize",
+            ("", "12 4", "12 4 0", "12 4 -9", "12 4 10", "1000000 1000000 1000000", "x y z", "1e3 4 9", "9" * 5000),
+        ),
         ("ElementType", ("", "MET_NONE", "MET_ASCII_CHAR", "MET_DOUBLE", "MET_STRING", "x")),
         ("CompressedData", ("True",)),
         ("BinaryData", ("False",)),
         ("ElementNumberOfChannels", ("3", "0", "-1", "x")),
-                ("ElementDataFile", ("", "/etc/passwd", "../g.json", "nowhere.raw", "LIST", "a%d.raw", "g.json\x00", "\x1b[31m", "x" * 5000)),
+        (
+            "ElementDataFile",
+            ("", "/etc/passwd", "../g.json", "nowhere.raw", "LIST", "a%d.raw", "g.json\x00", "\x1b[31m", "x" * 5000),
+        ),
     ):
         for value in values:
             yield _recording(f"mha {key} {value[:20]!r}", "p.mha", made({key: value}), True)
@@ -317,7 +350,12 @@ def meta_images(seeds: range) -> Iterator[Malformed]:
 def tiffs(seeds: range) -> Iterator[Malformed]:
     data = (_data() * 1000).astype(np.uint16)
     for compression in (None, "zlib"):
-        good = _written(".tif", lambda path, packing=compression: tifffile.imwrite(path, data, compression=packing, photometric="minisblack"))
+        good = _written(
+            ".tif",
+            lambda path, packing=compression: tifffile.imwrite(
+                path, data, compression=packing, photometric="minisblack"
+            ),
+        )
         for name, cut in truncated(good, _SHARES):
             yield _recording(f"tif {name}, packed {compression}", "p.tif", cut, True)
         for name, content in flipped(good, seeds, len(good) if compression else 400):
@@ -339,9 +377,18 @@ def tiffs(seeds: range) -> Iterator[Malformed]:
                 if found is not None:
                     yield _recording(f"tif packed {compression}, tag {tag} {value}", "p.tif", found)
         yield _recording(f"tif packed {compression}, a ring of pages", "p.tif", _ring_of_pages(good))
-        yield _recording(f"tif packed {compression}, pages at 4 GB", "p.tif", good[:4] + b"\xff\xff\xff\xff" + good[8:], True)
-    yield _recording("tif in colour", "p.tif", _written(".tif", lambda path: tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8))), True)
-    yield Malformed("a folder of tif files of which one is none", {"t/a1.tif": b"II*\x00", "t/a2.tif": b"none"}, "t", True)
+        yield _recording(
+            f"tif packed {compression}, pages at 4 GB", "p.tif", good[:4] + b"\xff\xff\xff\xff" + good[8:], True
+        )
+    yield _recording(
+        "tif in colour",
+        "p.tif",
+        _written(".tif", lambda path: tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8))),
+        True,
+    )
+    yield Malformed(
+        "a folder of tif files of which one is none", {"t/a1.tif": b"II*\x00", "t/a2.tif": b"none"}, "t", True
+    )
 
 
 def _tagged(content: bytes, tag: int, value: int) -> bytes | None:
@@ -349,7 +396,7 @@ def _tagged(content: bytes, tag: int, value: int) -> bytes | None:
     at = struct.unpack_from("<I", content, 4)[0]
     for entry in range(struct.unpack_from("<H", content, at)[0]):
         place = at + 2 + 12 * entry
-        found, kind, count = struct.unpack_from("<HHI", content, place)
+        found, kind, _ = struct.unpack_from("<HHI", content, place)
         if found == tag:
             word = struct.pack("<I" if kind == 4 else "<HH", *((value,) if kind == 4 else (value & 0xFFFF, 0)))
             return content[:place] + struct.pack("<HHI", tag, kind, 1) + word + content[place + 12 :]
@@ -363,7 +410,13 @@ def _ring_of_pages(content: bytes) -> bytes:
 
 
 def others() -> Iterator[Malformed]:
-    for name, content in (("a.raw", bytes(1000)), ("b.vol", bytes(1000)), ("c.h5", b""), ("d.mat", b"x"), ("e.npz", b"PK")):
+    for name, content in (
+        ("a.raw", bytes(1000)),
+        ("b.vol", bytes(1000)),
+        ("c.h5", b""),
+        ("d.mat", b"x"),
+        ("e.npz", b"PK"),
+    ):
         yield _recording(f"a file {name} of {len(content)} bytes", name, content, True)
 
 

@@ -19,21 +19,46 @@ WORDS = ("", "x", "nan", "-inf", "0", "-1", "1e308", "1e-308", "1000000000", "9"
 GRID = {"shape": [4, 12, 12], "spacing_mm": [1, 1, 1], "centre_mm": [0, 0, 0]}
 JSON = {
     "cone": {
-        **{"type": "cone", "angles_deg": {"start": 0, "arc": 360, "views": 5}, "pixel_mm": [0.2, 0.2], "white": 1000},
-        **{"source_axis_mm": 500, "source_detector_mm": 1000, "offset_mm": [0, 1], "detector": [4, 12], "grid": GRID},
+        "type": "cone",
+        "angles_deg": {"start": 0, "arc": 360, "views": 5},
+        "pixel_mm": [0.2, 0.2],
+        "white": 1000,
+        "source_axis_mm": 500,
+        "source_detector_mm": 1000,
+        "offset_mm": [0, 1],
+        "detector": [4, 12],
+        "grid": GRID,
     },
     "orbit": {
-        **{"type": "orbit", "detector": [4, 12], "source_mm": [[500, 0, 0], [0, 500, 0]]},
-        **{"detector_centre_mm": [[-500, 0, 0], [0, -500, 0]], "row_step_mm": [[0, 0, 1], [0, 0, 1]]},
+        "type": "orbit",
+        "detector": [4, 12],
+        "source_mm": [[500, 0, 0], [0, 500, 0]],
+        "detector_centre_mm": [[-500, 0, 0], [0, -500, 0]],
+        "row_step_mm": [[0, 0, 1], [0, 0, 1]],
         "column_step_mm": [[0, 1, 0], [-1, 0, 0]],
     },
     "astra": {
-        **{"type": "cone", "DetectorSpacingX": 1, "DetectorSpacingY": 1, "DetectorRowCount": 4, "DetectorColCount": 12},
-        **{"ProjectionAngles": [0, 1, 2], "DistanceOriginSource": 500, "DistanceOriginDetector": 500},
+        "type": "cone",
+        "DetectorSpacingX": 1,
+        "DetectorSpacingY": 1,
+        "DetectorRowCount": 4,
+        "DetectorColCount": 12,
+        "ProjectionAngles": [0, 1, 2],
+        "DistanceOriginSource": 500,
+        "DistanceOriginDetector": 500,
     },
     "tigre": {
-        **{"DSD": 1000, "DSO": 500, "nDetector": [4, 12], "dDetector": [1, 1], "nVoxel": [4, 12, 12], "mode": "cone"},
-        **{"dVoxel": [1, 1, 1], "angles": [0, 1, 2], "offDetector": [0, 0], "offOrigin": [0, 0, 0], "COR": 0},
+        "DSD": 1000,
+        "DSO": 500,
+        "nDetector": [4, 12],
+        "dDetector": [1, 1],
+        "nVoxel": [4, 12, 12],
+        "mode": "cone",
+        "dVoxel": [1, 1, 1],
+        "angles": [0, 1, 2],
+        "offDetector": [0, 0],
+        "offOrigin": [0, 0, 0],
+        "COR": 0,
     },
 }
 TEXT = {
@@ -41,7 +66,7 @@ TEXT = {
     "DetectorPixelSizeX=0.2\nDetectorPixelSizeY=0.2\nSrcToObject=500\nSrcToDetector=1000\nInitialAngle=3\n"
     "CentreOfRotationTop=0\nVoxelsX=12\nVoxelsY=12\nVoxelsZ=4\nVoxelSizeX=1\nVoxelSizeY=1\nVoxelSizeZ=1\n"
     "WhiteLevel=60000\nObjectRoll=0\nObjectTilt=0\nDetectorOffsetX=0\n",
-    "leap.txt": "geometry = cone\nnumAngles = 5\nnumRows = 4\nnumCols = 12\npixelHeight = 1\npixelWidth = 1\nsod = 500\n"
+    "leap.txt": "geometry=cone\nnumAngles = 5\nnumRows = 4\nnumCols = 12\npixelHeight = 1\npixelWidth = 1\nsod = 500\n"
     "angularRange = 360\nsdd = 1000\ncenterRow=1.5\ncenterCol=5.5\ntau=0\nhelicalPitch=0\nnumX=12\nnumY=12\nnumZ=4\n"
     "voxelWidth=1\nvoxelHeight=1\n",
     "rtk.xml": '<?xml version="1.0"?>\n<!DOCTYPE RTKGEOMETRY>\n<RTKThreeDCircularGeometry version="3">\n'
@@ -117,7 +142,8 @@ def test_a_scanner_in_text(tmp_path, name):
             for word in WORDS:
                 found = text[: number.start()] + word + text[number.end() :]
                 yield Malformed(f"{word[:20]!r} at {number.start()}", {name: found.encode()}, name)
-        for what, found in (*truncated(text.encode(), [n / 20 for n in range(20)]), *flipped(text.encode(), range(60), 999)):
+        cuts = truncated(text.encode(), [n / 20 for n in range(20)])
+        for what, found in (*cuts, *flipped(text.encode(), range(60), 999)):
             yield Malformed(what, {name: found}, name)
 
     count, wrong = read_here(read_both, made(), tmp_path)

@@ -31,12 +31,11 @@ from coslice.classical import Sirt
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam, angles_of
 from coslice.io.geometry_files import ScannerFile
-from coslice.io.memory import check_memory
 from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
+from coslice.problems.measured_grid import OTHER_SLICES, check_room, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
@@ -202,12 +201,7 @@ def take(
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
         )
-    values = math.prod(geometry.shape)
-    check_memory(
-        f"{' x '.join(map(str, geometry.shape))} line integrals and {' x '.join(map(str, grid.shape))} voxels",
-        8 * values + 12 * math.prod(grid.shape),
-        "take fewer --views, rows or columns, a --binning, or a smaller --size",
-    )
+    check_room(geometry, grid)
     measured = counts.lines(reduction, lambda done, total: progress("projections", done, total))
     trust = counts.trust(measured, reduction)
     lines, weights = measured.lines, trust.weights

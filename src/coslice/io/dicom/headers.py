@@ -215,7 +215,9 @@ def _slice_header(path: Path, frame: int | None, dataset: Any, sources: list[Any
     check_place(position, path)
     shape = int(found(sources, "Rows")), int(found(sources, "Columns"))
     if min(shape) < 1:
-        raise CosliceError(f"{path} has {shape[0]} rows and {shape[1]} columns, one at least is needed; export it again.")
+        raise CosliceError(
+            f"{path} has {shape[0]} rows and {shape[1]} columns, one at least is needed; export it again."
+        )
     lengths = {name: _length(found(sources, name)) for name in ("SliceThickness", "SpacingBetweenSlices")}
     if lengths["SpacingBetweenSlices"] is not None:  # some write it with the sign of its direction
         lengths["SpacingBetweenSlices"] = abs(lengths["SpacingBetweenSlices"])

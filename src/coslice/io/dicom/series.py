@@ -303,7 +303,9 @@ def _dicom_files(source: Path | Sequence[Path]) -> tuple[list[Path], list[str]]:
     for path in (base / name for base, names in walked(source, refused) for name in names):
         if not is_plain(path):
             word = what_else(path)
-            kind = "links to files that are not there" if word.startswith(("is a link", "does")) else "pipes and devices"
+            kind = (
+                "links to files that are not there" if word.startswith(("is a link", "does")) else "pipes and devices"
+            )
             passed.setdefault(kind, []).append(path.name)
         elif not os.access(path, os.R_OK):
             passed.setdefault("files that this user may not read", []).append(path.name)

@@ -54,8 +54,8 @@ def stored_pixels(dataset: Any, path: Path) -> np.ndarray:
     expected = count * dataset.Rows * dataset.Columns * bits // 8
     if not syntax.is_compressed and size > expected + 1:  # a byte makes an odd length even; pydicom refuses fewer
         raise CosliceError(
-            f"{path} has {size} bytes of pixels, where {count} x {dataset.Rows} x {dataset.Columns} of {bits} bits take "
-            f"{expected}, so its rows and columns are not those of its header; export it again."
+            f"{path} has {size} bytes of pixels, where {count} x {dataset.Rows} x {dataset.Columns} of {bits} bits "
+            f"take {expected}, so its rows and columns are not those of its header; export it again."
         )
     try:
         pixels = dataset.pixel_array

@@ -142,7 +142,9 @@ def _root(text: str, name: str) -> ElementTree.Element:
         raise CosliceError(f"{name} is XML of <{root.tag[:60]}>, but of XML only RTK's <{_ROOT}> is known.")
     version = root.get("version", "3")
     if version not in ("1", "2", "3"):
-        raise CosliceError(f"{name} is of version {version[:20]}, but versions 1 to 3 are known; write it with another RTK.")
+        raise CosliceError(
+            f"{name} is of version {version[:20]}, but versions 1 to 3 are known; write it with another RTK."
+        )
     return root
 
 
@@ -152,7 +154,9 @@ def _take(element: ElementTree.Element, read: _Read, where: str) -> None:
         read.notes.add("The collimation in RTK's file is passed over: pixels in its shade count as measured.")
         return
     if tag not in (*_PARAMETERS, "RadiusCylindricalDetector"):
-        raise CosliceError(f"{where}: <{element.tag[:60]}> is not known; known are {', '.join(_PARAMETERS)} and Matrix.")
+        raise CosliceError(
+            f"{where}: <{element.tag[:60]}> is not known; known are {', '.join(_PARAMETERS)} and Matrix."
+        )
     number = _numbers(element, where, 1)[0]
     if tag == "RadiusCylindricalDetector":
         if number != 0:

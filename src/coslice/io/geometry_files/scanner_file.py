@@ -124,7 +124,9 @@ def check_scanner(scanner: ScannerFile, name: str) -> None:
     else:
         lengths["a pixel"] = np.array(geometry.pixel)
         if not np.abs(geometry.angles).max() <= _MOST_TURNED:
-            raise CosliceError(f"{name} gives angles beyond {_MOST_TURNED:g} rad, which are no longer exact; correct it.")
+            raise CosliceError(
+                f"{name} gives angles beyond {_MOST_TURNED:g} rad, which are no longer exact; correct it."
+            )
     if isinstance(geometry, ConeBeam | FanBeam):
         lengths["the distance from the source to the axis"] = np.array([geometry.source_axis])
     grid = scanner.grid

@@ -241,7 +241,9 @@ def _run(
 
 
 def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    """What a fork begins with: pages that are mapped from files come back to it one by one, as it needs them."""
+    pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
+    return (pages[1] - pages[2]) * resource.getpagesize() / 2**20
 
 
 def _addresses_mb() -> float:

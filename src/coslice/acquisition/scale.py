@@ -148,6 +148,9 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
     return FoundWater(HounsfieldScale(water, air), certainty, (note,))
 
 
+_MATTER = (2e-4, 20.0)
+"""Attenuation of a thin foam at 150 keV and of gold at 40 keV, 1/mm: from the thinnest to the densest that is scanned."""
+
 _NO_PEAK = "water: the reconstruction does not show what water is, {}; say its attenuation: --water MU in 1/mm."
 
 
@@ -205,4 +208,15 @@ def attenuation_window(
         )
     how = "as given" if said else f"{headroom:g} times the {100 * share:g} % point of a first reconstruction"
     note = f"Values from {air:.4g} to {high:.4g} 1/mm ({how}) are what the prior sees as 0 to 1."
-    return Window(air, high, "1/mm"), (note,)
+    return Window(air, high, "1/mm"), (note, *_on_attenuation((high - air) / headroom, said))
+
+
+def _on_attenuation(densest: float, said: bool) -> tuple[str, ...]:
+    """A sentence on matter that no X-rays meet; nothing of what the user said."""
+    low, high = _MATTER
+    if said or low <= densest <= high:
+        return ()
+    return (
+        f"The densest matter attenuates {densest:.3g} 1/mm, and no X-rays know any below {low:g} or above {high:g}: "
+        "check that all lengths of the geometry are in mm, and that the values are line integrals.",
+    )

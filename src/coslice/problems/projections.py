@@ -38,6 +38,7 @@ from coslice.problems.ct import CTProblem
 from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
+from coslice.problems.task_remarks import remarks_on_problem
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
@@ -114,7 +115,7 @@ def from_projections(
         Preparation(),
         f"{_words(geometry)} of {recording.name}" if recording.name else _words(geometry),
         values=taken.values,
-        remarks=tuple(remarks),
+        remarks=(*remarks, *remarks_on_problem(problem, simulated=False)),
         reference=title,
         stated=stated_settings(stated) | {"format": scanner.format},
     )

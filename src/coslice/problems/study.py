@@ -18,8 +18,9 @@ from coslice.metrics import SMALLEST_SIDE
 from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
+from coslice.problems.task_remarks import remarks_on_preparation, remarks_on_problem
 from coslice.problems.tasks import SparseViewCT, Task
-from coslice.values import Values, remarks_for_scan, settle
+from coslice.values import Values, remarks_for_scan, remarks_on_appearance, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -140,9 +141,15 @@ def simulate(
     if settled.scan is not scan:
         truth = preparation(settled.scan)
         seen = _window(window, task, truth)
-    remarks = (*settled.remarks, *remarks_for_scan(truth, seen))
     unit = seen.to_unit(truth.data).to(device)
     problem = task.problem(unit, truth.grid(), seen)
+    remarks = (
+        *settled.remarks,
+        *remarks_on_appearance(settled.scan, seen, turned=problem.kind == "ct"),
+        *remarks_for_scan(truth, seen),
+        *remarks_on_preparation(settled.scan, truth, preparation),
+        *remarks_on_problem(problem),
+    )
     thick = None
     if isinstance(problem, ThickSliceProblem):
         thick = truth.with_thick_slices(seen.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)

@@ -19,8 +19,10 @@ from coslice.preparation import Preparation
 from coslice.problems.modality import modality_of
 from coslice.problems.study import Study
 from coslice.problems.super_resolution import ThickSliceProblem
+from coslice.problems.task_remarks import remarks_on_problem
 from coslice.problems.tasks import SliceSuperResolution
 from coslice.resampling import new_count
+from coslice.values import remarks_on_appearance
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -106,6 +108,7 @@ def from_thick_slices(
         modality=word,
         clipped=False,
     )
+    remarks += [*remarks_on_appearance(scan, window, axis), *remarks_on_problem(problem, simulated=False)]
     thin = (torch.arange(new_count(scan.shape[number], 1 / factor)) + 0.5).div(factor).long()
     volume = scan.with_thin_slices(scan.data.index_select(number, thin), factor, axis)
     profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"

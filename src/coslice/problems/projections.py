@@ -113,11 +113,12 @@ def from_projections(
         problem,
         None,
         Preparation(),
-        f"{_words(geometry)} of {recording.name}" if recording.name else _words(geometry),
+        _words(geometry),
         values=taken.values,
         remarks=(*remarks, *remarks_on_problem(problem, simulated=False)),
         reference=title,
         stated=stated_settings(stated) | {"format": scanner.format},
+        names=(recording.name,) if recording.name else (),
     )
 
 

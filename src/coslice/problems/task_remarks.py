@@ -117,7 +117,7 @@ def _on_views(problem: CTProblem, simulated: bool) -> Iterator[str]:
     if not simulated:
         return
     needed = math.ceil(math.pi / 2 * max(ny, nx))
-    if problem.task.startswith("lact") and problem.missing_wedge == 0:
+    if problem.task.startswith("lact") and wedge + 1e-6 >= 180 + _fan(geometry):
         yield f"A wedge of {wedge:.4g} degrees leaves no direction out: this is no limited angle."
     elif views > _ENOUGH * needed:
         yield (
@@ -130,6 +130,13 @@ def _on_views(problem: CTProblem, simulated: bool) -> Iterator[str]:
             f"A detector row is {geometry.pixel[0] * _at_axis(geometry) / problem.spacing[0]:.3g} slices high at the "
             f"axis, of {nz}: what lies above what is hardly measured."
         )
+
+
+def _fan(geometry: ConeBeam | FanBeam | ParallelBeam) -> float:
+    """The angle that the beam opens by to the columns, degrees; with half a turn, the arc that shows every direction."""
+    if isinstance(geometry, ParallelBeam):
+        return 0.0
+    return 2 * math.degrees(math.atan(geometry.detector[1] * geometry.pixel[1] / 2 / geometry.source_detector))
 
 
 def _at_axis(geometry: ConeBeam | FanBeam | ParallelBeam) -> float:

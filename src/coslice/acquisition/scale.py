@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from coslice.errors import CosliceError
 from coslice.window import Window
 
-__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "inside_circle"]
+__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "remarks_on_water", "inside_circle"]
 
 SOFT_TISSUE, FAT = 45.0, -100.0
 """Usual HU of muscle, blood and organs, and of fat, at the energies of a CT scanner."""
@@ -151,6 +151,8 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
 _MATTER = (2e-4, 20.0)
 """Attenuation of a thin foam at 150 keV and of gold at 40 keV, 1/mm: from the thinnest to the densest that is scanned."""
 
+_WATER = (0.007, 0.082)
+"""Attenuation of water at 1 MeV and at 20 keV, 1/mm (Hubbell and Seltzer, NIST tables)."""
 _NO_PEAK = "water: the reconstruction does not show what water is, {}; say its attenuation: --water MU in 1/mm."
 
 
@@ -175,6 +177,17 @@ def _fat(place: np.ndarray, height: np.ndarray, main: int, solid: np.ndarray) ->
             if abs(found - ratio) < 0.05:
                 return int(other)
     return None
+
+
+def remarks_on_water(water: float) -> tuple[str, ...]:
+    """A sentence on an attenuation of water, 1/mm, that only odd energies have."""
+    low, high = _WATER
+    if low <= water <= high:
+        return ()
+    return (
+        f"Water is said to attenuate {water:.3g} 1/mm, but from 20 keV to 1 MeV it attenuates {high:g} to {low:g}: if "
+        "the number is in 1/cm, or of another energy, all HU are off by one factor.",
+    )
 
 
 def attenuation_window(

@@ -75,7 +75,9 @@ def called(name: str, path: Path, card: Mapping[str, Any]) -> str:
 def unnamed(notes: Sequence[str], path: Path, config: str | Path | None = None) -> list[str]:
     """Notes without the names of a checkpoint and of its configuration, given or found beside it."""
     beside = configuration_beside(path) if config is None else Path(config)
-    names = {path.name: f"CHECKPOINT{path.suffix}"} | ({} if beside is None else {beside.name: f"CONFIG{beside.suffix}"})
+    names = {path.name: f"CHECKPOINT{path.suffix}"} | (
+        {} if beside is None else {beside.name: f"CONFIG{beside.suffix}"}
+    )
     for name, word in names.items():
         notes = [note.replace(name, word) for note in notes]
     return list(notes)

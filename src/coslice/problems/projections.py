@@ -25,7 +25,7 @@ from coslice.acquisition.counts import MeasuredLines, line_integrals_from
 from coslice.acquisition.doubts import doubts
 from coslice.acquisition.reduction import Reduction, chosen_views, median_of_views
 from coslice.acquisition.rotation_axis import RotationAxis, found_axis, with_axis
-from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water
+from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water, remarks_on_water
 from coslice.acquisition.trust import Trust, measured_trust
 from coslice.classical import Sirt
 from coslice.errors import CosliceError
@@ -331,7 +331,7 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
         water = found_water(first_reconstruction(taken))
         scale, notes = water.scale, water.notes
     else:
-        scale = HounsfieldScale(stated.water, stated.air)
+        scale, notes = HounsfieldScale(stated.water, stated.air), remarks_on_water(stated.water)
     shown = window if given is None else Window(given.low, given.high, "HU")
     return scale.window(shown), shown, notes
 

@@ -58,7 +58,7 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
     first = volume.with_data(study.window.from_unit(study.problem.initial().cpu()))
     remark = f"The truth is not known: results are compared with {name}{how}."
     alike = remarks_on_resemblance(first, known, "first reconstruction", name)
-    return replace(study, volume=known, unit=unit, reference=name, remarks=(*study.remarks, remark, *alike))
+    return replace(study, volume=known, unit=unit, reference=name, remarks=(*study.remarks, *alike, remark))
 
 
 def _covered(study: Study, reference: Volume) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from coslice.axes import axis_number
 from coslice.classical import cgls, filled
-from coslice.geometry import Geometry, Grid, Orbit
+from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam
 from coslice.operators import Projector
 from coslice.problems.ct import CTProblem
 from coslice.problems.joint_stacks import StackProblem
@@ -35,6 +35,7 @@ _LARGE = 0.03  # a residual below is not doubted
 _UNEXPLAINED = 0.15  # one above is said even if nothing explains it
 _NOISY = 1.5  # times what the noise alone leaves
 _BETTER = 0.75  # of the residual must a mistake leave, at most, to be named
+_REACH = 1.15  # times the height of the grid that the rows may see
 _LIKELY = (
     " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no line "
     "integrals, or an object that reaches beyond the volume."
@@ -121,7 +122,8 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
         return _on_views(bad, final, problem.kind)
     if final == initial:  # of one step, as filtered back-projection: nothing that could have fallen
         large = (f"The residual |A x - y| is {after:.1%} of the measurement.",) if reasons else ()
-        if small and not reasons and (left := _left(*small)) > max(_UNEXPLAINED, least):
+        inside = small is not None and _within(small[0], small[1])
+        if small and inside and not reasons and (left := _left(*small)) > max(_UNEXPLAINED, least):
             large = (f"On a small copy no volume explains {left:.1%} of the projections.{_LIKELY}",)
         return (*large, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
     course = f"from {before:.1%} to {after:.1%} of the measurement"
@@ -140,6 +142,16 @@ def _noise_alone(problem: Problem) -> float:
         # A ray of weight w has the variance noise^2 / w.
         count = float((1 / weights[weights > 0].double()).sum())
     return problem.noise * math.sqrt(count / square) if square else 0.0
+
+
+def _within(geometry: Geometry, grid: Grid) -> bool:
+    """Whether the outer rows pass through the grid at all; beside it there may be a body that it does not hold."""
+    if isinstance(geometry, Orbit):
+        return True
+    height = geometry.detector[0] * geometry.pixel[0]
+    if not isinstance(geometry, ParallelBeam):
+        height *= geometry.source_axis / geometry.source_detector
+    return height < _REACH * grid.size[0]
 
 
 def _outliers(per_view: Sequence[float]) -> list[int]:

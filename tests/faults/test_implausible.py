@@ -15,7 +15,7 @@ from coslice import plan, run
 from coslice.data import embedded_scan
 from coslice.detector import GaussianNoise, PhotonNoise
 from coslice.errors import CosliceError
-from coslice.geometry import ConeBeam, Grid, ParallelBeam
+from coslice.geometry import ConeBeam, Geometry, Grid, ParallelBeam
 from coslice.io.geometry_files import ScannerFile
 from coslice.io.nifti import read_nifti, write_nifti
 from coslice.io.recordings import Recording
@@ -314,14 +314,14 @@ def lines():
     return projected(CONE)
 
 
-def study_of(recorded, geometry=CONE, **stated):
+def study_of(recorded, geometry: Geometry = CONE, **stated):
     """What is said before anything is reconstructed."""
     recording = Recording(recorded.astype(np.float32), logged=None, name="scan")
     asked = Stated(**{"values": "lines", "grid": GridChoice(48), **stated})
     return from_projections(recording, ScannerFile(geometry), asked)
 
 
-def result_of(recorded, geometry=CONE, **stated):
+def result_of(recorded, geometry: Geometry = CONE, **stated):
     """What is said after it, too."""
     study = study_of(recorded, geometry, **stated)
     result = run(study.problem, "fdk")

@@ -1,4 +1,4 @@
-"""Nothing of a person leaves with a result: a marker is put wherever one may stand, and looked for in all that is written.
+"""Nothing of a person leaves with a result: a mark is put wherever one may stand, and looked for in all files.
 
 The list of attributes is that of the standard's basic profile, beside every text that pydicom's dictionary knows.
 """
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from pydicom import Dataset, Sequence, config, dcmread
 from pydicom.datadict import DicomDictionary, keyword_for_tag, tag_for_keyword
-from pydicom.uid import generate_uid
 
 from coslice.data import embedded_scan
 from coslice.io.dicom.carried import TECHNIQUE

@@ -234,8 +234,8 @@ def _check_views(lines: np.ndarray) -> None:
     if lost:
         named = ", ".join(map(str, lost[:8])) + (" and others" if len(lost) > 8 else "")
         raise CosliceError(
-            f"recording: view{'s' if len(lost) > 1 else ''} {named} (counted from 0) hold{'' if len(lost) > 1 else 's'} "
-            "no number at all; leave them out, of the recording and of its geometry."
+            f"recording: there is no number at all in view {named} (counted from 0); leave it out, of the recording "
+            "and of its geometry."
         )
 
 

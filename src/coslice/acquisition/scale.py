@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from coslice.errors import CosliceError
 from coslice.window import Window
 
-__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "remarks_on_water", "inside_circle"]
+__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "inside_circle", "remarks_on_water"]
 
 SOFT_TISSUE, FAT = 45.0, -100.0
 """Usual HU of muscle, blood and organs, and of fat, at the energies of a CT scanner."""
@@ -149,7 +149,7 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
 
 
 _MATTER = (2e-4, 20.0)
-"""Attenuation of a thin foam at 150 keV and of gold at 40 keV, 1/mm: from the thinnest to the densest that is scanned."""
+"""Attenuation of a thin foam at 150 keV and of gold at 40 keV, 1/mm: the thinnest and the densest that is scanned."""
 
 _WATER = (0.007, 0.082)
 """Attenuation of water at 1 MeV and at 20 keV, 1/mm (Hubbell and Seltzer, NIST tables)."""

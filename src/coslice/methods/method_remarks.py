@@ -78,8 +78,8 @@ def _on_length(noise: Strategy, slices: int, apart_mm: float) -> Iterator[str]:
         return
     if noise.length < _SHORT * apart_mm:
         yield (
-            f"Noise of kind {noise.kind} falls over {noise.length:.3g} mm, and slices are {apart_mm:.3g} mm apart: it is "
-            "as good as independent."
+            f"Noise of kind {noise.kind} falls over {noise.length:.3g} mm, and slices are {apart_mm:.3g} mm apart: it "
+            "is as good as independent."
         )
     elif noise.length > _LONG * slices * apart_mm:
         yield (

@@ -316,8 +316,8 @@ def _scale(operator: Stacks, y: Tensor, number: int, remarks: list[str]) -> floa
 def _twice(scans: Sequence[Volume]) -> list[str]:
     """Sentences on stacks that are there twice, and show nothing more the second time."""
     return [
-        f"Stack {number + 1} is stack {before + 1} once more, with the same voxels in the same places: it shows nothing "
-        "new, and counts double."
+        f"Stack {number + 1} is stack {before + 1} once more, with the same voxels in the same places: it shows "
+        "nothing new, and counts double."
         for number, scan in enumerate(scans)
         for before, other in enumerate(scans[:number])
         if np.allclose(scan.affine, other.affine) and torch.equal(scan.data, other.data)

@@ -134,7 +134,7 @@ def _on_views(problem: CTProblem, simulated: bool) -> Iterator[str]:
 
 
 def _fan(geometry: ConeBeam | FanBeam | ParallelBeam) -> float:
-    """The angle that the beam opens by to the columns, degrees; with half a turn, the arc that shows every direction."""
+    """The angle that the beam opens by to the columns, degrees; half a turn more of views shows every direction."""
     if isinstance(geometry, ParallelBeam):
         return 0.0
     return 2 * math.degrees(math.atan(geometry.detector[1] * geometry.pixel[1] / 2 / geometry.source_detector))

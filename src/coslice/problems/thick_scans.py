@@ -125,8 +125,9 @@ def _check_hu(scan: Volume) -> None:
     if found.hu or found.verdict == "constant":
         return
     raise CosliceError(
-        f"zsr: values of {found.low:.6g} to {found.high:.6g} were given, which look like {found.verdict}, but the prior "
-        f"sees HU; MR belongs to a prior of MR, as --prior mr; or say what the numbers are: --values {found.statement}."
+        f"zsr: values of {found.low:.6g} to {found.high:.6g} were given, which look like {found.verdict}, but the "
+        f"prior sees HU; MR belongs to a prior of MR, as --prior mr; or say what the numbers are, --values "
+        f"{found.statement}."
     )
 
 

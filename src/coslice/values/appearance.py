@@ -3,7 +3,7 @@
 Numbers in the right unit may still be no image. Of every scan here, of CT and of MR, whatever its slices,
 
     neighbouring pixels                    correlate by .93 and more, those of noise by 0
-    neighbouring slices                    differ by a fifth of what any two differ by, at most; in a wrong order by as much
+    neighbouring slices                    differ by a fifth of what any two differ by; in a wrong order by as much
     slices two apart                       differ by 1.7 times as much as neighbours; woven from two passes by a tenth
     the border of a CT's slices            is body to a fifth at most
 

@@ -12,6 +12,8 @@ so the bounds below lie far from both. They are asked of the whole scan, before 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -34,6 +36,8 @@ _WOVEN = 0.8
 """Least that slices two apart differ by, of what neighbours do."""
 _STILL = 0.005
 """Of the deviation of all voxels: slices that differ by less look the same, and have no order to see."""
+_CLEAR = 3.0
+"""Standard deviations of the noise that neighbouring slices must differ by: noise has no order."""
 _ORDERED = 8
 """Slices from which on an order can be seen."""
 _CUT = 0.35
@@ -117,7 +121,7 @@ def _on_order(data: Tensor, deviation: float) -> list[str]:
     blocks = [max(1, n // _BLOCKS) for n in data.shape[1:]]
     slices = functional.avg_pool2d(data[:, None], blocks).flatten(1).double()
     one, two = (float((slices[apart:] - slices[:-apart]).abs().mean()) for apart in (1, 2))
-    if one < _STILL * deviation:
+    if one < max(_STILL * deviation, _CLEAR * _noise(data) / math.sqrt(blocks[0] * blocks[1])):
         return []
     if two < _WOVEN * one:
         return [
@@ -132,3 +136,11 @@ def _on_order(data: Tensor, deviation: float) -> list[str]:
             "in the right order, and of one scan?"
         ]
     return []
+
+
+def _noise(data: Tensor) -> float:
+    """Deviation of the noise of a pixel, from differences of neighbours; edges are few, and padding has none."""
+    some = data[:: max(1, data.shape[0] // _SLICES), :: max(1, data.shape[1] // 64)]
+    steps = some.diff(dim=2).abs()
+    steps = steps[steps > 0]
+    return float(steps.median()) / (0.6745 * math.sqrt(2)) if len(steps) else 0.0

@@ -263,7 +263,7 @@ COMPARED = {
     "mirrored": (lambda c: (on(c, c.data.flip(2)), c), "mirrored along x"),
     "upside down": (lambda c: (on(c, c.data.flip(1)), c), "mirrored along y"),
     "another scale": (lambda c: (on(c, 1.5 * c.data + 200), c), "in one unit?"),
-    "another patient": (lambda c: (on(c, c.data.flip(1).roll(20, 2)), c), "of one patient"),
+    "another patient": (lambda c: (on(c, c.data.roll(25, 1).flip(1).roll(30, 2)), c), "of one patient|far better"),
     "HU + 1024": (lambda c: (on(c, c.data + 1024), c), "1024 was taken off"),
 }
 
@@ -271,7 +271,8 @@ COMPARED = {
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_comparison_that_compares_nothing(chest, name):
     make, words = COMPARED[name]
-    check(words, told(lambda: comparable(*make(embedded_scan().resized(64)))))
+    said = told(lambda: comparable(*make(embedded_scan().resized(64))))
+    assert any(one in said for one in words.split("|")), f"{words!r} is not in: {said or 'nothing'}"
 
 
 def test_a_window_far_from_both_and_a_reference_that_lies_elsewhere(chest, brain):

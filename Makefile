@@ -5,13 +5,14 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench
+.PHONY: help demo test faults lint bench
 
 help:
-	@echo "make demo   reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
-	@echo "make test   lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
-	@echo "make lint   ruff and pyright"
-	@echo "make bench  measure speed and quality on this machine"
+	@echo "make demo     reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
+	@echo "make test     lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
+	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
+	@echo "make lint     ruff and pyright"
+	@echo "make bench    measure speed and quality on this machine"
 
 # Stamped only when all went well, so that an interrupted installation is taken up again. The constraints are
 # given through the environment to hold for the tools that build the package, too; newer pips ask for it by
@@ -32,6 +33,9 @@ lint: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m faults tests/faults
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -118,6 +118,9 @@ class Part:
         kind: the word for it in files and on the command line; "" for a class that has none, as a user's own may.
         title: what tables call it; "" where they do not speak of it.
         not_settings: names of fields that are no settings.
+        memoryless: of a part of the user's own, that nothing it builds remembers anything from one step to the next. A
+            run that was killed then goes on in the middle of a sample; else at the beginning of one, unless what
+            remembers is `coslice.Stateful`. coslice's own parts are the one or the other.
 
     Raises:
         CosliceError: a setting of another type or outside its bounds; a class that is no dataclass, has fields that are
@@ -127,6 +130,7 @@ class Part:
     kind: ClassVar[str] = ""
     title: ClassVar[str] = ""
     not_settings: ClassVar[tuple[str, ...]] = ()
+    memoryless: ClassVar[bool] = False
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)

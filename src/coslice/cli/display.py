@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the room of benchmarks takes long to load, and most command
 
 __all__ = [
     "Watch",
+    "listening",
     "plain_table",
     "say",
     "show",
@@ -65,6 +66,19 @@ def warn(text: str) -> None:
     _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(line)))
 
 
+_listeners: list[Progress] = []
+
+
+@contextmanager
+def listening(progress: Progress) -> Iterator[None]:
+    """Inside, every bar of this process tells `progress` too how it goes on."""
+    _listeners.append(progress)
+    try:
+        yield
+    finally:
+        _listeners.remove(progress)
+
+
 class Watch:
     """Progress bars with the time gone and the time left: `with watch.task("DDS") as progress: ...`."""
 
@@ -99,6 +113,8 @@ class Watch:
                 shown = phase
                 self._bars.reset(bar, total=total, description=visible(f"{title}: {phase}"), visible=True)
             self._bars.update(bar, completed=done)
+            for listener in _listeners:
+                listener(phase, done, total)
 
         try:
             yield progress

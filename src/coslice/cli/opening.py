@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coslice.io.nifti import nifti_shape, read_nifti
+from coslice.io.nifti import fits_memory, nifti_remarks, nifti_shape, read_nifti
 from coslice.preparation import parse_slices
 from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
@@ -104,15 +104,16 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
 
 
 def _of_nifti(path: Path, slices: str | None) -> OpenedScan:
+    remarks = nifti_remarks(path)
     if slices is None:
-        return OpenedScan(read_nifti(path))
+        return OpenedScan(read_nifti(path), remarks=remarks)
     shape = nifti_shape(path)
-    if math.prod(shape) <= LARGE:
-        return OpenedScan(read_nifti(path))
+    if math.prod(shape) <= LARGE and fits_memory(path):
+        return OpenedScan(read_nifti(path), remarks=remarks)
     kept = parse_slices(slices, shape[0])
     volume = read_nifti(path, kept)
     said = (
         f"{path.name} holds {' x '.join(map(str, shape))} voxels: the slices that were asked for were read and no "
         "others, and what its numbers are was told from these."
     )
-    return OpenedScan(volume, remarks=(said, slices_said(volume, kept, shape[0])), cut=kept)
+    return OpenedScan(volume, remarks=(*remarks, said, slices_said(volume, kept, shape[0])), cut=kept)

@@ -21,6 +21,7 @@ def list_priors(context: typer.Context) -> None:
     from coslice.cli.display import show_priors, warn
     from coslice.errors import CosliceError
     from coslice.priors import embedded_priors, read_card, stored_priors
+    from coslice.priors.places import store_remark
 
     if context.invoked_subcommand is not None:
         return
@@ -33,6 +34,8 @@ def list_priors(context: typer.Context) -> None:
     show_priors({**{name: cards.pop(name) for name in embedded if name in cards}, **cards}, set(embedded))
     for sentence in odd:
         warn(sentence)
+    if remark := store_remark():
+        warn(remark)
 
 
 @priors.command()

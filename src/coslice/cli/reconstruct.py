@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +30,7 @@ from coslice.cli.options import (
     option,
 )
 
-__all__ = ["demo", "reconstruct"]
+__all__ = ["asked", "demo", "reconstruct"]
 
 _SCAN, _METHOD = "The measurement", "The method"
 _DICOM = "DICOM"
@@ -42,19 +44,22 @@ def demo(
 ) -> None:
     """Reconstruct the embedded chest CT from 30 cone-beam views, by DDS with and without ISCS and by our best."""
     from coslice.cli.jobs import run_demo
+    from coslice.cli.wishes import Where
 
-    run_demo(out, overwrite, steps, device)
+    run_demo(Where(out, overwrite, command=tuple(sys.argv[1:])), steps, device)
 
 
-def reconstruct(
+def asked(
+    context: typer.Context,
     scan: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="NIfTI or a folder of DICOM (CT in HU, or MR); or measured projections: .npy, .npz, TIFF or a folder "
-            "of them, HDF5, .mha, .mhd, .mat."
+            "of them, HDF5, .mha, .mhd, .mat.",
+            show_default=False,
         ),
-    ],
-    out: Out,
+    ] = None,
+    out: Annotated[Path | None, option("Folder for the results; new, empty, or with the same run unfinished.")] = None,
     task: Annotated[
         str, option("svct (sparse-view CT), lact (limited-angle CT), zsr (thick slices to thin ones).  [svct]", _SCAN)
     ] = "svct",
@@ -178,9 +183,21 @@ def reconstruct(
     ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
-) -> None:
+    resume: Annotated[
+        Path | None, option("Go on with the unfinished run in this folder; instead of everything else.")
+    ] = None,
+) -> partial[None]:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
+
+    from coslice.cli.resuming import resume_run
+
+    if resume is not None:
+        return partial(resume_run, context, resume)
+    if scan is None:
+        context.fail("Missing argument 'scan'")
+    if out is None:
+        context.fail("Missing option '--out'")
 
     from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
@@ -199,7 +216,8 @@ def reconstruct(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
         compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
     )  # fmt: skip
-    where = Where(out, overwrite, dicom, keep_patient)
+    command = ("cohort",) if context is None else tuple(sys.argv[1:])  # a worker of a cohort has no command line
+    where = Where(out, overwrite, dicom, keep_patient, command)
     of_projections = {
         "flat": flat,
         "dark": dark,
@@ -254,8 +272,7 @@ def reconstruct(
             axisymmetric=axisymmetric,
             repair=repair,
         )
-        reconstruct_projections(files, stated, how, where)
-        return
+        return partial(reconstruct_projections, files, stated, how, where)
     refuse(of_projections, f"{scan.name} is taken for a scan")
     detector = detector_noise(measurement_noise, photons, electronic_noise)
     preparation = Preparation(None, thickness, spacing, size, pad)
@@ -267,7 +284,8 @@ def reconstruct(
                 "choose --task zsr, or give projections."
             )
         refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
-        reconstruct_slices(
+        return partial(
+            reconstruct_slices,
             (scan, *(stack or ())),
             series,
             factor,
@@ -281,7 +299,6 @@ def reconstruct(
             how,
             where,
         )
-        return
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
     if factor is not None and not factor.is_integer():
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
@@ -290,4 +307,9 @@ def reconstruct(
     of_task, of_method = settings_of_task(how.settings, measurement)
     how = replace(how, settings=of_method)
     acquired = make_task(task, measurement | of_task, detector, seed)
-    reconstruct_scan(scan, series, acquired, preparation, slices, values, how, where)
+    return partial(reconstruct_scan, scan, series, acquired, preparation, slices, values, how, where)
+
+
+@wraps(asked, assigned=("__annotations__", "__doc__"))  # its options are those of the command, its docstring the help
+def reconstruct(**options: Any) -> None:
+    asked(**options)()

@@ -57,13 +57,14 @@ def write_weights(
 
     Raises:
         CosliceError: a name that the packed streams themselves have.
+        OSError: the operating system refuses.
     """
     stored = {name: weight.detach().contiguous() for name, weight in weights.items()}
     chosen = {name: weight for name, weight in stored.items() if packed and weight.dtype in _NAMES}
     # Kernels with kernels and biases with biases: what is alike shares a code.
     chosen = dict(sorted(chosen.items(), key=lambda item: item[1].ndim))
     if not chosen:
-        save_file(stored, path, metadata=dict(metadata))
+        _save(stored, path, dict(metadata))
         return
     if taken := {_FIRST, _SECOND} & set(stored):
         raise CosliceError(f"weights: a tensor {min(taken)} was given, but packing needs that name; give it another.")
@@ -71,7 +72,7 @@ def write_weights(
     listed = [[name, _NAMES[weight.dtype], list(weight.shape)] for name, weight in chosen.items()]
     beside = {name: weight for name, weight in stored.items() if name not in chosen}
     streams = {_FIRST: _compressed(first), _SECOND: _compressed(second)}
-    save_file({**streams, **beside}, path, metadata={**metadata, _LIST: json.dumps(listed)})
+    _save({**streams, **beside}, path, {**metadata, _LIST: json.dumps(listed)})
 
 
 def check_header(path: str | Path) -> None:
@@ -128,6 +129,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         listed = (file.metadata() or {}).get(_LIST)
     return weights if listed is None else _unpacked(weights, listed, Path(path).name)
+
+
+def _save(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except safetensors.SafetensorError as error:  # of a full disk too, without its number
+        raise OSError(str(error)) from error
 
 
 def _planes(weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:

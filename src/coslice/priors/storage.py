@@ -32,6 +32,7 @@ from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
 from coslice.io.packing import check_header, read_weights, stored_tensors, write_weights
+from coslice.io.refusals import check_name
 from coslice.priors.denoisers import InputRange
 from coslice.priors.filling import check_fit, filled
 from coslice.priors.metadata import check_classes, checked_description, described_prior, prior_of
@@ -227,6 +228,7 @@ def save_prior(
     Raises:
         CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
     """
+    check_name(path)
     described = {**described_prior(prior), "window": prior.window, "plane": prior.plane, "card": prior.card}
     network: Any = prior.network
     weights = {

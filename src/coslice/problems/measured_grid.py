@@ -22,8 +22,18 @@ from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
 from coslice.escapes import numeral
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.io.memory import check_memory
 
-__all__ = ["OTHER_SLICES", "GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid", "voxels_and_blocks"]
+__all__ = [
+    "OTHER_SLICES",
+    "GridChoice",
+    "binning_for",
+    "check_room",
+    "chosen_slices",
+    "rows_of",
+    "usual_grid",
+    "voxels_and_blocks",
+]
 
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
@@ -132,6 +142,20 @@ def voxels_and_blocks(
         choice = replace(choice, size=grid.shape[2], spacing=grid.spacing[2])
         grid = usual_grid(Reduction(binning=binning).geometry(geometry), choice)
     return grid, binning
+
+
+def check_room(geometry: Geometry, grid: Grid) -> None:
+    """Refuse a measurement whose line integrals, their weights and three volumes do not fit into memory.
+
+    Raises:
+        CosliceError: likewise.
+    """
+    rays, voxels = (" x ".join(map(str, one.shape)) for one in (geometry, grid))
+    check_memory(
+        f"A measurement of {rays} line integrals on {voxels} voxels",
+        8 * math.prod(geometry.shape) + 12 * math.prod(grid.shape),
+        "take fewer --views, --rows, --columns or --slices, a --binning, or a smaller --size",
+    )
 
 
 def _magnifications(geometry: _Circular) -> tuple[float, float]:

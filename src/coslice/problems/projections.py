@@ -35,7 +35,7 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
+from coslice.problems.measured_grid import OTHER_SLICES, check_room, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
 from coslice.volume import Volume
@@ -201,6 +201,7 @@ def take(
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
         )
+    check_room(geometry, grid)
     measured = counts.lines(reduction, lambda done, total: progress("projections", done, total))
     trust = counts.trust(measured, reduction)
     lines, weights = measured.lines, trust.weights

@@ -18,7 +18,7 @@ from torch import nn
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
-from coslice.escapes import shown
+from coslice.escapes import shown, visible
 from coslice.io.documents import json_of
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
@@ -161,7 +161,9 @@ def _config(described: Mapping[str, Any], who: str) -> Any:
     names = tuple(NETWORKS)
     name = typed(str, described["network"], "network", who)
     if name not in names:
-        raise CosliceError(f"{who}: network is {name}, but {', '.join(names)} are known; get the file anew.")
+        raise CosliceError(
+            f"{who}: network is {visible(name[:100])}, but {', '.join(names)} are known; get the file anew."
+        )
     return NETWORKS[name][0].from_dict(typed(dict[str, Any], described["config"], "config", who), who)
 
 

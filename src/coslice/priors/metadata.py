@@ -105,7 +105,7 @@ def checked_description(entry: str, path: Path) -> dict[str, Any]:
     described = typed(dict[str, Any], described, "its metadata", who)
     if missing := [key for key in KEYS if key not in described]:
         raise CosliceError(
-            f"{who}: its metadata lack {', '.join(missing)}, so it is no prior of coslice; give another file."
+            f"{who}: its metadata lack {', '.join(sorted(missing))}, so it is no prior of coslice; give another file."
         )
     if strange := [key for key in described if key not in (*KEYS, "classes")]:
         raise CosliceError(f"{who}: its metadata hold {shown(strange[0])}, which is not known; get the file anew.")

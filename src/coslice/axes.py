@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 
 __all__ = ["AXES", "PLANES", "Plane", "axis_number", "check_plane", "stacked_along"]
 
@@ -73,4 +74,6 @@ def check_plane(plane: str) -> None:
         CosliceError: they are not.
     """
     if len(plane) != 2 or len(set(plane)) != 2 or not set(plane) <= set(AXES):
-        raise CosliceError(f'plane: "{plane}" was given, two different axes of z, y and x are needed, as in yx or zx.')
+        raise CosliceError(
+            f'plane: "{visible(plane[:100])}" was given, two different axes of z, y and x are needed, as in yx or zx.'
+        )

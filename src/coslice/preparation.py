@@ -9,7 +9,7 @@ from typing import Any
 from coslice.background import outside_as_air
 from coslice.errors import CosliceError
 from coslice.escapes import numeral
-from coslice.memory import check_memory
+from coslice.io.memory import check_memory
 from coslice.volume import Volume
 
 __all__ = ["Preparation", "parse_slices"]
@@ -48,7 +48,7 @@ class Preparation:
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
             low, high = _LENGTHS if name in ("thickness", "spacing") else _COUNTS
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
             if value is not None and not low <= value <= high:
                 raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")
@@ -86,7 +86,7 @@ class Preparation:
             voxels = max(voxels, self.pad**3)
         advice = "choose a larger spacing, a smaller size or pad, or fewer slices"
         if voxels <= _MOST_VOXELS:
-            check_memory("preparation", f"{voxels:.2g} voxels", _BYTES * voxels, advice)
+            check_memory(f"preparation: {voxels:.2g} voxels", int(_BYTES * voxels), advice)
         else:
             raise CosliceError(
                 f"preparation: {voxels:.2g} voxels would come of this scan, at most {_MOST_VOXELS:.2g} are possible; "

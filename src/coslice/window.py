@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 
 __all__ = ["CT_WINDOW", "DISPLAYS", "Window", "check_window", "same_window", "scan_window"]
 
@@ -124,5 +125,5 @@ def check_window(name: str) -> None:
         Window(float(low), float(high), "")
     except ValueError as error:
         raise CosliceError(
-            f'window: "{name}" was given, but it must be ct, mr, or LOW:HIGH, as in -160:240.'
+            f'window: "{visible(name[:100])}" was given, but it must be ct, mr, or LOW:HIGH, as in -160:240.'
         ) from error

@@ -170,7 +170,7 @@ def test_a_mistake_in_a_recipe_is_one_sentence_before_any_work(tree, saved, tmp_
         (("table1-paper",), "scan chest=FILE"),
         (("table1-huge",), "huge"),
         (("ball.yaml", "--seeds", 0), "--seeds"),
-        (("ball.yaml", "--protocol", ""), "choose one of them"),
+        (("ball.yaml", "--protocol", ""), "nothing was given"),
         (("ball.yaml", "--scan", "ball"), "NAME=FILE"),
         (("ball.yaml", "--scan", "cube=a.nii"), "cube"),
         (("ball.yaml", "--scan", "ball=missing.nii"), "missing.nii"),

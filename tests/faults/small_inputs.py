@@ -11,23 +11,25 @@ from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, UNetConfig
 from coslice.priors import SlicePrior, save_prior
-from small_bodies import ball
 
 
 def ended(call: Callable[[], object]) -> str:
     """Call what may refuse; the sentence that it refused with, or "" where it did not: nothing else may come of it."""
+    said = ""
     try:
         call()
     except CosliceError as error:
-        assert 0 < len(str(error)) < 3000
-        return str(error)
-    return ""
+        said = str(error) or "nothing" * 1000
+    assert len(said) < 3000
+    return said
 
 
 def tiny_scan(folder: Path) -> Path:
     """A CT of 8 slices of 16 x 16 voxels."""
     path = folder / "ball.nii.gz"
-    array = ball()[4:12, 8:24, 8:24].transpose(2, 1, 0)
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, count) for count in (8, 16, 16)), indexing="ij")
+    tissue = 40 + 60 * np.cos(5 * x) * np.cos(4 * y + z) + np.random.default_rng(0).normal(0, 15, x.shape)
+    array = np.where(y**2 + x**2 < 0.7, tissue, -1000).transpose(2, 1, 0).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(array), np.diag([4.0, 4.0, 2.0, 1.0])), path)
     return path
 

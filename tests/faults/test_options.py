@@ -1,5 +1,6 @@
 """Every option of every command, and every setting of every method, given what it cannot be."""
 
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -52,7 +53,7 @@ def test_settings_of_all_methods(trials, place):
     folder, scan, _ = place
     for method, path, value in settings():
         kind = (METHODS[method].kinds or ("ct",))[0]
-        ended(lambda: chosen_method(method, kind, settings=(f"{path}={value}",)))
+        ended(partial(chosen_method, method, kind, settings=(f"{path}={value}",)))
     for method, path, value in islice(settings(), 0, None, 60):
         words = ("--method", method, "--prior", "nowhere", "--out", "out", "--set", f"{path}={value}")
         trials.tried("reconstruct", scan, *words, folder=folder).sane()
@@ -66,9 +67,9 @@ def test_settings_of_all_methods(trials, place):
         (("--size", "1000000000"), "size: 1e+09 was given"),
         (("--pad", "99999"), "voxels would come of this scan"),
         (("--views", "1000000000"), "views 1e+09 was given"),
-        (("--views", "1000000", "--size", "512"), "this machine has"),
+        (("--views", "1000000", "--size", "512"), "are available"),
         (("--steps", "1000000000"), "at most 100,000"),
-        (("--samples", "1000000000"), "from 1 to 10,000"),
+        (("--samples", "1000000000"), "at most 10,000"),
         (("--measurement-noise", "1e308"), "noise"),
         (("--set", "schedule.sigma_max=1e308"), "0 or 1e-12 to 1e+12 is possible"),
         (("--seed", str(2**64)), "less than 2^63"),

@@ -16,7 +16,6 @@ FLOORS = (
             "axes",
             "settings",
             "escapes",
-            "memory",
             "tree",
             "sums",
             "threads",

@@ -129,7 +129,8 @@ class Method:
         samples: Any = self.samples
         if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= _MOST_SAMPLES:
             raise CosliceError(
-                f"samples: {shown(samples)} was given, a whole number from 1 to {_MOST_SAMPLES:,} is needed."
+                f"samples: {shown(samples)} was given, a whole number of at least 1 is needed, and at most "
+                f"{_MOST_SAMPLES:,}."
             )
         self.data.check(self.renoising)
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
-from coslice.memory import check_memory
+from coslice.io.memory import check_memory
 from coslice.operators import joseph_numba, joseph_numba_orbit, joseph_torch
 from coslice.operators.base import Operator
 from coslice.parallel import ALONE, complete_, dividing, share
@@ -72,8 +72,7 @@ class Projector(Operator):
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
         views, rows, columns = self.codomain
         check_memory(
-            "projector",
-            f"{views:,} views of {rows} x {columns} pixels of {math.prod(self.domain):.3g} voxels",
+            f"projector: {views:,} views of {rows} x {columns} pixels of {math.prod(self.domain):.3g} voxels",
             _BYTES * (math.prod(self.domain) + math.prod(self.codomain)),
             "choose fewer views, or a coarser grid",
         )

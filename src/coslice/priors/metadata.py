@@ -18,7 +18,7 @@ from torch import nn
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
-from coslice.escapes import shown
+from coslice.escapes import shown, visible
 from coslice.io.documents import json_of
 from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
@@ -105,7 +105,7 @@ def checked_description(entry: str, path: Path) -> dict[str, Any]:
     described = typed(dict[str, Any], described, "its metadata", who)
     if missing := [key for key in KEYS if key not in described]:
         raise CosliceError(
-            f"{who}: its metadata lack {', '.join(missing)}, so it is no prior of coslice; give another file."
+            f"{who}: its metadata lack {', '.join(sorted(missing))}, so it is no prior of coslice; give another file."
         )
     if strange := [key for key in described if key not in (*KEYS, "classes")]:
         raise CosliceError(f"{who}: its metadata hold {shown(strange[0])}, which is not known; get the file anew.")
@@ -161,7 +161,9 @@ def _config(described: Mapping[str, Any], who: str) -> Any:
     names = tuple(NETWORKS)
     name = typed(str, described["network"], "network", who)
     if name not in names:
-        raise CosliceError(f"{who}: network is {name}, but {', '.join(names)} are known; get the file anew.")
+        raise CosliceError(
+            f"{who}: network is {visible(name[:100])}, but {', '.join(names)} are known; get the file anew."
+        )
     return NETWORKS[name][0].from_dict(typed(dict[str, Any], described["config"], "config", who), who)
 
 

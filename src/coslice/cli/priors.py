@@ -92,7 +92,9 @@ def import_(
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
     saw = None if range is None else parse_range(range)
     prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes), saw)
-    if out is None:
+    if out is not None:
+        prior.card["name"] = target.stem
+    else:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -39,6 +39,7 @@ __all__ = [
     "differs",
     "origin_of",
     "parse_range",
+    "published_name",
     "shown_in_words",
     "spoken",
 ]
@@ -234,6 +235,13 @@ def _published_file(path: Path, family: str) -> PublishedFile | None:
     if known is not None and known.refusal:
         raise CosliceError(f"{path.name}: it is {known.title}: {known.refusal}")
     return known
+
+
+def published_name(path: Path, family: str) -> str:
+    """The part of a file's name by which a published checkpoint is known, as "checkpoint_95"; "" of any other."""
+    place = f"{path.parent.name}/{path.name}"
+    found = (re.search(f.pattern, place, re.IGNORECASE) for f in PUBLISHED_FILES if f.family == family)
+    return next((match.group(0) for match in found if match), "")
 
 
 def _of_configuration(settings: Settings, family: str) -> list[tuple[str, Shown]]:

@@ -40,6 +40,7 @@ from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_
 from coslice.priors.places import find_prior
 from coslice.priors.published import Published, read_published
 from coslice.priors.slices import SlicePrior
+from coslice.priors.travelling_cards import called, named_card, unnamed, without_names
 from coslice.window import same_window
 
 __all__ = [
@@ -87,9 +88,9 @@ def load_prior(
         published = read_published(path, stated=Shown(plane, window, input_range), otherwise=otherwise)
         prior, dtype = _imported(path, published), torch.float32
         # Who imports a file reads the notes; who uses it as it is, is told.
-        prior.card["remarks"] = list(published.inferred)
+        prior.card["remarks"] = unnamed(published.inferred, path)
     else:
-        prior, dtype = _restored(path, str(name), described)
+        prior, dtype = _restored(path, called(str(name), path, described["card"]), described)
         check_shown(prior, Shown(plane, window, input_range))
     if dtype == torch.bfloat16 and not multiplies_bfloat16(torch.device(device)):
         dtype = torch.float32
@@ -159,7 +160,7 @@ def import_prior(
     """
     path = Path(path)
     published = read_published(path, format, config, Shown(plane, window, input_range))
-    return _imported(path, published, licence, source, classes)
+    return _imported(path, published, licence, source, classes, config)
 
 
 def _imported(
@@ -168,6 +169,7 @@ def _imported(
     licence: str = "not stated",
     source: str = "not stated",
     classes: tuple[int, int] | None = None,
+    config: str | Path | None = None,
 ) -> SlicePrior:
     channels, shown = published.config.image_channels, published.shown
     chosen, noted = _classes_of_patches(classes, getattr(published.config, "classes", 0), channels)
@@ -176,14 +178,13 @@ def _imported(
     denoiser = published.denoiser()
     seen = "ct" if same_window("ct", shown.window) else shown.window
     card = {
-        "name": path.stem,
-        "title": f"{published.family}, imported from {path.name}",
+        **named_card(path, published.family),
         "source": source,
         "licence": licence,
         "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
         "image_size": published.image_size or "not stated",
         **shown_in_words(shown.plane, seen, shown.input_range),
-        "notes": [*published.notes, *noted],
+        "notes": [*unnamed(published.notes, path, config), *noted],
     }
     return SlicePrior(
         denoiser=denoiser,
@@ -193,7 +194,7 @@ def _imported(
         window=seen,
         channels=channels,
         classes=chosen,
-        name=path.stem,
+        name=card["name"],
         card=card,
     )
 
@@ -279,7 +280,10 @@ def _description(path: Path) -> dict[str, Any] | None:
             entry = (file.metadata() or {}).get("coslice")
     except (safetensors.SafetensorError, OSError):
         return None
-    return None if entry is None else checked_description(entry, path)
+    if entry is None:
+        return None
+    described = checked_description(entry, path)
+    return described | {"card": without_names(described["card"])}
 
 
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:

@@ -36,6 +36,7 @@ def orbits(draw):
     views = draw(st.integers(1, 4))
     lists = [tuple(draw(vector) for _ in range(views)) for _ in range(4)]
     assume(np.linalg.norm(np.cross(lists[2], lists[3]), axis=-1).min() > 0)
+    assume(np.linalg.norm(lists[2:], axis=-1).min() > 1e-6)  # no detector has steps of less
     return Orbit(*lists, detector=(draw(st.integers(1, 9)), draw(st.integers(1, 9))), divergent=draw(st.booleans()))
 
 

@@ -16,6 +16,7 @@ from . import networks as networks
 from . import noise as noise
 from . import operators as operators
 from . import output as output
+from . import parallel as parallel
 from . import plans as plans
 from . import preparation as preparation
 from . import priors as priors

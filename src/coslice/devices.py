@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from coslice.errors import CosliceError
+from coslice.parallel import company
 
 __all__ = [
     "chosen_device",
@@ -29,9 +30,36 @@ _AMPERE = (8, 0)  # compute capability of the first GPUs by NVIDIA that multiply
 def chosen_device(name: str) -> torch.device:
     """The device called `name`; "auto" is an accelerator that has double precision, where there is one, else the CPU.
 
+    Of several ranks each has an accelerator of its own, that of its number on its machine.
+
     Raises:
-        CosliceError: torch cannot use it here.
+        CosliceError: torch cannot use it here; there are fewer accelerators than ranks.
     """
+    device = _device(name)
+    return device if device.type == "cpu" else _own(device)
+
+
+def _own(device: torch.device) -> torch.device:
+    """The accelerator of this rank."""
+    ranks = company()
+    if ranks.size == 1:
+        return device
+    module = getattr(torch, device.type, None)
+    there = getattr(module, "device_count", lambda: 1)()
+    if ranks.local >= there:
+        raise CosliceError(
+            f"device: {device.type} was asked for, but rank {ranks.rank} is number {ranks.local + 1} on its machine, "
+            f"which has {there} of them; start as many processes as there are accelerators, or say --device cpu."
+        )
+    if device.index is not None:
+        raise CosliceError(
+            f"device: {device} was given to {ranks.size} ranks, but each of them needs an accelerator of its own; say "
+            f"--device {device.type}."
+        )
+    return torch.device(device.type, ranks.local)
+
+
+def _device(name: str) -> torch.device:
     # Matrix products of a GPU give the same bits every time if this is there before the first of them.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":

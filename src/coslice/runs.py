@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coslice.devices import finish
 from coslice.errors import CosliceError
+from coslice.identities import digest_of_tree, plan_identity
 from coslice.methods import (
     Acting,
     AnyMethod,
@@ -32,6 +33,7 @@ from coslice.methods import (
 )
 from coslice.metrics import Watcher
 from coslice.noise import Strategy
+from coslice.parallel import agree, dividing, from_first
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
 from coslice.renoising import Renoising
@@ -75,6 +77,7 @@ class Result:
     resumed: int = 0
 
 
+@dividing()
 def run(
     problem: Problem | Plan,
     method: str | AnyMethod | None = None,
@@ -115,6 +118,8 @@ def run(
     else:
         planned = plan(problem, method, prior, 0 if seed is None else seed, fast=fast)
     problem, method = planned.problem, planned.method
+    agree(lambda: digest_of_tree(plan_identity(planned)), "the measurement, a prior or a setting")
+    kept = from_first(kept, problem.measurement.device)
     log, samples = _Log(Watcher(truth, lpips), progress), Welford()
     if kept is not None:
         log.load_state_dict(kept.numbers["log"])

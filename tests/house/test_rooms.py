@@ -20,6 +20,7 @@ FLOORS = (
             "threads",
             "kernels",
             "devices",
+            "parallel",
             "resampling",
             "volume",
             "window",
@@ -50,7 +51,7 @@ FLOORS = (
         *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
     # work: folders of results, tables, training
     {"output", "benchmark", "training"},
     # words: what is printed and drawn
@@ -60,7 +61,8 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "priors": {"sampling"},
     "methods": {"priors", "sampling", "renoising", "fidelity"},
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
-    "runs": {"plans", "methods", "priors", "sampling", "renoising"},
+    "identities": {"plans", "methods", "priors"},
+    "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

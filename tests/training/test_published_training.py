@@ -271,10 +271,10 @@ def test_settings_of_a_published_network_are_its_familys_and_may_be_changed(pack
 
 
 def test_patches_are_told_their_classes(pack, checkpoints, tmp_path):
+    from coslice.parallel import ALONE
     from coslice.training.collection.pack import open_pack
     from coslice.training.learning.journal import Listener
     from coslice.training.learning.run_inputs import image_stream, resolved_settings
-    from coslice.training.ranks import ALONE
 
     opened = open_pack(pack)
     settings = run_settings_of(tmp_path / "new", [pack], {"init": str(checkpoints / "patches.ckpt"), **GENTLE})

@@ -16,8 +16,9 @@ from coslice.cli.reconstruct import demo, reconstruct
 from coslice.cli.renamed import sentence_of
 from coslice.cli.selection import list_methods
 from coslice.cli.terminal import adapt_streams
+from coslice.cli.torchrun import over_ranks, refuse_ranks
 from coslice.cli.train import train
-from coslice.errors import CosliceError
+from coslice.errors import CosliceError, SaidElsewhere
 from coslice.stop_signals import EXITS, Stopped
 
 __all__ = ["main"]
@@ -31,7 +32,7 @@ app = typer.Typer(
     help="Reconstruct 3D medical images with diffusion priors trained on 2D slices.",
 )
 app.command()(demo)
-app.command()(reconstruct)
+app.command()(over_ranks(reconstruct))
 app.command()(inspect)
 app.command()(evaluate)
 app.command("methods")(list_methods)
@@ -51,11 +52,12 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    pass
+    refuse_ranks(context.invoked_subcommand)
 
 
 def main() -> None:
@@ -64,6 +66,8 @@ def main() -> None:
     code: object = None
     try:
         code = app(prog_name="coslice", standalone_mode=False)
+    except SaidElsewhere:
+        sys.exit(2)
     except CosliceError as error:
         _fail(str(error), 2)
     except _USAGE as error:

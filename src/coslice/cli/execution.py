@@ -12,13 +12,14 @@ from coslice.cli.words import reconstruct_command
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, ResultsFolder, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
+from coslice.parallel import company
 from coslice.plans import Plan
 from coslice.problems import Study, remarks_on_residual
 from coslice.report.run_page import write_run_page
 from coslice.runs import Progress, Result, run
 from coslice.stop_signals import stop_signals
 
-__all__ = ["execute"]
+__all__ = ["execute", "help_execute"]
 
 
 def execute(
@@ -41,7 +42,7 @@ def execute(
         CosliceError: as `coslice.run`; results that cannot be written.
         Stopped: a signal asked for it, and what there is has been kept.
     """
-    if results.complete:
+    if not company().anywhere(not results.complete):
         return
     shown = repr(study.volume)
     if study.task is None and study.unit is None:  # there are no values yet, and no file they were stored in
@@ -70,6 +71,13 @@ def execute(
             with watch.task("metrics") as bar:
                 measured = measure(study, found, lambda done, total: heard(bar, "planes", done, total), intervals)
         _write(study, plans, results, found, measured, intervals, series)
+
+
+def help_execute(plans: Mapping[str, Plan]) -> None:
+    """What a rank does that does not write: its share of the same plans."""
+    if company().anywhere(False):
+        for planned in plans.values():
+            run(planned)
 
 
 def _write(

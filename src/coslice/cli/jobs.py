@@ -11,17 +11,18 @@ from typing import Any
 import torch
 
 from coslice.cli.display import say
-from coslice.cli.execution import execute
+from coslice.cli.execution import execute, help_execute
 from coslice.cli.measurements import ProjectionFiles, projections_study
 from coslice.cli.opening import OpenedScan, open_scan, slices_said
 from coslice.cli.wishes import ALL_VIEWS, How, Where
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
+from coslice.identities import run_identity
 from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
 from coslice.methods.noisy_data import suited_to_noise
 from coslice.output import open_results
-from coslice.output.identities import run_identity
+from coslice.parallel import company
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.priors import SlicePrior, remarks_for_prior
@@ -273,6 +274,9 @@ def _reconstruct(
         )
     if where.keep_patient and not where.dicom:
         raise CosliceError("--keep-patient was given without --dicom, and no other file names a patient; leave it out.")
+    if not company().writes:
+        help_execute(plans)
+        return
     written = {"lpips": how.lpips, "dicom": where.dicom, "keep_patient": where.keep_patient}
     identity = run_identity(study, plans, **written)
     series = partial(_write_dicom, study, plans, where, opened) if where.dicom else None

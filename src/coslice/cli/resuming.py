@@ -30,6 +30,7 @@ def resume_run(context: typer.Context, folder: Path) -> None:
     from coslice.cli.display import say
     from coslice.methods.own import is_own
     from coslice.output.results_folder import kept_command
+    from coslice.parallel import company
 
     for name in context.params:
         source = context.get_parameter_source(name)
@@ -38,7 +39,8 @@ def resume_run(context: typer.Context, folder: Path) -> None:
                 f"--resume was given with {name.replace('_', '-')}, but the run in {folder} is as it was begun; leave "
                 "the one or the other out."
             )
-    command, out = kept_command(folder), folder.resolve()
+    ranks = company()
+    command, out = ranks.from_first(kept_command(folder) if ranks.writes else None), folder.resolve()
     if command is None:
         say(f"The results in {folder} were complete before the run was killed, and are in their places.")
         return

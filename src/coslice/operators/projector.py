@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -29,6 +30,7 @@ from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
 from coslice.operators import joseph_numba, joseph_numba_orbit, joseph_torch
 from coslice.operators.base import Operator
+from coslice.parallel import ALONE, complete_, dividing, share
 from coslice.threads import compiled_kernels
 
 __all__ = ["BACKENDS", "Projector"]
@@ -66,6 +68,7 @@ class Projector(Operator):
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
         self._plan: joseph_numba.SeparablePlan | joseph_numba_orbit.OrbitPlan | None = None
         self._plans: dict[torch.device, Any] = {}
+        self._parts: dict[tuple[str, int, int], Projector] = {}
 
     def __repr__(self) -> str:
         return f"Projector({self.geometry!r}, {self.grid!r}, backend={self.backend!r})"
@@ -74,7 +77,15 @@ class Projector(Operator):
         """A x, (z, y, x) -> (views, rows, columns), float32, mm times the values of x."""
         self._check(volume, self.domain, "a volume", "(z, y, x)")
         volume = volume.detach()
-        match self._route(volume.device):
+        backend, mine = self._route(volume.device), share(self.codomain[0])
+        if backend != "numba" and mine != slice(0, self.codomain[0]):
+            views, rows, columns = self.codomain
+            whole = volume.new_empty((views, columns, rows))
+            with dividing(ALONE):
+                whole[mine] = self._of_views(mine).forward(volume).permute(_SWAP)
+            complete_(whole)
+            return whole.permute(_SWAP)
+        match backend:
             case "torch":
                 return joseph_torch.forward(self.geometry, self.grid, volume)
             case "triton":
@@ -86,7 +97,15 @@ class Projector(Operator):
         """A^T y, (views, rows, columns) -> (z, y, x), float32; exactly the transpose of `forward`."""
         self._check(measurement, self.codomain, "projections", "(views, rows, columns)")
         measurement = measurement.detach()
-        match self._route(measurement.device):
+        backend, mine = self._route(measurement.device), share(self.domain[1])
+        if backend != "numba" and mine != slice(0, self.domain[1]):
+            z, y, x = self.domain
+            whole = measurement.new_empty((y, x, z))
+            with dividing(ALONE):
+                whole[mine] = self._of_rows(mine).adjoint(measurement).permute(_ORDER)
+            complete_(whole)
+            return whole.permute(_BACK)
+        match backend:
             case "torch":
                 return joseph_torch.adjoint(self.geometry, self.grid, measurement)
             case "triton":
@@ -138,6 +157,23 @@ class Projector(Operator):
     def _adjoint(self, memory: np.ndarray) -> np.ndarray:
         plan, kernels = self._kernels()
         return _threaded(kernels.adjoint, plan, memory)
+
+    def _of_views(self, views: slice) -> Projector:
+        """A of some views alone: what a rank makes where the kernels do not share the work themselves."""
+        key = "views", views.start, views.stop
+        if key not in self._parts:
+            self._parts[key] = Projector(_some_views(self.geometry, views), self.grid, self.backend)
+        return self._parts[key]
+
+    def _of_rows(self, rows: slice) -> Projector:
+        """A of the voxels of some rows y alone."""
+        key = "rows", rows.start, rows.stop
+        if key not in self._parts:
+            (nz, ny, nx), (z, y, x) = self.grid.shape, self.grid.centre
+            y += ((rows.start + rows.stop - 1) / 2 - (ny - 1) / 2) * self.grid.spacing[1]
+            part = replace(self.grid, shape=(nz, rows.stop - rows.start, nx), centre=(z, y, x))
+            self._parts[key] = Projector(self.geometry, part, self.backend)
+        return self._parts[key]
 
     def _kernels(self):
         """The plan of the rays, laid once, and the module whose kernels follow it."""
@@ -199,6 +235,13 @@ class Projector(Operator):
             raise CosliceError(
                 f"Projector: {what} of type {tensor.dtype} was given, torch.float32 is needed; call .float() first."
             )
+
+
+def _some_views(geometry: Geometry, views: slice) -> Geometry:
+    if not isinstance(geometry, Orbit):
+        return replace(geometry, angles=geometry.angles[views])
+    fields = ("source", "centre", "row_step", "column_step")
+    return replace(geometry, **{name: getattr(geometry, name)[views] for name in fields})
 
 
 @cache

@@ -19,9 +19,9 @@ from typing import Any
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.identities import first_difference, plan_identity, version_of
 from coslice.io.state_files import read_state, write_state
-from coslice.output.identities import first_difference, plan_identity
-from coslice.output.record import version_of
+from coslice.parallel import company
 from coslice.plans import Plan
 from coslice.runs import Progress, Result, run
 from coslice.states import State
@@ -164,6 +164,8 @@ def run_kept(
     Raises:
         CosliceError: as `coslice.run`; a file that holds the state of another plan.
     """
+    if not company().writes:  # of several ranks the first keeps, and hands round what it has
+        return run(planned, truth=truth, lpips=lpips, progress=progress)
     keeper = Keeper(Path(path), planned, every, say=say)
     return run(planned, truth=truth, lpips=lpips, progress=progress, keep=keeper, kept=keeper.kept())
 

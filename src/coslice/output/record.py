@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any
 
+from coslice.identities import version_of
 from coslice.methods import Method, described
 from coslice.output.intervals import Interval
 from coslice.plans import Plan
@@ -16,7 +16,7 @@ from coslice.problems import Study
 from coslice.problems.residual import Residual
 from coslice.runs import Result
 
-__all__ = ["peak_memory_mb", "run_record", "version_of"]
+__all__ = ["peak_memory_mb", "run_record"]
 
 
 def run_record(
@@ -84,11 +84,3 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def version_of(name: str) -> str | None:
-    """The version of an installed package; None of one that is not."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

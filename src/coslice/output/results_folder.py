@@ -28,10 +28,10 @@ from typing import Any, cast
 
 from coslice.devices import is_out_of_memory
 from coslice.errors import CosliceError
+from coslice.identities import digest_of_tree, first_difference
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
 from coslice.output.exchange import aside_in, drop_aside, exchange, exchange_begun, finish_exchange
-from coslice.output.identities import digest_of_tree, first_difference
 from coslice.output.keeping import EVERY, Keeper
 from coslice.plans import Plan
 from coslice.stop_signals import Stopped
@@ -49,7 +49,7 @@ class ResultsFolder:
 
     Attributes:
         out: the folder.
-        identity: of the run, see `coslice.output.identities.run_identity`.
+        identity: of the run, see `coslice.identities.run_identity`.
         say: called with sentences for the user.
         resumable: whether `coslice reconstruct --resume` knows the command.
         complete: whether the results are all there already: a run that was killed had only to put them in place.
@@ -117,7 +117,7 @@ def open_results(
     Args:
         out: the folder; made where it is missing.
         overwrite: whether it may hold other files. Earlier results are replaced at the end, all at once.
-        identity: of the run, see `coslice.output.identities.run_identity`.
+        identity: of the run, see `coslice.identities.run_identity`.
         command: words behind `coslice` that make the run, for `kept_command`; none where it is no command's.
         say: called with sentences for the user.
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coslice.errors import CosliceError
+from coslice.errors import CosliceError, SaidElsewhere
 from coslice.stop_signals import EXITS
 from coslice.training.learning.journal import Listener, record_line
 from coslice.training.learning.run_folder import run_settings_of
@@ -47,6 +47,8 @@ def main() -> None:
         outcome = train(
             settings, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines()
         )
+    except SaidElsewhere:
+        sys.exit(2)
     except CosliceError as error:
         sys.stderr.write(f"coslice: {error}\n")
         sys.exit(2)

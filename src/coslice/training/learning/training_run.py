@@ -28,6 +28,7 @@ from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.io.files import output_folder, remove_dead_temporaries
 from coslice.io.locks import lock_folder
+from coslice.parallel import Ranks, joined
 from coslice.stop_signals import stop_signals
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
@@ -48,7 +49,6 @@ from coslice.training.learning.run_inputs import (
 )
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
-from coslice.training.ranks import Ranks, joined
 from coslice.training.run_settings import TrainingSettings
 
 __all__ = ["Outcome", "Pace", "train"]

@@ -10,18 +10,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from coslice.methods import described, differing
-from coslice.output.record import version_of
 from coslice.plans import Plan
 from coslice.priors import SlicePrior
 from coslice.problems import Problem, Study
 
-__all__ = ["digest_of_tree", "first_difference", "plan_identity", "run_identity"]
+__all__ = ["digest_of_tree", "first_difference", "plan_identity", "run_identity", "version_of"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _WORDS = {"measurement": "another measurement", "truth": "another truth", "code": "other code of one's own"}
@@ -67,6 +67,14 @@ def first_difference(before: Any, now: Any, path: str = "") -> str:
     if isinstance(before, Mapping) or isinstance(now, Mapping):
         return f"{name}, which is left out now" if isinstance(before, Mapping) else f"no {name}, which is there now"
     return _WORDS.get(name.rpartition(".")[2]) or f"{name} {_shown(before)}, and now {_shown(now)}"
+
+
+def version_of(name: str) -> str | None:
+    """The version of an installed package; None of one that is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def digest_of_tree(tree: Any) -> str:

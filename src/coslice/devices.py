@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 from coslice.parallel import company
 
 __all__ = [
@@ -69,11 +70,13 @@ def _device(name: str) -> torch.device:
         found = accelerator.current_accelerator() if accelerator.is_available() else None
         return found if found is not None and _has_doubles(found) else torch.device("cpu")
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise CosliceError(f'device: "{name}" was given, but torch cannot use it here ({reason}); try cpu.') from error
-    return torch.device(name)
+        (torch.zeros(1, device=name) + 1).item()  # "meta" has tensors and no numbers
+        return torch.device(name)
+    except (RuntimeError, AssertionError, ImportError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        raise CosliceError(
+            f'device: "{visible(name[:80])}" was given, but torch cannot use it here ({visible(reason)}); try cpu.'
+        ) from error
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -131,8 +131,8 @@ def test_processes_share_a_grid_and_compute_no_cell_twice(tree, saved, tmp_path,
             done.append(cells[cell])
         return {"metrics": {}}, Volume(torch.zeros(2, 2, 2))
 
-    monkeypatch.setattr(grid._Workshop, "computed", slowly)
-    monkeypatch.setattr(grid._Workshop, "check", lambda self, cells: ())
+    monkeypatch.setattr(grid.Workshop, "computed", slowly)
+    monkeypatch.setattr(grid.Workshop, "check", lambda self, cells: ())
     monkeypatch.setattr(grid, "_POLL", 0.01)
     stores = [Store(tmp_path / "out") for _ in range(3)]
     workers = [

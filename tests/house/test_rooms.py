@@ -15,10 +15,13 @@ FLOORS = (
             "errors",
             "axes",
             "settings",
+            "escapes",
+            "memory",
             "tree",
             "sums",
             "threads",
             "kernels",
+            "private_folders",
             "devices",
             "parallel",
             "resampling",
@@ -52,8 +55,8 @@ FLOORS = (
     },
     # methods: the loop, its parts, priors, the papers as compositions
     {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
-    # work: folders of results, tables, training
-    {"output", "benchmark", "training"},
+    # work: folders of results, tables, training, many scans, and the workers that do it
+    {"output", "benchmark", "training", "cohort", "engine"},
     # words: what is printed and drawn
     {"report", "timing", "cli", "__main__"},
 )
@@ -69,7 +72,9 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "cli": {"report", "timing"},
     "timing": {"report"},
     "report": set(),
-    "benchmark": {"output"},
+    "benchmark": {"output", "engine"},
+    "cohort": set(),
+    "engine": set(),
     "training": set(),
     "output": set(),
 }

@@ -236,7 +236,8 @@ def test_a_run_from_a_published_network(pack, checkpoints, tmp_path, file, monke
     assert all(torch.equal(written[name], value) for name, value in stored["averages"][0].items())
     assert any(not torch.equal(written[name], value) for name, value in before.network.state_dict().items())
     card = read_card(whole / "prior.safetensors")
-    assert card["fine_tuned_from"]["title"].endswith(f"imported from {file}") and card["recipe"]["init"] == file
+    origin = card["fine_tuned_from"]
+    assert origin["title"].endswith("imported") and file not in json.dumps(origin) and card["recipe"]["init"] == file
     page = (whole / "prior.md").read_text()
     assert f"| started from | {file} (" in page and "classes" not in page
     assert str(checkpoints) not in json.dumps(card) + page

@@ -2,6 +2,7 @@
 
 from coslice.benchmark.cell_keys import NUMERICS, Keyed, keyed_cells
 from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
+from coslice.benchmark.engine_cells import BenchmarkCall, complete_on
 from coslice.benchmark.fitting import Fitting
 from coslice.benchmark.formats import latex, markdown, tidy_csv
 from coslice.benchmark.grid import check_lesions, complete, truth_of
@@ -20,6 +21,7 @@ __all__ = [
     "NUMERICS",
     "TRUTH",
     "Benchmark",
+    "BenchmarkCall",
     "Cell",
     "Entry",
     "Figure",
@@ -33,6 +35,7 @@ __all__ = [
     "Table",
     "check_lesions",
     "complete",
+    "complete_on",
     "digest_of",
     "entry_of",
     "finished_records",

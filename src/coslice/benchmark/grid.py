@@ -33,7 +33,7 @@ from coslice.values import settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["check_lesions", "complete", "region_of", "scan_of", "truth_of"]
+__all__ = ["Workshop", "check_lesions", "complete", "region_of", "scan_of", "truth_of"]
 
 _POLL = 0.5  # seconds between looks at what other processes have finished
 
@@ -104,7 +104,7 @@ def check_lesions(benchmark: Benchmark, titles: Collection[str]) -> None:
             raise CosliceError(f"{benchmark.name}: group {title}: {error}") from error
 
 
-class _Workshop:
+class Workshop:
     """What cells are computed with: their priors, and the measurement of the group at work."""
 
     def __init__(self, benchmark: Benchmark, device: str) -> None:
@@ -160,6 +160,11 @@ class _Workshop:
         }
         return record, study.volume.with_data(study.window.from_unit(reconstruction))
 
+    def put(self, store: Store, key: str, cell: Cell, progress: Progress) -> None:
+        """Compute a cell that this process has taken, and keep it."""
+        record, volume = self.computed(cell, progress)
+        store.put(key, {"row": cell.row, "seed": cell.seed, **record}, volume)
+
 
 def complete(
     benchmark: Benchmark,
@@ -188,7 +193,7 @@ def complete(
     pending = {key: cell for cell, key in cells.items() if not store.has(key)}
     if not pending:
         return
-    workshop = _Workshop(benchmark, device)
+    workshop = Workshop(benchmark, device)
     for sentence in workshop.check(pending.values()):
         say(sentence)
     store.prepare()
@@ -199,8 +204,7 @@ def complete(
             with store.taken(key) as mine:
                 if mine and not store.has(key):
                     with working(cell) as progress:
-                        record, volume = workshop.computed(cell, progress)
-                        store.put(key, {"row": cell.row, "seed": cell.seed, **record}, volume)
+                        workshop.put(store, key, cell, progress)
                     idle = False
         pending = {key: cell for key, cell in pending.items() if not store.has(key)}
         if pending and idle:

@@ -13,7 +13,7 @@ import typer
 from coslice.cli.options import Device, option
 
 if TYPE_CHECKING:
-    from coslice.benchmark import Benchmark, Cell, Store
+    from coslice.benchmark import Benchmark, BenchmarkCall, Cell, Store
     from coslice.runs import Progress
 
 __all__ = ["benchmark"]
@@ -35,13 +35,26 @@ def benchmark(
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
     protocol: Annotated[str | None, option("unit, iscs, tpdm or diffusionblend.  [the recipe's, else unit]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Check priors and lesions, print the grid, stop.")] = False,
+    engine: Annotated[
+        str | None, option("ray, or local: cells on several workers.  [in this process; with --workers: local]")
+    ] = None,
+    address: Annotated[str | None, option("Of a Ray cluster: HOST:PORT, or auto.")] = None,
+    workers: Annotated[int | None, option("Cells at once.  [with --engine: one a GPU, else one for 4 cores]")] = None,
     device: Device = "auto",
 ) -> None:
     """Regenerate a table of the papers: reconstruct what its recipe asks for, print the table, write a page.
 
     Interrupt it, kill it, start it again, or start it several times at once on one folder: no cell is computed twice.
     """
-    from coslice.benchmark import Fitting, Store, check_lesions, keyed_cells, load_benchmark, shipped_benchmarks
+    from coslice.benchmark import (
+        BenchmarkCall,
+        Fitting,
+        Store,
+        check_lesions,
+        keyed_cells,
+        load_benchmark,
+        shipped_benchmarks,
+    )
     from coslice.cli.display import say, show_benchmark, show_benchmarks
     from coslice.cli.words import benchmark_command
     from coslice.devices import chosen_device
@@ -65,6 +78,12 @@ def benchmark(
         _say_plan(cells, store)
         return
     if not all(map(store.has, cells.values())):
+        if (engine, address, workers) != (None, None, None):
+            call = BenchmarkCall(
+                recipe, tuple(scans.items()), tuple(priors.items()), tuple(range(seeds)) if seeds else None, protocol
+            )
+            name = "local" if engine is None and address is None else engine
+            _on_workers(chosen, call, cells, store, (name, address, workers), device)
         _complete(chosen, cells, store, place)
     command = benchmark_command(chosen.called, scans, priors, seeds, protocol)
     if chosen.protocol != UNIT:
@@ -106,6 +125,38 @@ def _complete(chosen: Benchmark, cells: Mapping[Cell, str], store: Store, device
                 f"Interrupted; {done} of {len(keys)} cells are kept in {store.folder}: the same command goes on there."
             )
             sys.exit(130)
+
+
+def _on_workers(
+    chosen: Benchmark,
+    call: BenchmarkCall,
+    cells: Mapping[Cell, str],
+    store: Store,
+    asked_for: tuple[str | None, str | None, int | None],
+    device: str,
+) -> None:
+    """Compute what lacks on the workers of an engine."""
+    from coslice.benchmark import complete_on
+    from coslice.cli.display import Watch, say, warn
+    from coslice.cli.job_bars import EXITS, job_bars
+    from coslice.engine import chosen_engine
+    from coslice.stop_signals import stop_signals
+
+    lacking = {key: cell for cell, key in cells.items() if not store.has(key)}
+    name, address, workers = asked_for
+    found = chosen_engine(len(lacking), name, address, workers, device=device)
+    say(found.said)
+    titles = {key: f"{cell.group}, {cell.row}" for key, cell in lacking.items()}
+    place = "cuda" if device.startswith("cuda:") else device  # a worker sees its own
+    with stop_signals() as asked, Watch() as watch, job_bars(watch, chosen.name, "cells", titles) as bars:
+        complete_on(
+            found.engine,
+            *(call, chosen, cells, store, place, bars.heard, lambda key, count: bars.ended(key), say),
+            stopping=lambda: bool(asked),
+        )
+    if asked:
+        warn(f"Stopped by {asked[0]}; finished cells are kept in {store.folder}: the same command goes on there.")
+        sys.exit(EXITS.get(asked[0], 1))
 
 
 def _remeasure(chosen: Benchmark, cells: Mapping[Cell, str], store: Store) -> None:

@@ -47,7 +47,7 @@ def execute(
     shown = repr(study.volume)
     if study.task is None and study.unit is None:  # there are no values yet, and no file they were stored in
         shown = shown.partition(", stored")[0] + ")"
-    say(f"{shown}\n{study.title}")
+    say(shown, study.title)
     for remark in dict.fromkeys((*study.remarks, *(r for planned in plans.values() for r in planned.remarks))):
         say(remark)
     _say_reflected(study)

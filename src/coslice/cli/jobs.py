@@ -13,7 +13,7 @@ import torch
 from coslice.cli.display import say
 from coslice.cli.execution import execute, help_execute
 from coslice.cli.measurements import ProjectionFiles, projections_study
-from coslice.cli.opening import OpenedScan, open_scan, slices_said
+from coslice.cli.opening import OpenedScan, names_of, open_scan, slices_said
 from coslice.cli.wishes import ALL_VIEWS, How, Where
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
@@ -106,7 +106,7 @@ def reconstruct_scan(
     opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
-    study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks))
+    study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks), names=names_of(scan))
     _reconstruct(_suited(_read_so(study, opened), priors), method, priors, how, where, opened)
 
 
@@ -180,9 +180,10 @@ def reconstruct_slices(
             axis=axis if axis is not None else first.along,
             gap_mm=gap_mm,
             thickness_mm=thickness_mm,
-            modality=first.modality,
+            modality="CT" if first.modality is None and values not in (None, "any") else first.modality,
         )
-    study = replace(_recut(study, first), remarks=(*window_remarks, *study.remarks))
+    names = names_of(*scans, how.reference)
+    study = replace(_recut(study, first), remarks=(*window_remarks, *study.remarks), names=names)
     for one in opened:
         study = _read_so(study, one)
     study = _compared(study, how)
@@ -210,6 +211,8 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == ALL_VIEWS
     study = projections_study(files, stated, window, all_views, how.place)
+    named = names_of(files.recording, files.geometry, files.flat, files.dark, None if all_views else how.reference)
+    study = replace(study, names=(*study.names, *named))
     if not all_views:
         study = _compared(study, how)
     suited = method if how.changes("data") else suited_to_noise(method, study.problem)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +30,7 @@ from coslice.cli.options import (
     option,
 )
 
-__all__ = ["demo", "reconstruct"]
+__all__ = ["asked", "demo", "reconstruct"]
 
 _SCAN, _METHOD = "The measurement", "The method"
 _DICOM = "DICOM"
@@ -48,7 +49,7 @@ def demo(
     run_demo(Where(out, overwrite, command=tuple(sys.argv[1:])), steps, device)
 
 
-def reconstruct(
+def asked(
     context: typer.Context,
     scan: Annotated[
         Path | None,
@@ -185,15 +186,14 @@ def reconstruct(
     resume: Annotated[
         Path | None, option("Go on with the unfinished run in this folder; instead of everything else.")
     ] = None,
-) -> None:
+) -> partial[None]:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
 
     from coslice.cli.resuming import resume_run
 
     if resume is not None:
-        resume_run(context, resume)
-        return
+        return partial(resume_run, context, resume)
     if scan is None:
         context.fail("Missing argument 'scan'")
     if out is None:
@@ -206,16 +206,18 @@ def reconstruct(
     from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
+    from coslice.escapes import shown
     from coslice.preparation import Preparation
     from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
-    if seed < 0:
-        raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
+    if not 0 <= seed < 2**63:
+        raise CosliceError(f"seed: {shown(seed)} was given, at least 0 and less than 2^63 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
         compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
     )  # fmt: skip
-    where = Where(out, overwrite, dicom, keep_patient, tuple(sys.argv[1:]))
+    command = ("cohort",) if context is None else tuple(sys.argv[1:])  # a worker of a cohort has no command line
+    where = Where(out, overwrite, dicom, keep_patient, command)
     of_projections = {
         "flat": flat,
         "dark": dark,
@@ -270,8 +272,7 @@ def reconstruct(
             axisymmetric=axisymmetric,
             repair=repair,
         )
-        reconstruct_projections(files, stated, how, where)
-        return
+        return partial(reconstruct_projections, files, stated, how, where)
     refuse(of_projections, f"{scan.name} is taken for a scan")
     detector = detector_noise(measurement_noise, photons, electronic_noise)
     preparation = Preparation(None, thickness, spacing, size, pad)
@@ -283,7 +284,8 @@ def reconstruct(
                 "choose --task zsr, or give projections."
             )
         refuse({"beam": beam, "views": views, "angle": angle}, "thick slices have no views")
-        reconstruct_slices(
+        return partial(
+            reconstruct_slices,
             (scan, *(stack or ())),
             series,
             factor,
@@ -297,13 +299,17 @@ def reconstruct(
             how,
             where,
         )
-        return
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
-    if factor is not None and factor != int(factor):
+    if factor is not None and not factor.is_integer():
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
     whole_factor = None if factor is None else int(factor)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": whole_factor, "fwhm_mm": fwhm}
     of_task, of_method = settings_of_task(how.settings, measurement)
     how = replace(how, settings=of_method)
     acquired = make_task(task, measurement | of_task, detector, seed)
-    reconstruct_scan(scan, series, acquired, preparation, slices, values, how, where)
+    return partial(reconstruct_scan, scan, series, acquired, preparation, slices, values, how, where)
+
+
+@wraps(asked, assigned=("__annotations__", "__doc__"))  # its options are those of the command, its docstring the help
+def reconstruct(**options: Any) -> None:
+    asked(**options)()

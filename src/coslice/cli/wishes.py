@@ -16,10 +16,18 @@ from coslice.problems import Study
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["ALL_VIEWS", "How", "Where"]
+__all__ = ["ALL_VIEWS", "How", "Where", "keep_priors"]
 
 ALL_VIEWS = "all-views"
 """The word for the reference of measured projections that is made of all their views."""
+
+_kept: dict[object, tuple[SlicePrior, ...]] | None = None
+
+
+def keep_priors() -> None:
+    """From now on, this process keeps the priors it loaded last: for one that reconstructs many scans."""
+    global _kept
+    _kept = {} if _kept is None else _kept
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,15 @@ class How:
         return any(setting.split("=")[0].split(".")[0].strip() == part for setting in self.settings)
 
     def loaded(self, method: AnyMethod, kind: str, modality: str = "") -> tuple[SlicePrior, ...]:
-        """The priors of the method."""
-        return load_priors(method, kind, self.priors, self.place, modality)
+        """The priors of the method; the last ones again where they are kept, see `keep_priors`, and are the same."""
+        key = (method.name, method.need, kind, self.priors, self.place, modality, *map(_changed, self.priors))
+        if _kept is None or key not in _kept:
+            found = load_priors(method, kind, self.priors, self.place, modality)
+            if _kept is None:
+                return found
+            _kept.clear()
+            _kept[key] = found
+        return _kept[key]
 
     def check_window(self, priors: Sequence[SlicePrior], values: str | None) -> tuple[str, ...]:
         """Refuse a window that is not the priors', unless the numbers are said to be in a unit of their own."""
@@ -131,3 +146,11 @@ class Where:
     dicom: bool = False
     keep_patient: bool = False
     command: tuple[str, ...] = ()
+
+
+def _changed(prior: str | None) -> int | None:
+    """When a prior's file was changed; None of a name."""
+    try:
+        return None if prior is None else Path(prior).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.refusals import advice_on, reason_of, shown_path
 
 __all__ = [
     "atomic",
@@ -56,7 +57,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
         flush_folder(path.parent)
     except OSError as error:
-        raise CosliceError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(path, "cannot be written", error) from error
     finally:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
@@ -101,7 +102,7 @@ def atomic_folder(folder: str | Path, ours: str, overwrite: bool = False) -> Ite
             raise
         flush_folder(folder.parent)
     except OSError as error:
-        raise CosliceError(f"{folder} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(folder, "cannot be written", error) from error
     finally:
         for one in (temporary, former):
             shutil.rmtree(one, ignore_errors=True)
@@ -144,8 +145,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file of text, whole or not at all. Errors as `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write a file of text, whole or not at all; halves of letters, as in names of files that are no text, become "?".
+
+    Errors as `write_bytes`.
+    """
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: str | Path, values: Any, indent: int | None = 2) -> None:
@@ -191,9 +195,7 @@ def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:
     except OSError as error:
         for place in reversed(made):
             place.rmdir()
-        raise CosliceError(
-            f"The folder {folder} cannot be written to: {_reason(error)}; choose another place."
-        ) from error
+        raise _refused(folder, "cannot be written to", error) from error
     return folder
 
 
@@ -209,10 +211,12 @@ def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
     try:
         yield place
     except BaseException:
-        if not existed and not any(place.iterdir()):
-            place.rmdir()
+        with suppress(OSError):  # of a folder that is no more; the first error is the one to hear
+            if not existed and not any(place.iterdir()):
+                place.rmdir()
         raise
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+def _refused(path: Path, what: str, error: OSError) -> CosliceError:
+    why, advice = (say(error, path.parent) for say in (reason_of, advice_on))
+    return CosliceError(f"{shown_path(path)} {what}: {why}; {advice}.")

@@ -15,6 +15,7 @@ to the CPU, and the result back: so a network may work on a GPU where the projec
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,14 +29,17 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
+from coslice.memory import check_memory
 from coslice.operators import joseph_numba, joseph_numba_orbit, joseph_torch
 from coslice.operators.base import Operator
 from coslice.parallel import ALONE, complete_, dividing, share
+from coslice.private_folders import keep_privately
 from coslice.threads import compiled_kernels
 
 __all__ = ["BACKENDS", "Projector"]
 
 BACKENDS = ("auto", "numba", "triton", "torch")
+_BYTES = 12  # of a voxel and of a ray: what comes in, what goes out, and one copy
 _ORDER = (1, 2, 0)  # (z, y, x) -> (y, x, z)
 _BACK = (2, 0, 1)
 _SWAP = (0, 2, 1)  # (view, row, column) <-> (view, column, row)
@@ -66,6 +70,13 @@ class Projector(Operator):
         _refuse_source_inside(geometry, grid)
         self.geometry, self.grid, self.backend = geometry, grid, backend
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
+        views, rows, columns = self.codomain
+        check_memory(
+            "projector",
+            f"{views:,} views of {rows} x {columns} pixels of {math.prod(self.domain):.3g} voxels",
+            _BYTES * (math.prod(self.domain) + math.prod(self.codomain)),
+            "choose fewer views, or a coarser grid",
+        )
         self._plan: joseph_numba.SeparablePlan | joseph_numba_orbit.OrbitPlan | None = None
         self._plans: dict[torch.device, Any] = {}
         self._parts: dict[tuple[str, int, int], Projector] = {}
@@ -191,6 +202,7 @@ class Projector(Operator):
         from coslice.operators import joseph_triton
 
         if device not in self._plans:
+            keep_privately("TRITON_CACHE_DIR", "triton", "~/.triton")
             self._plans[device] = joseph_triton.plan(self.geometry, self.grid).to(device)  # pyright: ignore
         return joseph_triton, self._plans[device]
 

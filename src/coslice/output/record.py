@@ -42,7 +42,7 @@ def run_record(
     return {
         "coslice": version_of("coslice"),
         "study": study.settings,
-        "remarks": list(study.remarks),
+        "remarks": list(study.told),
         "recipes": {stem: _chosen(planned) for stem, planned in plans.items()},
         "methods": {stem: described(planned.method) for stem, planned in plans.items()},
         "priors": list(cards.values()),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError, SaidElsewhere
+from coslice.escapes import visible
 from coslice.stop_signals import EXITS
 from coslice.training.learning.journal import Listener, record_line
 from coslice.training.learning.run_folder import run_settings_of
@@ -20,7 +21,7 @@ from coslice.tree import assignments, overlay, read_tree
 
 class _Lines(Listener):
     def note(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text, lines=True) + "\n")
 
     def record(self, record: dict[str, Any]) -> None:
         self.note(record_line(record))
@@ -50,7 +51,7 @@ def main() -> None:
     except SaidElsewhere:
         sys.exit(2)
     except CosliceError as error:
-        sys.stderr.write(f"coslice: {error}\n")
+        sys.stderr.write(f"coslice: {visible(str(error))}\n")
         sys.exit(2)
     sys.exit(EXITS.get(outcome.reason, 0))
 

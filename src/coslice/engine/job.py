@@ -1,0 +1,172 @@
+"""A job, one attempt at it in a worker, and what becomes of it.
+
+A job is a function that can be found by its module and name, and arguments that can be pickled. What it raises decides
+whether another attempt makes sense:
+
+    refused     `CosliceError`: the input is at fault, and would be again
+    broken      any other exception: ours is the fault, and would be again
+    memory      there was none left: another attempt, in a new worker, may find some
+    killed      the worker is gone: another attempt
+    stopped     somebody asked the worker to stop
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from coslice.errors import CosliceError
+
+__all__ = ["AGAIN", "Attempt", "Context", "Ending", "Finished", "Job", "attempted", "prepare_worker"]
+
+Ending = Literal["done", "refused", "broken", "memory", "killed", "stopped"]
+
+AGAIN = ("memory", "killed")
+"""Endings after which a job is tried again."""
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to do: `function(context, *arguments)`.
+
+    Attributes:
+        key: tells it from the others; also what a bar calls it.
+        function: of a module, so that a worker finds it by its name.
+        arguments: can be pickled.
+        log: a file to which all that it prints is appended; None leaves it where the worker prints.
+    """
+
+    key: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    log: Path | None = None
+
+
+def _nowhere(phase: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a job knows of where it runs.
+
+    Attributes:
+        number: which attempt this is, from 1.
+        progress: progress(phase, done, total), to be called as work goes on.
+    """
+
+    number: int = 1
+    progress: Callable[[str, int, int], None] = field(default=_nowhere)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How an attempt ended.
+
+    Attributes:
+        ending: see the module.
+        value: what the function gave, of one that is done.
+        message: a sentence, of one that is not.
+        seconds: it took, wall time.
+    """
+
+    ending: Ending
+    value: Any = None
+    message: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that is not tried again.
+
+    Attributes:
+        key: of the job.
+        last: its last attempt.
+        attempts: how many there were.
+    """
+
+    key: str
+    last: Attempt
+    attempts: int
+
+    @property
+    def done(self) -> bool:
+        """Whether it was done."""
+        return self.last.ending == "done"
+
+
+def prepare_worker(threads: int, folder: str, devices: str | None = None) -> None:
+    """Make a new process a worker, before it imports anything heavy.
+
+    Args:
+        threads: that it computes on.
+        folder: paths are relative to it.
+        devices: the GPUs that it sees, as CUDA_VISIBLE_DEVICES has them; None leaves that as it is.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+    with suppress(OSError):  # the machine of a cluster may not have it
+        os.chdir(folder)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def attempted(job: Job, context: Context) -> Attempt:
+    """Do the job once, in this process; never raises."""
+    began = time.perf_counter()
+    with _logged(job.log):
+        try:
+            given = Attempt("done", job.function(context, *job.arguments))
+        except CosliceError as error:
+            print(f"coslice: {error}", file=sys.stderr)
+            given = Attempt("refused", message=str(error))
+        except (SystemExit, KeyboardInterrupt):
+            given = Attempt("stopped", message="It was asked to stop.")
+        except BaseException as error:
+            traceback.print_exc()
+            given = _failed(error)
+    return Attempt(given.ending, given.value, given.message, time.perf_counter() - began)
+
+
+def _failed(error: BaseException) -> Attempt:
+    text = " ".join(str(error).split())[:200]
+    if getattr(error, "exit_code", None) in (130, 143):  # of the command line's own way to leave
+        return Attempt("stopped", message="It was asked to stop.")
+    short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if short or (isinstance(error, RuntimeError) and any(words in text.lower() for words in _NO_MEMORY)):
+        return Attempt("memory", message=f"out of memory ({text or type(error).__name__})")
+    return Attempt("broken", message=f"It failed, which is an error of the program: {type(error).__name__}: {text}")
+
+
+@contextmanager
+def _logged(path: Path | None) -> Iterator[None]:
+    """Inside, the process's standard streams are appended to a file, those of compiled code too."""
+    if path is None:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    try:
+        with suppress(OSError), open(path, "ab", buffering=0) as file:  # a log that cannot be written stops no work
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        for number, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, number)
+            os.close(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import uuid
 
@@ -29,10 +30,14 @@ def test_one_run_has_a_folder_at_a_time_and_leaves_no_lock(tmp_path):
         pass
 
 
-def test_where_there_are_no_locks_that_is_said_and_the_run_goes_on(tmp_path, monkeypatch):
+WITHOUT_LOCKS = [NotImplementedError("flock"), OSError(errno.ENOLCK, "no locks"), UserWarning("soft")]
+
+
+@pytest.mark.parametrize("error", WITHOUT_LOCKS)
+def test_where_there_are_no_locks_that_is_said_and_the_run_goes_on(tmp_path, monkeypatch, error):
     class Missing(filelock.FileLock):
         def acquire(self, *given, **named):
-            raise NotImplementedError("flock")
+            raise error
 
     monkeypatch.setattr(locks, "FileLock", Missing)
     said = []

@@ -8,6 +8,7 @@ locks at all, that is said, and nothing is locked.
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ __all__ = ["HIDDEN", "hidden_folder", "lock_folder"]
 HIDDEN = ".coslice"
 """Name of the hidden folder."""
 _LOCK = "lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks answers, such as NFS without its lock service."""
 
 
 def hidden_folder(folder: str | Path) -> Path:
@@ -59,18 +62,17 @@ def _acquired(folder: str | Path, path: Path, say: Callable[[str], None]) -> Fil
         try:
             path.parent.mkdir(exist_ok=True)
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "error"
-                )  # where flock is missing, filelock would leave a file that blocks for ever
+                # Where there is no flock, filelock warns, and leaves a file that blocks for ever.
+                warnings.simplefilter("error")
                 lock.acquire(timeout=0)
         except Timeout:
             raise CosliceError(
                 f"Another run is writing into {folder}; wait until it has ended, or choose another folder."
             ) from None
-        except (NotImplementedError, Warning):
-            say(f"The file system of {folder} has no locks; see to it that no other run writes there.")
-            return None
-        except OSError as error:
+        except (NotImplementedError, Warning, OSError) as error:
+            if not isinstance(error, OSError) or error.errno in _NO_LOCKS:
+                say(f"The file system of {folder} has no locks; see to it that no other run writes there.")
+                return None
             if isinstance(error, FileNotFoundError) and Path(folder).is_dir():
                 continue  # the run before has just removed the hidden folder
             reason = (error.strerror or str(error)).lower()

@@ -16,6 +16,7 @@ from . import networks as networks
 from . import noise as noise
 from . import operators as operators
 from . import output as output
+from . import parallel as parallel
 from . import plans as plans
 from . import preparation as preparation
 from . import priors as priors
@@ -77,6 +78,8 @@ from .sampling import sample as sample
 from .sampling import start as start
 from .settings import Part as Part
 from .settings import setting as setting
+from .states import State as State
+from .states import Stateful as Stateful
 from .volume import Volume as Volume
 from .window import CT_WINDOW as CT_WINDOW
 from .window import Window as Window

@@ -10,8 +10,18 @@ import torch
 from torch import nn
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
+from coslice.parallel import company
 
-__all__ = ["chosen_device", "compiled", "deterministic", "finish", "images_at_once", "multiplies_bfloat16"]
+__all__ = [
+    "chosen_device",
+    "compiled",
+    "deterministic",
+    "finish",
+    "images_at_once",
+    "is_out_of_memory",
+    "multiplies_bfloat16",
+]
 
 _FEWEST, _MOST = 4, 64  # images in a call: of a device that does not say what it has, and of any
 _SHARE = 0.4  # of a device's memory for the images of a call; the rest is for volumes and for others
@@ -21,9 +31,36 @@ _AMPERE = (8, 0)  # compute capability of the first GPUs by NVIDIA that multiply
 def chosen_device(name: str) -> torch.device:
     """The device called `name`; "auto" is an accelerator that has double precision, where there is one, else the CPU.
 
+    Of several ranks each has an accelerator of its own, that of its number on its machine.
+
     Raises:
-        CosliceError: torch cannot use it here.
+        CosliceError: torch cannot use it here; there are fewer accelerators than ranks.
     """
+    device = _device(name)
+    return device if device.type == "cpu" else _own(device)
+
+
+def _own(device: torch.device) -> torch.device:
+    """The accelerator of this rank."""
+    ranks = company()
+    if ranks.size == 1:
+        return device
+    module = getattr(torch, device.type, None)
+    there = getattr(module, "device_count", lambda: 1)()
+    if ranks.local >= there:
+        raise CosliceError(
+            f"device: {device.type} was asked for, but rank {ranks.rank} is number {ranks.local + 1} on its machine, "
+            f"which has {there} of them; start as many processes as there are accelerators, or say --device cpu."
+        )
+    if device.index is not None:
+        raise CosliceError(
+            f"device: {device} was given to {ranks.size} ranks, but each of them needs an accelerator of its own; say "
+            f"--device {device.type}."
+        )
+    return torch.device(device.type, ranks.local)
+
+
+def _device(name: str) -> torch.device:
     # Matrix products of a GPU give the same bits every time if this is there before the first of them.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if name == "auto":
@@ -33,11 +70,13 @@ def chosen_device(name: str) -> torch.device:
         found = accelerator.current_accelerator() if accelerator.is_available() else None
         return found if found is not None and _has_doubles(found) else torch.device("cpu")
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise CosliceError(f'device: "{name}" was given, but torch cannot use it here ({reason}); try cpu.') from error
-    return torch.device(name)
+        (torch.zeros(1, device=name) + 1).item()  # "meta" has tensors and no numbers
+        return torch.device(name)
+    except (RuntimeError, AssertionError, ImportError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        raise CosliceError(
+            f'device: "{visible(name[:80])}" was given, but torch cannot use it here ({visible(reason)}); try cpu.'
+        ) from error
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -127,3 +166,12 @@ def _has_doubles(device: torch.device) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory, of the machine or of an accelerator.
+
+    torch has a class of its own for accelerators only; of the CPU's memory it speaks as of any other failure.
+    """
+    words = ("not enough memory", "out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(one in str(error).lower() for one in words)

@@ -1,6 +1,6 @@
 """The one error a user can cause."""
 
-__all__ = ["CosliceError"]
+__all__ = ["CosliceError", "SaidElsewhere"]
 
 
 class CosliceError(ValueError):
@@ -8,3 +8,7 @@ class CosliceError(ValueError):
 
     The command line prints the sentence and exits with code 2.
     """
+
+
+class SaidElsewhere(CosliceError):
+    """This process stops too, and another one of the same run says why: it is not to be said twice."""

@@ -12,8 +12,9 @@ noisy volume instead: `AfterCorrector(ProximalTV(...))` is the loop's correction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from coslice.classical import AdmmState, TotalVariation, admm_step, conjugate_gr
 from coslice.classical.convolution import convolved
 from coslice.errors import CosliceError
 from coslice.operators.base import Operator
+from coslice.states import Stateful
 from coslice.sums import inner
 from coslice.variance import Estimator, gaussian
 
@@ -183,6 +185,15 @@ class WeightedCG:
         w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
         return self._smooth(w, after=factors, out=spread).add_(prediction)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The number of the step, and what the estimator remembers. The factors are made anew in every step."""
+        return {"step": self._step, **self.estimator.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where another one was."""
+        self._step = int(state_dict["step"])
+        self.estimator.load_state_dict(state_dict)
+
     def _diagonal(self, variance: Tensor | None) -> Tensor:
         """The diagonal of S, as the operator stores volumes."""
         factors = torch.ones_like(self._backprojected)
@@ -241,8 +252,7 @@ class ProximalTV:
         along: the axis of the stack, "z", "y" or "x".
         admm_iterations: in each call.
         cg_iterations: in each iteration of ADMM.
-        state: split and dual, (1, z, y, x) each, None before the first call; store it and put it back to go on with
-            a run that was interrupted.
+        state: split and dual, (1, z, y, x) each, None before the first call.
     """
 
     operator: Operator
@@ -290,6 +300,14 @@ class ProximalTV:
         self.state = (admm.split, admm.dual)
         return admm.volume
 
+    def state_dict(self) -> dict[str, Any]:
+        """Split and dual; nothing before the first call."""
+        return {} if self.state is None else {"split": self.state[0], "dual": self.state[1]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where another one was."""
+        self.state = (state_dict["split"], state_dict["dual"]) if state_dict else None
+
 
 @dataclass(frozen=True)
 class AfterCorrector:
@@ -304,3 +322,12 @@ class AfterCorrector:
 
     def __call__(self, x: Tensor, sigma: float, sigma_next: float) -> Tensor:
         return self.fidelity(x, sigma_next) if sigma_next in (sigma, 0) else x
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory of the fidelity, if it has one."""
+        return self.fidelity.state_dict() if isinstance(self.fidelity, Stateful) else {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where another one was."""
+        if isinstance(self.fidelity, Stateful):
+            self.fidelity.load_state_dict(state_dict)

@@ -9,14 +9,14 @@ home (a container) are common, and no reason to fail.
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from coslice.private_folders import private_folder
 
 __all__ = ["kernel"]
 
@@ -49,9 +49,12 @@ def _kept(function: Callable[..., Any], options: dict[str, Any], folder: str | N
     if folder is not None:
         numba.config.CACHE_DIR = folder  # pyright: ignore  # read here, once for every function
     try:
-        return numba.njit(cache=True, **options)(function)
+        kept: Any = numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before  # pyright: ignore
+    if hasattr(kept, "_cache"):
+        kept._cache = _Forgiving(kept._cache)
+    return kept
 
 
 def _temporary() -> str:
@@ -60,12 +63,30 @@ def _temporary() -> str:
     Raises:
         OSError: there is none.
     """
-    place = tempfile.gettempdir()  # raises where no folder can be written to
-    if Path(place) == Path.cwd() or not hasattr(os, "getuid"):
-        raise OSError("no folder for temporary files that is one's own")
-    folder = Path(place) / f"coslice-kernels-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise OSError(f"{folder} is somebody else's")
-    return str(folder)
+    return str(private_folder("kernels"))
+
+
+class _Forgiving:
+    """numba's store of one kernel, whose damage or refusal costs the time to compile, and never the run.
+
+    A disk may be full when the kernel is written, a machine may have lost its power while it was, and somebody may have
+    emptied the folder since it was found.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def load_overload(self, *what: Any) -> Any:
+        try:
+            return self._store.load_overload(*what)
+        except Exception:  # whatever unpickling makes of damaged bytes
+            with suppress(Exception):
+                self._store.flush()  # or it would be found damaged again, by every process to come
+            return None
+
+    def save_overload(self, *what: Any) -> None:
+        with suppress(Exception):  # of the system, or of an index that is damaged and cannot be replaced
+            self._store.save_overload(*what)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)

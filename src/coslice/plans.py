@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coslice.axes import axis_number
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
 from coslice.methods import (
@@ -26,6 +27,7 @@ from coslice.methods import (
     find_method,
     usual_priors,
 )
+from coslice.methods.method_remarks import remarks_on_method
 from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
 from coslice.priors import SlicePrior, load_prior
@@ -69,12 +71,15 @@ class Plan:
         return (*self._remarks_on_steps(), *self._remarks_on_priors(), *([elsewhere] if elsewhere else []))
 
     def _remarks_on_steps(self) -> tuple[str, ...]:
-        if isinstance(self.method, Direct) or not isinstance(self.method.renoising, PredictorCorrector):
+        if isinstance(self.method, Direct):
             return ()
+        number = axis_number(self.priors[0].along)
+        said = remarks_on_method(self.method, self.sigmas, self.problem.shape[number], self.problem.spacing[number])
         asked, made = self.method.schedule.steps, len(self.sigmas) - 1
-        if made == asked:
-            return ()
+        if made == asked or not isinstance(self.method.renoising, PredictorCorrector):
+            return said
         return (
+            *said,
             f"{self.method.title} was given {asked} network evaluations, but makes {made}: it takes them in pairs, a "
             "predictor and a corrector for each noise level.",
         )

@@ -8,11 +8,15 @@ from typing import Any
 
 from coslice.background import outside_as_air
 from coslice.errors import CosliceError
+from coslice.escapes import numeral
+from coslice.memory import check_memory
 from coslice.volume import Volume
 
 __all__ = ["Preparation", "parse_slices"]
 
 _MOST_VOXELS = 2**31
+_BYTES = 12  # of a voxel: the scan, its unit window, and what is made of them
+_LENGTHS, _COUNTS = (1e-6, 1e5), (1, 1e5)  # mm, voxels
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,11 @@ class Preparation:
             raise CosliceError(f"background: {self.background!r} was given, but it is air, or left out.")
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
+            low, high = _LENGTHS if name in ("thickness", "spacing") else _COUNTS
             if value is not None and not value > 0:
-                raise CosliceError(f"{name}: {value:g} was given, a positive number is needed.")
+                raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
+            if value is not None and not low <= value <= high:
+                raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")
 
     def __call__(self, scan: Volume) -> Volume:
         """The scan, prepared.
@@ -77,10 +84,13 @@ class Preparation:
             voxels = max(voxels, scan.shape[0] * self.size**2)
         if self.pad is not None:
             voxels = max(voxels, self.pad**3)
-        if voxels > _MOST_VOXELS:
+        advice = "choose a larger spacing, a smaller size or pad, or fewer slices"
+        if voxels <= _MOST_VOXELS:
+            check_memory("preparation", f"{voxels:.2g} voxels", _BYTES * voxels, advice)
+        else:
             raise CosliceError(
                 f"preparation: {voxels:.2g} voxels would come of this scan, at most {_MOST_VOXELS:.2g} are possible; "
-                "choose a larger spacing, a smaller size or pad, or fewer slices."
+                f"{advice}."
             )
 
     @property

@@ -1,16 +1,17 @@
 """From a plan to a reconstruction.
 
 `run` drives the sampling loop with the parts of a plan, or calls a method that does not sample. It knows no file, no
-terminal and no modality.
+terminal and no modality. After every step it says where it stands, and from there another call goes on to the same
+bits: whoever keeps that, keeps it elsewhere.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -18,17 +19,36 @@ from torch import Tensor
 
 from coslice.devices import finish
 from coslice.errors import CosliceError
-from coslice.methods import AnyMethod, Direct, Ending, Projecting
+from coslice.identities import digest_of_tree, plan_identity
+from coslice.methods import (
+    Acting,
+    AnyMethod,
+    DataStep,
+    Direct,
+    Ending,
+    Method,
+    PriorPart,
+    Projecting,
+    parts_of,
+)
 from coslice.metrics import Watcher
+from coslice.noise import Strategy
+from coslice.parallel import agree, dividing, from_first
 from coslice.plans import Plan, Priors, plan
 from coslice.problems import Problem
+from coslice.renoising import Renoising
 from coslice.sampling import Changing, Denoiser, Step, altered, sample, start
+from coslice.states import State, Stateful, joined_states, state_below
 from coslice.uncertainty import Welford
+from coslice.variance import Variance
 
-__all__ = ["Progress", "Result", "run"]
+__all__ = ["Keep", "Progress", "Result", "run"]
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
+
+Keep = Callable[[State], None]
+"""keep(state), called after every step with where the run stands. It may raise, to stop the run there."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,7 @@ class Result:
         deviation: the sample standard deviation of the samples, (z, y, x) in units of the window, before clipping;
             None of one sample. It is narrower than the error, see `coslice.uncertainty`.
         source: where the deviation comes from; a calibration is for one source.
+        resumed: how often the run went on from a kept state.
     """
 
     reconstruction: Tensor
@@ -53,8 +74,10 @@ class Result:
     seconds: dict[str, float]
     deviation: Tensor | None = None
     source: str = "samples"
+    resumed: int = 0
 
 
+@dividing()
 def run(
     problem: Problem | Plan,
     method: str | AnyMethod | None = None,
@@ -65,6 +88,8 @@ def run(
     truth: Tensor | None = None,
     lpips: bool = False,
     progress: Progress = lambda phase, done, total: None,
+    keep: Keep = lambda state: None,
+    kept: State | None = None,
 ) -> Result:
     """Reconstruct.
 
@@ -77,6 +102,9 @@ def run(
         truth: (z, y, x), only to measure the estimates along the way.
         lpips: whether the trajectory holds LPIPS too.
         progress: called after every step.
+        keep: called after every step that another one follows, and after every sample.
+        kept: a state that `keep` was given by a run of the same plan; the run goes on from there, and its sums are from
+            now on this run's. `coslice.output.run_kept` keeps states in a file, and checks whose they are.
 
     Raises:
         CosliceError: as `coslice.plan`.
@@ -90,42 +118,58 @@ def run(
     else:
         planned = plan(problem, method, prior, 0 if seed is None else seed, fast=fast)
     problem, method = planned.problem, planned.method
-    log = _Log(Watcher(truth, lpips), progress)
+    agree(lambda: digest_of_tree(plan_identity(planned)), "the measurement, a prior or a setting")
+    kept = from_first(kept, problem.measurement.device)
+    log, samples = _Log(Watcher(truth, lpips), progress), Welford()
+    if kept is not None:
+        log.load_state_dict(kept.numbers["log"])
+        samples.load_state_dict(state_below("samples", {**kept.numbers, **kept.tensors}))
     with log.phase("initial"):
         initial = problem.initial()
     _check_numbers("run: the first reconstruction", initial, "check the measurement and its geometry")
     if isinstance(method, Direct):
-        with log.phase("reconstruction"):
-            solved = method.solution.solve(problem, initial, planned.priors, log.iterated)
-        return _result(planned, solved, initial, log)
+        if not samples.count:
+            with log.phase("reconstruction"):
+                solved = method.solution.solve(problem, initial, planned.priors, log.iterated)
+            samples.add(solved)
+            keep(_state(samples, log, 1, 1))
+        return _result(planned, samples.mean, initial, log)
     sigmas, along = planned.sigmas, planned.priors[0].along
-    first = initial if method.start.volume == "initial" else torch.zeros_like(initial)
-    if method.start.solution is not None:
-        with log.phase("start"):
-            first = method.start.solution.solve(problem, initial, planned.priors, lambda done, count: None)
-    samples = Welford()
-    total = method.samples * (len(sigmas) - 1)
-    for number in range(method.samples):
+    steps = len(sigmas) - 1
+    total = method.samples * steps
+    beginning = _Beginning(planned, initial, log)
+    for number in range(samples.count, method.samples):
         seed = planned.seed + number
         asked = planned.prior(number)
         start_noise, noise = planned.noise(asked)
         with log.phase("preparation"):
             acting = method.data.acting(problem, asked, along, sigmas)
-        x = method.start.placed(problem, start(first, sigmas[0], start_noise, seed))
+        first = 0
+        if kept is not None and "x" in kept.tensors:
+            first, x = kept.done - number * steps, kept.tensors["x"]
+            for name, one in acting.memories.items():
+                one.load_state_dict(state_below(name, {**kept.numbers, **kept.tensors}))
+        else:
+            x = method.start.placed(problem, start(beginning.volume, sigmas[0], start_noise, seed))
+        kept = None  # the next sample begins at its beginning
         denoiser, fidelity = (
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),
         )
-        steps = sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction)
-        ask = denoiser.at(len(sigmas) - 2) if isinstance(denoiser, Changing) else denoiser
+        ask = denoiser.at(steps - 1) if isinstance(denoiser, Changing) else denoiser
+        silent = _silent(method, acting)
+        anew = _state(samples, log, number * steps, total, silent=silent)
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
-        for step in steps:
-            last = step.index == len(sigmas) - 2
+        for step in sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction, first):
+            last = step.index == steps - 1
             x = log.ended(method.end, step, ask, problem) if last else step.x
             log.end(total)
             if number == 0:
                 log.record(step, x if last else step.estimate)
+            if not last:
+                done = number * steps + step.index + 1
+                keep(anew if silent else _state(samples, log, done, total, x, acting))
             log.begin()
         if isinstance(method.data, Projecting) and method.data.rounds:
             project = acting.projection or acting.fidelity
@@ -133,7 +177,54 @@ def run(
                 for _ in range(method.data.rounds):
                     x = project(problem.clamped(x), sigmas[-2])
         samples.add(x)
+        keep(_state(samples, log, (number + 1) * steps, total))
     return _result(planned, samples.mean, initial, log, samples.deviation)
+
+
+class _Beginning:
+    """What samples start from, made when the first of them needs it: a run that goes on may not."""
+
+    def __init__(self, planned: Plan, initial: Tensor, log: _Log) -> None:
+        self._planned, self._initial, self._log = planned, initial, log
+
+    @cached_property
+    def volume(self) -> Tensor:
+        method, problem = self._planned.method, self._planned.problem
+        assert isinstance(method, Method)
+        if method.start.solution is not None:
+            with self._log.phase("start"):
+                return method.start.solution.solve(
+                    problem, self._initial, self._planned.priors, lambda done, count: None
+                )
+        return self._initial if method.start.volume == "initial" else torch.zeros_like(self._initial)
+
+
+def _state(
+    samples: Welford,
+    log: _Log,
+    done: int,
+    total: int,
+    x: Tensor | None = None,
+    acting: Acting | None = None,
+    silent: Sequence[str] = (),
+) -> State:
+    """Where a run stands between two steps, or with no x between two samples."""
+    parts: dict[str, Stateful] = {"samples": samples, **({} if acting is None else acting.memories)}
+    numbers, tensors = joined_states(parts)
+    numbers |= {"done": done, "total": total, "log": log.state_dict(), "silent": list(silent)}
+    return State(numbers, tensors if x is None else tensors | {"x": x})
+
+
+def _silent(method: Method, acting: Acting) -> list[str]:
+    """The user's own parts that act in the loop, and say neither what they remember nor that they do not."""
+    own = [
+        part
+        for part in parts_of(method).values()
+        if isinstance(part, (PriorPart, DataStep, Renoising, Strategy, Variance))
+        and not (part.built_in() or part.memoryless)
+    ]
+    says = any(one.state_dict() or not isinstance(one, torch.nn.Module) for one in acting.memories.values())
+    return [type(part).__name__ for part in own if not (says and isinstance(part, DataStep))]
 
 
 _REMEDIES = {
@@ -161,7 +252,8 @@ def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation
             "the settings and parts that are not the published ones."
         )
     clamped = planned.problem.clamped
-    return Result(clamped(volume), clamped(initial), log.trajectory, log.seconds, deviation)
+    trajectory, seconds = log.trajectory, log.seconds
+    return Result(clamped(volume), clamped(initial), trajectory, seconds, deviation, resumed=log.resumed)
 
 
 class _Log:
@@ -171,7 +263,18 @@ class _Log:
         self.watcher, self.progress = watcher, progress
         self.seconds: dict[str, float] = {}
         self.trajectory: list[dict[str, float | int | None]] = []
+        self.resumed = 0
         self._steps, self._began, self._parts_then = 0, 0.0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was logged so far, as JSON takes it."""
+        logged = {"steps": self._steps, "resumed": self.resumed}
+        return logged | {"seconds": dict(self.seconds), "trajectory": list(self.trajectory)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the log of a run that was killed."""
+        self._steps, self.resumed = int(state_dict["steps"]), int(state_dict["resumed"]) + 1
+        self.seconds, self.trajectory = dict(state_dict["seconds"]), list(state_dict["trajectory"])
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:

@@ -126,21 +126,23 @@ def sample(
     seed: int,
     renoising: Renoising = Share(1.0),
     correction: Correction | None = None,
+    first: int = 0,
 ) -> Iterator[Step]:
-    """Run Algorithm 1 from x at sigmas[0] down to 0, one `Step` at a time.
+    """Run Algorithm 1 from x at sigmas[first] down to 0, one `Step` at a time.
 
     Args:
-        x: (z, y, x), as `start` makes it; left untouched.
+        x: (z, y, x), as `start` makes it, or as step first - 1 left it; itself left untouched.
         sigmas: a falling schedule that ends in 0, see `coslice.schedule`; levels may be repeated.
         prior, fidelity, noise, renoising, correction: the parts of a method.
         seed: of the re-noising; step k draws from Key(seed, k, "renoise").
+        first: number of the first step that is made.
 
     Raises:
         CosliceError: sigmas is not a schedule.
     """
     if not falls(sigmas):
         raise CosliceError(f"sample: sigmas {tuple(sigmas)} were given, a falling sequence that ends in 0 is needed.")
-    for index, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+    for index, (sigma, sigma_next) in enumerate(pairwise(sigmas[first:]), first):
         denoiser = prior.at(index) if isinstance(prior, Changing) else prior
         denoised = denoiser(x, sigma)
         estimate = fidelity(denoised, sigma)

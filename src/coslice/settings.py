@@ -30,6 +30,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from coslice.errors import CosliceError
+from coslice.escapes import numeral, shown, visible
 
 __all__ = ["TYPE_WORDS", "Part", "Setting", "kinds_of", "setting", "sort_of"]
 
@@ -73,7 +74,10 @@ class Setting:
         bounded = (self.least, self.above, self.most) != (None, None, None)
         if isinstance(value, bool) or not isinstance(value, Real):
             return not bounded
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            return False
         return (
             math.isfinite(number)
             and (self.least is None or number >= self.least)
@@ -83,6 +87,10 @@ class Setting:
 
 
 _KEY = "coslice"  # of a field's metadata
+_MOST_COUNT = 100_000
+"""Of steps, iterations and the like: more would never end."""
+_LARGEST = 1e12
+"""Of a number, and the inverse of the smallest: its square still has a place in single precision."""
 _DEFAULT = object()
 
 
@@ -110,6 +118,9 @@ class Part:
         kind: the word for it in files and on the command line; "" for a class that has none, as a user's own may.
         title: what tables call it; "" where they do not speak of it.
         not_settings: names of fields that are no settings.
+        memoryless: of a part of the user's own, that nothing it builds remembers anything from one step to the next. A
+            run that was killed then goes on in the middle of a sample; else at the beginning of one, unless what
+            remembers is `coslice.Stateful`. coslice's own parts are the one or the other.
 
     Raises:
         CosliceError: a setting of another type or outside its bounds; a class that is no dataclass, has fields that are
@@ -119,6 +130,7 @@ class Part:
     kind: ClassVar[str] = ""
     title: ClassVar[str] = ""
     not_settings: ClassVar[tuple[str, ...]] = ()
+    memoryless: ClassVar[bool] = False
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -136,12 +148,16 @@ class Part:
             value = getattr(self, name)
             hint = hints.get(name, Any)
             if not _fits(hint, value):
-                given = f'"{value}"' if isinstance(value, str) else repr(value)
+                given = f'"{visible(value[:100])}"' if isinstance(value, str) else shown(value)
                 raise CosliceError(f"{word}: {name} {given} was given, {_in_words(hint)} is needed.")
             if not known.allows(value):
-                given = f"{value:g}" if isinstance(value, Real) else f'"{value}"'
+                given = numeral(value) if isinstance(value, int | float) else f'"{visible(str(value)[:100])}"'
                 unit = f" {known.unit}" if known.unit else ""
                 raise CosliceError(f"{word}: {name} {given}{unit} was given, {known.needed} is needed.")
+            if isinstance(value, int | float) and known.most is None and _beyond(value):
+                whole = isinstance(value, int)
+                bound = f"at most {_MOST_COUNT:,}" if whole else f"0 or {1 / _LARGEST:g} to {_LARGEST:g}"
+                raise CosliceError(f"{word}: {name} {numeral(value)} was given, {bound} is possible.")
 
     def _check_class(self) -> None:
         """Refuse a class whose fields nobody could see: keys and records are made of settings."""
@@ -166,6 +182,13 @@ class Part:
         for item in dataclasses.fields(cls):
             if _KEY in item.metadata:
                 yield item.name, item.metadata[_KEY]
+
+
+def _beyond(value: float) -> bool:
+    """Whether a number without bounds of its own is so large, or so near to 0, that no computation stands it."""
+    if isinstance(value, int):
+        return abs(value) > _MOST_COUNT
+    return abs(value) > _LARGEST or 0.0 < abs(value) < 1 / _LARGEST
 
 
 TYPE_WORDS: dict[Any, str] = {

@@ -13,7 +13,6 @@ them, which `overlay` lays over that of a file.
 from __future__ import annotations
 
 import math
-import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +21,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from coslice.errors import CosliceError
+from coslice.escapes import shown, visible
+from coslice.io.documents import read_yaml, scalar_of, yaml_of
 from coslice.settings import TYPE_WORDS
 
 __all__ = ["INLINE", "assigned", "assignments", "built", "nested", "overlay", "plain", "read_tree", "typed"]
@@ -40,27 +39,15 @@ def read_tree(path: str | Path, who: str = "recipe") -> dict[str, Any]:
         CosliceError: no such file, or one that is no YAML mapping.
     """
     try:
-        tree = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CosliceError(f"{who}: {path} was given, but it cannot be read as text; give a YAML file.") from error
-    except yaml.YAMLError as error:
-        line = " ".join(str(error).split())[:120]
-        raise CosliceError(f"{who}: {path} was given, but it is not YAML ({line}); correct it.") from error
+        tree = read_yaml(path)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise CosliceError(f"{who}: {path} was given, but it cannot be read ({reason}); give a YAML file.") from error
+    except ValueError as error:
+        raise CosliceError(f"{who}: {path} was given, but it is not YAML ({error}); correct it.") from error
     if tree is not None and not isinstance(tree, dict):
         raise CosliceError(f"{who}: {path} was given, but it holds no keys; write lines like `batch: 16`.")
     return tree or {}
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only, and no key twice: the last one would win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'"{key.value}" is there twice', key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,17 +82,15 @@ def assigned(text: str, who: str = "set") -> tuple[str, Any]:
     path, value = path.strip(), value.strip()
     value = "null" if value == "none" else value  # as settings without a value are shown
     if not equals or not all(path.split(".")):
-        raise CosliceError(f'{who}: "{text}" was given, but NAME=VALUE is needed, with dots in NAME as in a.b=1.')
+        raise CosliceError(f"{who}: {shown(text)} was given, but NAME=VALUE is needed, with dots in NAME as in a.b=1.")
     try:
         if value.startswith(("[", "{", '"', "'")):
-            return path, yaml.load(value, _Loader)
-        loader = _Loader("")
-        return path, loader.construct_object(
-            yaml.ScalarNode(loader.resolve(yaml.ScalarNode, value, (True, False)), value)
-        )
-    except (yaml.YAMLError, ValueError) as error:
-        line = " ".join(str(error).split())[:120]
-        raise CosliceError(f'{who}: "{text}" was given, but its value is not YAML ({line}); correct it.') from error
+            return path, yaml_of(value)
+        return path, scalar_of(value)
+    except ValueError as error:
+        raise CosliceError(
+            f"{who}: {shown(text)} was given, but its value is not YAML ({error}); correct it."
+        ) from error
 
 
 def nested(pairs: Iterable[tuple[str, Any]], who: str = "set") -> dict[str, Any]:
@@ -133,27 +118,6 @@ def nested(pairs: Iterable[tuple[str, Any]], who: str = "set") -> dict[str, Any]
     return tree
 
 
-def _decimal_only() -> None:
-    """YAML 1.1 reads 1:30 as 90 and 010 as 8; here a whole number is what everybody takes for one."""
-    resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag not in _NUMBERS]
-        for first, found in _Loader.yaml_implicit_resolvers.items()
-    }
-    _Loader.yaml_implicit_resolvers = resolvers
-    _Loader.add_implicit_resolver(_NUMBERS[0], re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-    decimal = r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"
-    special = r"^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    _Loader.add_implicit_resolver(_NUMBERS[1], re.compile(f"{decimal}|{special}"), list("-+0123456789."))
-
-
-def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(str(loader.construct_scalar(node)))
-
-
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_decimal_only()
-_Loader.add_constructor(_NUMBERS[0], _whole_number)
-
 T = TypeVar("T")
 
 
@@ -171,13 +135,14 @@ def built(kind: type[T], values: Any, path: str = "", who: str = "recipe") -> T:
     """
     where = path.rstrip(".") or "what was given"
     if not isinstance(values, Mapping):
-        raise CosliceError(f"{who}: {where} is {values!r}, but keys with values are needed; correct it.")
+        raise CosliceError(f"{who}: {where} is {shown(values)}, but keys with values are needed; correct it.")
     hints, known, within = _known(kind)
     for key in values:
         if key not in known:
             near = _nearest(str(key), kind)
             meant = f"did you mean {path}{near}? " if near else ""
-            raise CosliceError(f"{who}: the key {path}{key} is not known; {meant}Known are {', '.join(known)}.")
+            word = visible(path) + (visible(key) if isinstance(key, str) and len(key) < 100 else shown(key))
+            raise CosliceError(f"{who}: the key {word} is not known; {meant}Known are {', '.join(known)}.")
     own = {key: value for key, value in values.items() if key not in within}
     arguments = {key: typed(hints[key], value, f"{path}{key}", who) for key, value in own.items()}
     for name in dict.fromkeys(within.values()):
@@ -233,20 +198,20 @@ def typed(kind: Any, value: Any, path: str, who: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise CosliceError(f'{who}: {path} has the key {key!r}, but a word is needed; write "{key}".')
+                raise CosliceError(f'{who}: {path} has the key {shown(key)}, but a word is needed; write "{key}".')
         return {key: typed(inside[1], item, f"{path}.{key}", who) for key, item in value.items()}
     if kind is Any or (kind is type(None) and value is None) or (origin is typing.Literal and value in inside):
         return value
     if kind is float and type(value) in (int, float, str):
         try:
             number = float(value)  # pyright: ignore[reportArgumentType]  # YAML 1.1 takes 1e-3 for a word
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number):
             return number
     elif kind in (bool, int, str) and type(value) is kind:
         return value
-    raise CosliceError(f"{who}: {path} is {value!r}, but {_named(kind)} is needed; correct it.")
+    raise CosliceError(f"{who}: {path} is {shown(value)}, but {_named(kind)} is needed; correct it.")
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, path: str, who: str) -> Any:
@@ -258,7 +223,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, path: str, who: str) -> Any:
             if isinstance(value, list | dict) and (is_dataclass(kind) or typing.get_origin(kind) in (tuple, dict)):
                 raise
     expected = " or ".join(_named(kind) for kind in kinds)
-    raise CosliceError(f"{who}: {path} is {value!r}, but {expected} is needed; correct it.")
+    raise CosliceError(f"{who}: {path} is {shown(value)}, but {expected} is needed; correct it.")
 
 
 def _nearest(key: str, kind: Any) -> str | None:

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -204,6 +205,20 @@ class Estimator:
             new = smoothed(squares, part.blur, part.blur_along, self.along).clamp_(min=0)
             self.average = new if self.average is None else torch.lerp(new, self.average, part.memory)
         return self.average
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and the last prediction; of an estimate that asks the prior, or an own one, also what was made
+        of that."""
+        remembered = {"average": self.average, "before": self._before}
+        if self.variance.asks or not self.variance.built_in():
+            remembered["estimate"] = self.seen.estimate
+        return {"estimates": self._step} | {name: value for name, value in remembered.items() if value is not None}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where another one was."""
+        self._step = int(state_dict["estimates"])
+        self.average, self._before = state_dict.get("average"), state_dict.get("before")
+        self.seen.estimate = state_dict.get("estimate")
 
 
 def smoothed(volume: Tensor, in_plane: float, along_stack: float = 0.0, along: str = "z") -> Tensor:

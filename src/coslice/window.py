@@ -7,7 +7,6 @@ shows black and white is another matter: `DISPLAYS` names the ranges of HU that 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +22,16 @@ _BELOW = 0.01
 """Of the bright end: values of MR further below 0 are no ringing of an interpolation."""
 
 
+_LARGEST = 1e30
+"""Single precision goes to 3e38."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The values `low`..`high` (in `unit`) that become 0..1.
 
     Raises:
-        CosliceError: an end is not finite, or `high` is not above `low`.
+        CosliceError: an end is not finite or beyond 1e30, or `high` is not above `low`.
     """
 
     low: float
@@ -36,7 +39,7 @@ class Window:
     unit: str = "HU"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.high > self.low):
+        if not (max(abs(self.low), abs(self.high)) <= _LARGEST and self.high - self.low >= 1 / _LARGEST):
             raise CosliceError(
                 f"Window: low {self.low:g} and high {self.high:g}{f' {self.unit}'.rstrip()} were given, "
                 "finite numbers with high above low are needed; swap or widen them."

@@ -25,6 +25,9 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from worlds import enter
 
 BOUND_MB = 300
 """What a refusal may take of memory beyond what the imports did. See docs/reliability.md."""
@@ -44,6 +47,7 @@ class Trial:
         output, errors: what it printed.
         memory_mb: its peak beyond that of the process it was forked from.
         seconds: wall time.
+        user_s: time that its own code took of a processor.
     """
 
     arguments: tuple[str, ...]
@@ -52,6 +56,7 @@ class Trial:
     errors: str
     memory_mb: float
     seconds: float
+    user_s: float
 
     def sane(self, bound_mb: float = BOUND_MB) -> Trial:
         """It ended by itself, accepted or refused, without a traceback and within its memory."""
@@ -100,6 +105,7 @@ class Trials:
         environment: dict[str, str] | None = None,
         patience_s: float = PATIENCE_S,
         ceiling_mb: float = _CEILING_MB,
+        world: dict[str, Any] | None = None,
     ) -> Trial:
         """Run `coslice ARGUMENTS` and wait for its end, or for the end of patience.
 
@@ -109,10 +115,11 @@ class Trials:
             environment: on top of that of the process.
             patience_s: then it is killed, and its code is None.
             ceiling_mb: of addresses beyond what there is at the start.
+            world: the machine around it, see `worlds.enter`.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         words = [os.fsdecode(one) for one in arguments]
-        wish = [words, None if folder is None else str(folder), environment or {}, patience_s, ceiling_mb]
+        wish = [words, None if folder is None else str(folder), environment or {}, patience_s, ceiling_mb, world or {}]
         self._process.stdin.write(json.dumps(wish) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -151,14 +158,25 @@ def _warm() -> None:
         sys.argv = ["coslice", *words]
         with suppress(SystemExit), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             main()
+    from numba.core.registry import cpu_target  # what the first compiled kernel of a process waits for
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
-def _forked(words: list[str], folder: str | None, environment: dict[str, str], patience_s: float, ceiling_mb: float):
+def _forked(
+    words: list[str],
+    folder: str | None,
+    environment: dict[str, str],
+    patience_s: float,
+    ceiling_mb: float,
+    world: dict[str, Any],
+):
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         before, began = _resident_mb(), time.monotonic()
         child = os.fork()
         if child == 0:
-            _run(words, folder, environment, ceiling_mb, output.fileno(), errors.fileno())
+            _run(words, folder, environment, ceiling_mb, world, output.fileno(), errors.fileno())
         ended = os.pidfd_open(child)
         with selectors.DefaultSelector() as waiting:
             waiting.register(ended, selectors.EVENT_READ)
@@ -172,11 +190,17 @@ def _forked(words: list[str], folder: str | None, environment: dict[str, str], p
             stream.seek(0)
             said.append(stream.read(200_000).decode(errors="replace"))
         code = None if late else os.waitstatus_to_exitcode(status)
-        return code, *said, max(0.0, usage.ru_maxrss / 1024 - before), seconds
+        return code, *said, max(0.0, usage.ru_maxrss / 1024 - before), seconds, usage.ru_utime
 
 
 def _run(
-    words: list[str], folder: str | None, environment: dict[str, str], ceiling_mb: float, output: int, errors: int
+    words: list[str],
+    folder: str | None,
+    environment: dict[str, str],
+    ceiling_mb: float,
+    world: dict[str, Any],
+    output: int,
+    errors: int,
 ) -> None:
     """The child: it never returns."""
     code = 70
@@ -192,8 +216,13 @@ def _run(
         ceiling = int((_addresses_mb() + ceiling_mb) * 2**20)
         resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
         sys.argv = ["coslice", *words]
+        if "COSLICE_TRIAL_FATE" in environment:
+            from fates import meet
+
+            meet(environment["COSLICE_TRIAL_FATE"])
         from coslice.cli import main
 
+        enter(world)
         main()
         code = 0
     except SystemExit as error:
@@ -202,13 +231,19 @@ def _run(
         traceback.print_exc()
         code = 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except BaseException:  # as an interpreter has it that cannot flush its streams
+                code = 120
         os._exit(code)
 
 
 def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    """What a fork begins with: pages that are mapped from files come back to it one by one, as it needs them."""
+    pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
+    return (pages[1] - pages[2]) * resource.getpagesize() / 2**20
 
 
 def _addresses_mb() -> float:

@@ -88,4 +88,4 @@ from coslice.cli.app import app
 command = typer.main.get_command(app).commands["reconstruct"]
 print(sum(len(item.opts) > 0 and item.opts[0].startswith("--") for item in command.params) + 1)  # and --help
 """
-    assert int(python(code)) <= 55
+    assert int(python(code)) <= 56

@@ -15,11 +15,15 @@ FLOORS = (
             "errors",
             "axes",
             "settings",
+            "escapes",
+            "memory",
             "tree",
             "sums",
             "threads",
             "kernels",
+            "private_folders",
             "devices",
+            "parallel",
             "resampling",
             "volume",
             "window",
@@ -46,9 +50,11 @@ FLOORS = (
         *("acquisition", "values"),
         # what a real scanner would give of a known object
         "xray",
+        # where a run stands, and how it is asked to stop
+        *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "runs"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
     # work: folders of results, tables, training, many scans, and the workers that do it
     {"output", "benchmark", "training", "cohort", "engine"},
     # words: what is printed and drawn
@@ -58,7 +64,8 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "priors": {"sampling"},
     "methods": {"priors", "sampling", "renoising", "fidelity"},
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
-    "runs": {"plans", "methods", "priors", "sampling"},
+    "identities": {"plans", "methods", "priors"},
+    "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

@@ -276,7 +276,7 @@ def test_what_is_passed_over_is_counted(tmp_path):
     (folder / "broken.dcm").write_text("no longer an image")
     notes = find_series(folder)[1]
     assert any("Passed over: 1 x copy, 1 x localiser, 2 x report." in note for note in notes)
-    assert any("broken.dcm is damaged or no DICOM file" in note for note in notes)
+    assert any("damaged or no DICOM, whatever their names (1): broken.dcm" in note for note in notes)
     assert any("links to files that are not there (1)" in note for note in notes)
     # A single image beside the stack is no second choice, but it is spoken of.
     scan = open_dicom(folder)

@@ -189,7 +189,7 @@ def test_what_is_no_geometry_is_refused_with_what_is_known(tmp_path, text, words
 
 
 def test_a_file_that_is_not_there_and_a_folder(tmp_path):
-    with pytest.raises(CosliceError, match="cannot be read: no such file"):
+    with pytest.raises(CosliceError, match="does not exist; give a geometry file"):
         read_geometry(tmp_path / "none.json")
     with pytest.raises(CosliceError, match="is a folder"):
         read_geometry(tmp_path)

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from coslice import run
+from coslice import load_prior, run
 from coslice.errors import CosliceError
 from coslice.methods import DataStep
+from coslice.networks.eight_bits import multiplies_eight_bits
 from coslice.priors import SlicePrior
+from coslice.problems import SparseViewCT
 from coslice.settings import setting
+from simulated import measured
 from small_problems import Smoother, prior, quick, started_at, zsr
 
 COUNT = 1440
@@ -88,3 +91,16 @@ def test_large_numbers_are_numbers():
     """Their sum is more than float32 holds."""
     first = torch.full((10, 12, 12), 3e38)
     assert bool(run(started_at(zsr(), first), quick(start={"volume": "noise"}), prior("zx")).initial.eq(1).all())
+
+
+@pytest.mark.parametrize("arithmetic", ["int8"])
+def test_a_weight_that_is_no_number_shows_in_integers_too(arithmetic):
+    """Levels from 0 to 255 have no place for it, and would go on with something else."""
+    if arithmetic == "int8" and not multiplies_eight_bits():
+        pytest.skip("this processor multiplies no 8-bit integers")
+    spoilt = load_prior("ct")
+    with torch.no_grad():
+        next(spoilt.network.parameters()).fill_(math.nan)
+    problem = measured(SparseViewCT(views=4), torch.full((7, 64, 64), 0.5))
+    with pytest.raises(CosliceError, match=r"at step 1 \(sigma .*what the prior gave holds"):
+        run(problem, quick(prior={"arithmetic": arithmetic}), spoilt)

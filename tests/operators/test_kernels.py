@@ -122,3 +122,31 @@ def test_the_first_kernel_leaves_torch_its_threads():
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1"]
+
+
+@needs_owners
+@pytest.mark.parametrize("damage", [b"", b"\x80\x04", b"\0" * 500, b"text"])
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+def test_a_kept_kernel_that_is_damaged_is_compiled_anew_and_mended(twice, tmp_path, suffix, damage):
+    (tmp_path / "temporary").mkdir()
+    assert twice()(21) == 42
+    files = kept(tmp_path / "temporary")
+    for path in files:
+        if path.suffix == suffix:
+            path.write_bytes(damage)
+    assert twice()(21) == 42
+    again = twice()
+    assert again(21) == 42 and again.stats.cache_hits
+
+
+@needs_owners
+@pytest.mark.parametrize("refusing", ["os.replace", "numba.core.caching.dumps"])
+def test_a_disk_that_is_full_costs_the_keeping_and_not_the_kernel(twice, tmp_path, monkeypatch, refusing):
+    (tmp_path / "temporary").mkdir()
+    kernel = twice()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(refusing, full)
+    assert kernel(21) == 42 and not kept(tmp_path / "temporary")

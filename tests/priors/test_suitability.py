@@ -85,7 +85,7 @@ def test_without_a_store_that_can_be_read_there_are_no_priors_in_it(tmp_path, mo
     monkeypatch.delenv("COSLICE_PRIORS", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if store == "no home":
-        monkeypatch.setattr("coslice.priors.places.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)
     elif store == "forbidden":
         monkeypatch.setattr(
             "coslice.priors.places.Path.is_dir", lambda path: (_ for _ in ()).throw(PermissionError(13, "denied"))

@@ -155,7 +155,7 @@ def test_the_record_of_a_study_holds_its_task_its_preparation_and_what_came_of_t
 
 def test_a_ct_in_hu_needs_no_remark_and_one_in_other_numbers_is_the_same_study():
     hu = embedded_scan().slices(20, 28).resized(32)
-    task = SparseViewCT(views=2)
+    task = SparseViewCT(views=4)
     plain = simulate(hu, task)
     assert plain.remarks == () and plain.values is None and plain.settings["values"] is None
     for added in (1000, 1024):
@@ -177,8 +177,8 @@ def test_mr_below_0_is_in_the_window_that_is_found_and_cut_by_one_that_is_given(
     task = SliceSuperResolution(2)
     plain = simulate(Volume(bright), task)
     moved = simulate(Volume(bright - 56), task)
-    assert plain.remarks == () and plain.window.low == 0
-    assert moved.window.low == -56 and "-56" in moved.remarks[0]
+    assert not any("window" in remark for remark in plain.remarks) and plain.window.low == 0
+    assert moved.window.low == -56 and any("-56" in remark for remark in moved.remarks)
     assert plain.unit is not None and moved.unit is not None
     assert float((moved.unit == 0).float().mean()) == pytest.approx(float((plain.unit == 0).float().mean()))
     given = simulate(Volume(bright - 56), task, Window(0.0, 400.0, ""))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from coslice.training.ranks import Ranks
+from coslice.parallel import Ranks
 from coslice.training.sections import SigmaSettings
 from coslice.training.supply.batches import BatchQueue
 from small_training import Blobs

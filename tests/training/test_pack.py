@@ -161,7 +161,7 @@ def test_a_pack_travels_in_small_files_without_loss(tmp_path, found, bits):
     with pytest.raises(CosliceError, match=r"part-000.bin is damaged"):
         open_pack(tmp_path / "travel", tmp_path / "elsewhere")
     files[1].unlink()
-    with pytest.raises(CosliceError, match=r"part-000.bin is missing"):
+    with pytest.raises(CosliceError, match=r"part-000.bin does not exist"):
         open_pack(tmp_path / "travel", tmp_path / "elsewhere")
 
 

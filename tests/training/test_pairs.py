@@ -10,10 +10,10 @@ import torch
 
 from coslice.errors import CosliceError
 from coslice.networks.edm import EDMDenoiser
+from coslice.parallel import Ranks
 from coslice.problems import LimitedAngleCT, SparseViewCT, task_of_key
 from coslice.training.collection.pack import make_pack, open_pack
 from coslice.training.collection.scans import find_scans
-from coslice.training.ranks import Ranks
 from coslice.training.sections import SigmaSettings, View
 from coslice.training.supply.batches import BatchQueue
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes

@@ -101,6 +101,7 @@ def line_integrals_from(
         beam = _open_beam(level, dark)
     lines, tally = _logarithms(data, beam, dark, kind, progress)
     _check_beam(tally, lines.size)
+    _check_views(lines)
     clean = lines if repair else np.where(np.isfinite(lines), 0, np.nan).astype(np.float32)
     defects = found_defects(clean, beam if repair else None, dark if repair else None, mask)
     mended = mend(lines, defects)
@@ -225,6 +226,16 @@ def _check_beam(tally: _Tally, size: int) -> None:
         raise CosliceError(
             f"recording: {100 * tally.brighter / tally.measured:.0f} % of its values are more than {_BRIGHTER:g} times "
             "the open beam, which an object only darkens; give the flat field of this exposure, or the right --white."
+        )
+
+
+def _check_views(lines: np.ndarray) -> None:
+    lost = [number for number, view in enumerate(lines) if not np.isfinite(view).any()]
+    if lost:
+        named = ", ".join(map(str, lost[:8])) + (" and others" if len(lost) > 8 else "")
+        raise CosliceError(
+            f"recording: there is no number at all in view {named} (counted from 0); leave it out, of the recording "
+            "and of its geometry."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ __all__ = ["Doubt", "doubts"]
 
 _SAMPLE = 64  # views, and rows, that are looked at
 _TURN = 2 * math.pi
+_NARROW, _WIDE = 0.2, 100.0
+"""Degrees that a beam opens by: below it is as good as parallel, above no tube shines."""
+_FAINT = 0.01
+"""Line integrals of less are 1 % of the beam, as of a sheet of paper."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def doubts(
     if not isinstance(geometry, Orbit):
         found += _of_angles(np.asarray(geometry.angles))
     edges = _Edges(lines)
+    found += _of_copies(lines)
+    found += _of_distances(geometry)
     if edges.largest == 0:
         found.append(Doubt("No view shows anything: all line integrals are 0.", "grave"))
     else:
@@ -116,6 +123,33 @@ def _of_angles(angles: np.ndarray) -> Iterator[Doubt]:
         )
 
 
+def _of_copies(lines: np.ndarray) -> Iterator[Doubt]:
+    """Views whose every value is that of another one, which no detector with noise measures twice."""
+    if lines.strides[0] == 0:  # one view that stands for all, as was said
+        return
+    shown = [hashlib.blake2b(view.tobytes(), digest_size=16).digest() for view in map(np.asarray, lines) if view.any()]
+    copies = len(shown) - len(set(shown))
+    if copies:
+        yield Doubt(
+            f"{copies} of {len(lines)} views are copies of others, value by value: was the recording put together "
+            "twice, or are its angles those of another one?",
+            "warning",
+        )
+
+
+def _of_distances(geometry: Geometry) -> Iterator[Doubt]:
+    """Fans so narrow that they are none, where a length is in another unit than the others."""
+    if isinstance(geometry, ParallelBeam | Orbit) or geometry.detector[1] < 8:
+        return
+    fan = math.degrees(2 * math.atan(geometry.detector[1] * geometry.pixel[1] / 2 / geometry.source_detector))
+    if fan < _NARROW or fan > _WIDE:
+        yield Doubt(
+            f"The beam opens by {fan:.2g} degrees to the columns of the detector, which are {geometry.pixel[1]:.3g} mm "
+            f"wide at {geometry.source_detector:.4g} mm from the source: check that all lengths are in mm.",
+            "warning",
+        )
+
+
 class _Edges:
     """The values at the edges of a sample of views.
 
@@ -160,6 +194,12 @@ def _of_values(edges: _Edges) -> Iterator[Doubt]:
             f"Line integrals reach {edges.top:.3g}, but no beam is seen through more than about 12: they may be "
             "counts, or scaled by a factor.",
             "grave",
+        )
+    elif edges.largest < _FAINT:
+        yield Doubt(
+            f"Line integrals reach {edges.largest:.2g} only, so nothing takes away 1 % of the beam: they may be scaled "
+            "by a factor.",
+            "warning",
         )
     elif edges.base - edges.middle > 0.3 * edges.largest:
         reason = (

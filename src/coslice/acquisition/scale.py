@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from coslice.errors import CosliceError
 from coslice.window import Window
 
-__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "inside_circle"]
+__all__ = ["FoundWater", "HounsfieldScale", "attenuation_window", "found_water", "inside_circle", "remarks_on_water"]
 
 SOFT_TISSUE, FAT = 45.0, -100.0
 """Usual HU of muscle, blood and organs, and of fat, at the energies of a CT scanner."""
@@ -148,6 +148,11 @@ def found_water(volume: np.ndarray, inside: np.ndarray | None = None) -> FoundWa
     return FoundWater(HounsfieldScale(water, air), certainty, (note,))
 
 
+_MATTER = (2e-4, 20.0)
+"""Attenuation of a thin foam at 150 keV and of gold at 40 keV, 1/mm: the thinnest and the densest that is scanned."""
+
+_WATER = (0.007, 0.082)
+"""Attenuation of water at 1 MeV and at 20 keV, 1/mm (Hubbell and Seltzer, NIST tables)."""
 _NO_PEAK = "water: the reconstruction does not show what water is, {}; say its attenuation: --water MU in 1/mm."
 
 
@@ -172,6 +177,17 @@ def _fat(place: np.ndarray, height: np.ndarray, main: int, solid: np.ndarray) ->
             if abs(found - ratio) < 0.05:
                 return int(other)
     return None
+
+
+def remarks_on_water(water: float) -> tuple[str, ...]:
+    """A sentence on an attenuation of water, 1/mm, that only odd energies have."""
+    low, high = _WATER
+    if low <= water <= high:
+        return ()
+    return (
+        f"Water is said to attenuate {water:.3g} 1/mm, but from 20 keV to 1 MeV it attenuates {high:g} to {low:g}: if "
+        "the number is in 1/cm, or of another energy, all HU are off by one factor.",
+    )
 
 
 def attenuation_window(
@@ -205,4 +221,15 @@ def attenuation_window(
         )
     how = "as given" if said else f"{headroom:g} times the {100 * share:g} % point of a first reconstruction"
     note = f"Values from {air:.4g} to {high:.4g} 1/mm ({how}) are what the prior sees as 0 to 1."
-    return Window(air, high, "1/mm"), (note,)
+    return Window(air, high, "1/mm"), (note, *_on_attenuation((high - air) / headroom, said))
+
+
+def _on_attenuation(densest: float, said: bool) -> tuple[str, ...]:
+    """A sentence on matter that no X-rays meet; nothing of what the user said."""
+    low, high = _MATTER
+    if said or low <= densest <= high:
+        return ()
+    return (
+        f"The densest matter attenuates {densest:.3g} 1/mm, and no X-rays know any below {low:g} or above {high:g}: "
+        "check that all lengths of the geometry are in mm, and that the values are line integrals.",
+    )

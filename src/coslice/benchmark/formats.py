@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.table import Entry, Records, Table
+from coslice.escapes import csv_cell, visible
 
 __all__ = ["latex", "markdown", "tidy_csv"]
 
@@ -31,12 +32,14 @@ def tidy_csv(benchmark: Benchmark, records: Records) -> str:
         for seed, record in zip(benchmark.seeds, found, strict=True):
             values = {metric.name: metric.of(record) for metric in benchmark.metrics} | {"seconds": record["seconds"]}
             for name, value in values.items():
-                writer.writerow((benchmark.name, "measured", group, row, seed, name, _number(value), "", taken))
+                words = (benchmark.name, "measured", *map(csv_cell, (group, row)))
+                writer.writerow((*words, seed, name, _number(value), "", taken))
         for metric, value in zip(benchmark.metrics, benchmark.published_of(group, row) or (), strict=False):
             mean, deviation = value if isinstance(value, tuple) else (value, None)
             if mean is not None:
                 numbers = _number(mean), _number(deviation)
-                writer.writerow((benchmark.name, "published", group, row, "", metric.name, *numbers, ""))
+                words = (benchmark.name, "published", *map(csv_cell, (group, row)))
+                writer.writerow((*words, "", metric.name, *numbers, ""))
     return out.getvalue()
 
 
@@ -48,7 +51,7 @@ def markdown(table: Table) -> str:
     """A table for each group, best in bold, the published numbers in italics below each row."""
     heads = [f"{metric.plane} {metric.title} {metric.arrow}".strip() for metric in table.metrics]
     lines = [f"## {_plain(table.title)}", ""]
-    lines += [line for text in (table.about, table.legend) if text for line in (text, "")]
+    lines += [line for text in (table.about, table.legend) if text for line in (visible(text, lines=True), "")]
     for group, rows in table.groups.items():
         lines += [f"### {_plain(group)}", "", _line(["method", *map(_plain, heads)]), _line(["---"] * (len(heads) + 1))]
         for row in rows:
@@ -64,7 +67,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+    return re.sub(r"([\\|*`<\[])", r"\\\1", visible(text))
 
 
 def _texts(table: Table, entries: Sequence[Entry], best: str, other: str) -> list[str]:
@@ -103,8 +106,8 @@ def latex(table: Table) -> str:
 def _escaped(text: str) -> str:
     # Before a row stands the line break of the one above, which would take a bracket or a star for its own.
     start = "{}" if text.startswith(("[", "*")) else ""
-    return start + re.sub(r"\|Δ\||.", lambda found: _LATEX.get(found[0], found[0]), text)
+    return start + re.sub(r"\|Δ\||.", lambda found: _LATEX.get(found[0], found[0]), visible(text))
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))

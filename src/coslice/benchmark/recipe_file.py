@@ -16,6 +16,7 @@ from typing import Any
 
 from coslice.benchmark.recipe_content import RecipeContent
 from coslice.errors import CosliceError
+from coslice.escapes import check_file_name, shown, visible
 from coslice.tree import built, read_tree
 
 __all__ = ["RecipeFile", "read_recipe", "shipped_benchmarks"]
@@ -67,6 +68,7 @@ def read_recipe(name: str) -> RecipeFile:
     if edition is None and editions:
         raise CosliceError(f"recipe: {path.name} has the editions {', '.join(editions)}; name one, as in {name}:small.")
     title = f"{path.stem}-{edition}" if edition else path.stem
+    check_file_name(title, "recipe: the name of its outputs")
     if title in _TAKEN:
         raise CosliceError(f"recipe: {path.name} would write to the folder {title}, which is another's; rename it.")
     content = built(RecipeContent, _over(tree, editions[edition]) if edition else tree)
@@ -98,9 +100,10 @@ def _read(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     like = tree.pop("like", None)
     if like is None:
         return tree | {"editions": editions}
-    if not isinstance(like, str) or Path(like).name != like:
+    if not isinstance(like, str) or Path(like).name != like or visible(like) != like:
         raise CosliceError(
-            f"recipe: {path.name} is like {like!r}, but the name of a recipe beside it, or of a shipped one, is needed."
+            f"recipe: {path.name} is like {shown(like)}, but the name of a recipe beside it, or of a shipped one, is "
+            "needed."
         )
     beside = path.with_name(f"{like}.yaml")
     base = _read(beside if beside.is_file() else _shipped(path, like), (*before, path))
@@ -138,7 +141,10 @@ def _over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keys(path: Path, name: str, value: Any) -> dict[str, Any]:
     if value is not None and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
-        raise CosliceError(f"recipe: {name} of {path.name} is {value!r}, but words with values are needed; correct it.")
+        raise CosliceError(
+            f"recipe: {visible(name[:100])} of {path.name} is {shown(value)}, but words with values are needed; "
+            "correct it."
+        )
     return dict(value or {})
 
 

@@ -16,20 +16,56 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from coslice.axes import PLANES
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, write_json
 from coslice.io.nifti import write_nifti
+from coslice.metrics import PER_PLANE, PER_VOLUME, Curves
+from coslice.tree import built, typed
 from coslice.volume import Volume
 
 __all__ = ["Store", "digest_of", "file_digest"]
 
-_RECORDED = {"metrics", "curves", "trajectory", "seconds", "phases"}
-"""What a record holds at the least."""
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a record holds at the least."""
+
+    metrics: dict[str, Any]
+    curves: dict[str, Curves]
+    trajectory: tuple[dict[str, float | None], ...]
+    seconds: float
+    phases: dict[str, float]
+
+
+_NOTHING = {"trajectory": [], "seconds": 0.0, "phases": {}}
+"""Of numbers under another protocol, which stand beside a record."""
+
+
+def _check(record: Any, who: str) -> None:
+    """Refuse a record whose entries are not what tables take them for.
+
+    Raises:
+        CosliceError: likewise.
+    """
+    known = {item.name for item in fields(_Recorded)}
+    record = typed(dict[str, Any], record, "what it holds", who)
+    built(_Recorded, {key: record[key] for key in known if key in record}, "", who)
+    for plane in PLANES:
+        numbers = typed(dict[str, float | None], record["metrics"].get(plane), f"metrics.{plane}", who)
+        if plane not in record["curves"] or not {quantity.name for quantity in PER_PLANE} <= set(numbers):
+            raise CosliceError(f"{who}: the plane {plane} is missing.")
+    for quantity in PER_VOLUME:
+        if quantity.name != "seconds":
+            typed(float | None, record["metrics"].get(quantity.name, ""), f"metrics.{quantity.name}", who)
+    typed(float | None, record["metrics"].get("sdiff_truth", ""), "metrics.sdiff_truth", who)
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
@@ -84,13 +120,12 @@ class Store:
         """
         path = self._cells / f"{key}.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
+            _check(record, "record")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError):
-            record = None
-        if not isinstance(record, dict) or not record.keys() >= _RECORDED:
-            raise CosliceError(f"{path} is damaged; delete it, and its cell is computed again.")
+        except (OSError, ValueError) as error:  # of which CosliceError is one
+            raise CosliceError(f"{path} is damaged; delete it, and its cell is computed again.") from error
         return record
 
     def has(self, key: str) -> bool:
@@ -104,10 +139,11 @@ class Store:
     def remeasured(self, key: str, protocol: str) -> dict[str, Any] | None:
         """What `keep_remeasured` kept of a cell; None where nothing is, or it is damaged, so that it is made again."""
         try:
-            found = json.loads(self._remeasured(key, protocol).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(self._remeasured(key, protocol))
+            _check({**_NOTHING, **found}, "numbers")
+        except (OSError, ValueError, TypeError):
             return None
-        return found if isinstance(found, dict) and found.keys() >= {"metrics", "curves"} else None
+        return found
 
     def keep_remeasured(self, key: str, protocol: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the numbers of a finished cell under another protocol than its record has; as they are read again."""

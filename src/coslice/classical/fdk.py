@@ -31,6 +31,7 @@ from coslice.classical.fdk_numba import backproject
 from coslice.classical.filters import Arc, Filter, apply_ramp, displacement, measured_arc, redundancy, strip_window
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
+from coslice.parallel import complete_, share
 from coslice.threads import compiled_kernels
 
 __all__ = ["fdk"]
@@ -83,6 +84,8 @@ def fdk(
         portion = replace(geometry, angles=geometry.angles[views])
         filtered = _filtered(projections[views], portion, share[views], filter)
         (_add_with_numba if on_cpu else _add_with_torch)(volume, filtered, portion, grid)
+    if on_cpu:
+        complete_(volume.permute(1, 2, 0))
     return volume
 
 
@@ -178,6 +181,8 @@ def _filtered(projections: Tensor, geometry: Circular, share: np.ndarray, filter
 
 
 def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: Grid) -> None:
+    """Add the views to the rows y that are this process's."""
+    mine = share(grid.shape[1])
     p, q, dp, dq = _virtual(geometry)
     views, rows, columns = filtered.shape
     # Of one view that stands for all, one copy serves them one after another.
@@ -188,7 +193,7 @@ def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: 
     z = grid.axis("z")
     cosines, sines = np.cos(geometry.angles).astype(single), np.sin(geometry.angles).astype(single)
     where = (
-        grid.axis("y").astype(single),
+        grid.axis("y").astype(single)[mine],
         grid.axis("x").astype(single),
         single(z[0]),
         single(grid.spacing[0]),
@@ -199,7 +204,7 @@ def _add_with_numba(volume: Tensor, filtered: Tensor, geometry: Circular, grid: 
         single(0.0 if isinstance(geometry, ParallelBeam) else 1 / geometry.source_axis),
         isinstance(geometry, ConeBeam),
     )
-    out, seen = volume.permute(1, 2, 0).numpy(), bordered.numpy()
+    out, seen = volume.permute(1, 2, 0).numpy()[mine], bordered.numpy()
     with compiled_kernels():
         for first in range(0, views, together):
             some = slice(first, first + together)

@@ -21,7 +21,7 @@ from coslice.kernels import kernel
 __all__ = ["backproject"]
 
 
-@kernel(parallel=True, fastmath=True, error_model="numpy")
+@kernel(parallel=True, fastmath=True, nogil=True, error_model="numpy")
 def backproject(out, filtered, cosines, sines, ys, xs, first_z, dz, first_p, dp, first_q, dq, curvature, cone):
     """Add sum over views of m^2 * filtered(m t, m z), m = 1/(1 - curvature r), to `out`.
 

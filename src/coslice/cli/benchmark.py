@@ -140,7 +140,7 @@ def _on_workers(
     from coslice.cli.display import Watch, say, warn
     from coslice.cli.job_bars import EXITS, job_bars
     from coslice.engine import chosen_engine
-    from coslice.training.learning.stop_signals import stop_signals
+    from coslice.stop_signals import stop_signals
 
     lacking = {key: cell for cell, key in cells.items() if not store.has(key)}
     name, address, workers = asked_for

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -31,7 +31,7 @@ from coslice.tree import assigned, nested, overlay, read_tree, typed
 
 __all__ = ["columns", "files_of", "options_of", "read_cohort_recipe", "shown", "wish_of"]
 
-_OF_COMMAND = ("scan", "out", "overwrite", "resume", "device")
+_OF_COMMAND = ("context", "scan", "out", "overwrite", "resume", "device")
 """Parameters that are the command's to say."""
 _MAY_BE_FILES = ("prior", "auxiliary_prior", "reference", "method")
 
@@ -159,7 +159,7 @@ def wish_of(row: ManifestScan, options: Mapping[str, Any], out: Path, device: st
     given = dict(options)
     if "settings" in given:
         given["settings"] = [f"{path}={_yaml(value)}" for path, value in _leaves(given["settings"])]
-    return asked(scan=row.scan, out=out, device=device, overwrite=overwrite, **given)
+    return asked(cast(Any, None), scan=row.scan, out=out, device=device, overwrite=overwrite, **given)
 
 
 def files_of(options: Mapping[str, Any]) -> dict[str, Path]:

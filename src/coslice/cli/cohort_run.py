@@ -35,7 +35,7 @@ from coslice.engine import Engine, Finished, Job, chosen_engine
 from coslice.errors import CosliceError
 from coslice.problems import Task
 from coslice.report.cohort_page import number_text, write_cohort_page
-from coslice.training.learning.stop_signals import stop_signals
+from coslice.stop_signals import stop_signals
 
 __all__ = ["Cohorting", "run_cohort"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from textwrap import indent
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from coslice.axes import PLANES
 from coslice.cli.terminal import Terminal
+from coslice.escapes import visible
 from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
 from coslice.runs import Progress
 
@@ -38,6 +38,8 @@ __all__ = [
     "warn",
 ]
 
+_LONGEST = 1500
+"""Letters of a warning; what is longer is somebody's value."""
 _TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
 _DASHED_HEAD = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
@@ -46,9 +48,9 @@ _DASHED_HEAD = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
 _out, _err = Terminal(), Terminal(stderr=True)
 
 
-def say(text: str) -> None:
-    """Print a line, or several, to the standard output."""
-    _out.print(text)
+def say(*lines: str) -> None:
+    """Print lines to the standard output; an end of a line within one is written out, or a name could fake another."""
+    _out.print("\n".join(map(visible, lines)))
 
 
 def show(table: Table) -> None:
@@ -57,8 +59,11 @@ def show(table: Table) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a line to the standard error stream."""
-    _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(text)))
+    """Print a line to the standard error stream, without its middle where it is very long."""
+    line = visible(text)
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - 300]} ... {line[-200:]}"
+    _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(line)))
 
 
 _listeners: list[Progress] = []
@@ -106,7 +111,7 @@ class Watch:
             nonlocal shown
             if phase != shown:
                 shown = phase
-                self._bars.reset(bar, total=total, description=f"{title}: {phase}", visible=True)
+                self._bars.reset(bar, total=total, description=visible(f"{title}: {phase}"), visible=True)
             self._bars.update(bar, completed=done)
             for listener in _listeners:
                 listener(phase, done, total)
@@ -195,9 +200,9 @@ def show_priors(cards: Mapping[str, Mapping[str, Any]], embedded: Collection[str
         table.add_column(title)
     for name, card in cards.items():
         mark = "" if name in embedded else " (yours)"
-        images = f"{card['images']:,}" if "images" in card else "-"
         title = card.get("title", card.get("network", "-"))
-        table.add_row(name + mark, *map(str, (title, card.get("plane", "-"), images, card.get("licence", "-"))))
+        words = (title, card.get("plane", "-"), card.get("images", "-"), card.get("licence", "-"))
+        table.add_row(visible(name) + mark, *(visible(_compact(word)) for word in words))
     _out.print(table)
 
 
@@ -205,27 +210,32 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
     """All that a prior's file says, one entry a line; tables of numbers as tables."""
     import yaml
 
-    _out.print(name, style="bold")
+    _out.print(visible(name), style="bold")
     for key, value in card.items():
-        if key.startswith("validation") and isinstance(value, Mapping):
+        if key.startswith("validation") and _is_grid(value):
             _out.print(_grid(key, value))
         elif isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
-            say(f"{_words(key)}:\n" + indent(yaml.safe_dump(value, sort_keys=False), "  ").rstrip())
+            lines = yaml.safe_dump(value, sort_keys=False).rstrip().split("\n")
+            say(f"{_words(key)}:", *(f"  {line}" for line in lines))
         elif isinstance(value, Mapping):
             say(f"{_words(key)}: " + ", ".join(f"{inner} {_compact(item)}" for inner, item in value.items()))
         elif isinstance(value, list | tuple) and any(isinstance(item, str) and " " in item for item in value):
-            say("\n".join([f"{_words(key)}:", *(f"  - {item}" for item in value)]))
+            say(f"{_words(key)}:", *(f"  - {item}" for item in value))
         else:
             say(f"{_words(key)}: {_compact(value)}")
 
 
+def _is_grid(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(row, Mapping) for row in value.values())
+
+
 def _grid(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    table = plain_table(title=_words(title))
+    table = plain_table(title=visible(_words(title)))
     for column in ("", *columns):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(visible(column), justify="right" if column else "left")
     for name, row in rows.items():
-        table.add_row(name, *(_compact(row.get(column, "-")) for column in columns))
+        table.add_row(*map(visible, (name, *(_compact(row.get(column, "-")) for column in columns))))
     return table
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +71,7 @@ def inspect(
     """Say in words what INPUT is, what is doubtful about it and what to type; with --out draw it."""
     from coslice.cli.descriptions.recognised import described
     from coslice.cli.measurements import ProjectionFiles
+    from coslice.cli.opening import names_of
     from coslice.cli.parsing import interval, number_or_find, pair
     from coslice.problems import DetectorChoice, GridChoice, Stated
 
@@ -94,7 +97,7 @@ def inspect(
     if to_json is not None:
         _write_geometry(files, axisymmetric, to_json, as_json)
     if out is not None:
-        _write(found, out, overwrite, as_json)
+        _write(found, out, overwrite, as_json, names_of(source, geometry, flat, dark))
 
 
 def _show(found: Description, as_json: bool) -> None:
@@ -105,7 +108,7 @@ def _show(found: Description, as_json: bool) -> None:
     if as_json:
         print_json(found.values)
         return
-    say(written(found))
+    say(*written(found).split("\n"))
     if "card" in found.facts:
         say("")
         show_card("Its card", found.facts["card"])
@@ -137,26 +140,45 @@ def _write_geometry(files: ProjectionFiles, one_view: bool, path: Path, quiet: b
         say(f"Written: {path}")
 
 
-def _write(found: Description, out: Path, overwrite: bool, quiet: bool) -> None:
-    """The picture; into a folder, the words and JSON as well."""
+def _descriptions(values: object) -> Iterator[str]:
+    """What is called a description, wherever it stands."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            if key == "description" and isinstance(value, str):
+                yield value
+            yield from _descriptions(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _descriptions(value)
+
+
+def _write(found: Description, out: Path, overwrite: bool, quiet: bool, names: tuple[str, ...]) -> None:
+    """The picture; into a folder, the words and JSON as well, in which files have no names."""
     from coslice.cli.descriptions.description import written
     from coslice.cli.display import say
     from coslice.errors import CosliceError
     from coslice.io.files import output_folder, write_bytes, write_json, write_text
+    from coslice.problems.study import without_files
 
     if out.suffix.lower() == ".png":
         if found.picture is None:
             raise CosliceError(f"inspect: --out {out.name} was given, but there is nothing to draw of {found.title}.")
         write_bytes(out, found.picture())
-        names = [str(out)]
+        made = str(out)
     elif out.suffix:
         raise CosliceError(f"inspect: --out {out.name} was given, but a picture is written as .png; or give a folder.")
     else:
         with output_folder(out, overwrite) as folder:
             if found.picture is not None:
                 write_bytes(folder / "picture.png", found.picture())
-            write_text(folder / "inspection.txt", written(found) + "\n")
-            write_json(folder / "inspection.json", found.values)
-        names = [str(out)]
+            # People write names of patients into the descriptions of series.
+            described = tuple(_descriptions(found.values))
+            words, values = (
+                without_files(without_files(text, described, "DESCRIPTION"), names)
+                for text in (written(found), json.dumps(found.values, ensure_ascii=False))
+            )
+            write_text(folder / "inspection.txt", f"{words}\n")
+            write_json(folder / "inspection.json", json.loads(values))
+        made = str(out)
     if not quiet:
-        say(f"Written: {', '.join(names)}")
+        say(f"Written: {made}")

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from coslice.cli.display import Watch, say, show_table
+from coslice.cli.display import say
+from coslice.cli.execution import execute, help_execute
 from coslice.cli.measurements import ProjectionFiles, projections_study
-from coslice.cli.opening import OpenedScan, open_scan, slices_said
+from coslice.cli.opening import OpenedScan, names_of, open_scan, slices_said
 from coslice.cli.wishes import ALL_VIEWS, How, Where
-from coslice.cli.words import reconstruct_command
 from coslice.data import SCAN_CREDIT, embedded_scan
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
-from coslice.io.files import output_folder
+from coslice.identities import run_identity
 from coslice.methods import AnalyticSolution, AnyMethod, Direct, changed, default_method, find_method
 from coslice.methods.noisy_data import suited_to_noise
-from coslice.operators import ThickSlices
-from coslice.output import Interval, Measured, find_intervals, measure, titles, write_results
-from coslice.output.intervals import LEVEL
+from coslice.output import open_results
+from coslice.parallel import company
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
 from coslice.priors import SlicePrior, remarks_for_prior
@@ -34,12 +34,10 @@ from coslice.problems import (
     from_stacks,
     from_thick_slices,
     modality_of,
-    remarks_on_residual,
     simulate,
     with_reference,
 )
-from coslice.report.run_page import write_run_page
-from coslice.runs import Result, run
+from coslice.runs import Result
 from coslice.values import parse_values
 from coslice.volume import Volume
 
@@ -49,26 +47,23 @@ DEMO_SLICES = (8, 56)
 """Enough to see the slices flicker, few enough to wait for on a laptop."""
 
 
-def run_demo(out: Path, overwrite: bool, steps: int | None, device: str) -> None:
-    """Reconstruct the embedded chest by DDS with independent noise and with ISCS, and by our best, into `out`."""
+def run_demo(where: Where, steps: int | None, device: str) -> None:
+    """Reconstruct the embedded chest by DDS with independent noise and with ISCS, and by our best."""
     place = str(chosen_device(device))
     few: dict[str, Any] = {} if steps is None else {"schedule": {"steps": steps}}
     dds, best = (changed(find_method(name), few, "demo") for name in ("dds", default_method("ct")))
     priors = load_priors(dds, "ct", device=place)
-    with output_folder(out, overwrite) as folder:
+    window, preparation = priors[0].window_for, Preparation(slices=DEMO_SLICES)
+    study = simulate(embedded_scan(), window=window, preparation=preparation, device=place)
+    independent = changed(dds, {"noise": "independent"})
+    plans = {
+        "dds-independent": plan(study.problem, independent, priors),
+        "dds-iscs": plan(study.problem, dds, priors),
+        best.name: plan(study.problem, best, device=place),
+    }
+    with open_results(where.out, where.overwrite, run_identity(study, plans), where.command, say) as results:
         say(SCAN_CREDIT)
-        window, preparation = priors[0].window_for, Preparation(slices=DEMO_SLICES)
-        study = simulate(embedded_scan(), window=window, preparation=preparation, device=place)
-        independent = changed(dds, {"noise": "independent"})
-        _work(
-            study,
-            {
-                "dds-independent": plan(study.problem, independent, priors),
-                "dds-iscs": plan(study.problem, dds, priors),
-                best.name: plan(study.problem, best, device=place),
-            },
-            folder,
-        )
+        execute(study, plans, results)
 
 
 def reconstruct_scan(
@@ -111,7 +106,7 @@ def reconstruct_scan(
     opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
-    study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks))
+    study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks), names=names_of(scan))
     _reconstruct(_suited(_read_so(study, opened), priors), method, priors, how, where, opened)
 
 
@@ -185,9 +180,10 @@ def reconstruct_slices(
             axis=axis if axis is not None else first.along,
             gap_mm=gap_mm,
             thickness_mm=thickness_mm,
-            modality=first.modality,
+            modality="CT" if first.modality is None and values not in (None, "any") else first.modality,
         )
-    study = replace(_recut(study, first), remarks=(*window_remarks, *study.remarks))
+    names = names_of(*scans, how.reference)
+    study = replace(_recut(study, first), remarks=(*window_remarks, *study.remarks), names=names)
     for one in opened:
         study = _read_so(study, one)
     study = _compared(study, how)
@@ -215,6 +211,8 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     window = how.seen(priors, "ct")(Volume(torch.ones(1, 1, 1)))
     all_views = how.reference == ALL_VIEWS
     study = projections_study(files, stated, window, all_views, how.place)
+    named = names_of(files.recording, files.geometry, files.flat, files.dark, None if all_views else how.reference)
+    study = replace(study, names=(*study.names, *named))
     if not all_views:
         study = _compared(study, how)
     suited = method if how.changes("data") else suited_to_noise(method, study.problem)
@@ -279,90 +277,39 @@ def _reconstruct(
         )
     if where.keep_patient and not where.dicom:
         raise CosliceError("--keep-patient was given without --dicom, and no other file names a patient; leave it out.")
-    with output_folder(where.out, where.overwrite) as folder:
-        results = _work(study, plans, folder, how.lpips)
-        if where.dicom:
-            _write_dicom(study, plans, results, folder, where, opened)
+    if not company().writes:
+        help_execute(plans)
+        return
+    written = {"lpips": how.lpips, "dicom": where.dicom, "keep_patient": where.keep_patient}
+    identity = run_identity(study, plans, **written)
+    series = partial(_write_dicom, study, plans, where, opened) if where.dicom else None
+    with open_results(where.out, where.overwrite, identity, where.command, say) as results:
+        execute(study, plans, results, how.lpips, series)
 
 
 def _write_dicom(
     study: Study,
     plans: Mapping[str, Plan],
-    results: Mapping[str, Result],
-    folder: Path,
     where: Where,
     opened: OpenedScan | None,
+    found: Mapping[str, Result],
+    aside: Path,
 ) -> None:
     from coslice.io.dicom import write_dicom  # takes long to load
 
     source = None if opened is None else opened.dicom
     planned = plans["reconstruction"]
-    volume = study.volume.with_data(study.window.from_unit(results["reconstruction"].reconstruction.cpu()))
+    volume = study.volume.with_data(study.window.from_unit(found["reconstruction"].reconstruction.cpu()))
     notes = write_dicom(
         volume,
-        folder / "dicom",
+        aside / "dicom",
         source,
         description=f"coslice {planned.label}",
         derivation=f"{study.title}; reconstructed by coslice {planned.label}, seed {planned.seed}",
         keep_patient=where.keep_patient,
         unit=study.window.unit,
         modality=None if source is not None else "MR" if study.problem.modality == "mr" else "CT",
-        overwrite=where.overwrite,
     )
     for note in notes:
         say(note)
-    say(f"DICOM: {folder / 'dicom'}")
-
-
-def _work(study: Study, plans: Mapping[str, Plan], folder: Path, lpips: bool = False) -> dict[str, Result]:
-    """Run the plans, by file stem, measure the results, and fill the folder."""
-    shown = repr(study.volume)
-    if study.task is None and study.unit is None:  # there are no values yet, and no file they were stored in
-        shown = shown.partition(", stored")[0] + ")"
-    say(f"{shown}\n{study.title}")
-    for remark in dict.fromkeys((*study.remarks, *(r for planned in plans.values() for r in planned.remarks))):
-        say(remark)
-    _say_reflected(study)
-    results: dict[str, Result] = {}
-    with Watch() as watch:
-        for stem, planned in plans.items():
-            with watch.task(planned.label) as progress:
-                results[stem] = run(planned, truth=study.unit, lpips=lpips, progress=progress)
-        intervals = find_intervals(plans, results)
-        with watch.task("metrics") as progress:
-            measured = measure(study, results, lambda done, total: progress("planes", done, total), intervals)
-    if study.measured and measured.residuals:
-        ends = measured.residuals["initial"], measured.residuals[next(iter(plans))]
-        said = remarks_on_residual(study.problem, *ends)
-        study = replace(study, remarks=(*study.remarks, *said))
-        for remark in said:
-            say(remark)
-    record = write_results(folder, study, plans, results, measured, intervals)
-    out = {stem: stem if len(plans) > 1 else "out" for stem in plans}
-    commands = [reconstruct_command(study, planned, out[stem]) for stem, planned in plans.items()]
-    commands = [command for command in commands if command]
-    page = write_run_page(folder, study, plans, results, measured, record, commands, intervals)
-    if measured.numbers:
-        names = titles(study, plans)
-        show_table({names[stem]: values for stem, values in measured.numbers.items()})
-    _say_intervals(intervals, measured)
-    say(f"Report: {page}")
-    return results
-
-
-def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:
-    for stem, interval in intervals.items():
-        if interval.reason:
-            say(interval.reason)
-        elif held := measured.numbers.get(stem, {}).get("uncertainty"):
-            level, body = f"{LEVEL:g} %", 100 * held[f"coverage_{LEVEL:g}"]
-            say(f"Interval of {level} in {stem}-interval.nii.gz: it holds {body:.1f} % of the voxels inside the body.")
-
-
-def _say_reflected(study: Study) -> None:
-    operator = study.problem.operator
-    if isinstance(operator, ThickSlices) and operator.reflected:
-        say(
-            f"{operator.domain[operator.number]} slices are no multiple of {operator.factor}: of the last thick one, "
-            f"{operator.reflected} are reflected, and not reconstructed."
-        )
+    say(f"DICOM: {where.out / 'dicom'}")

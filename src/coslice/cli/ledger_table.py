@@ -14,11 +14,11 @@ def show_ledger(ledger: Ledger) -> None:
     """The machine, and a table of parts and of each whole run: seconds, spread, floor and ratio."""
     say(f"{ledger.machine}. {ledger.peak_words}".rstrip())
     for whole in ledger.whole:
-        say(f"\n{whole.command}\n{whole.words}")
+        say("", whole.command, *whole.words.split("\n"))
         _show(whole.lines)
     if ledger.lines:
         count, side = ledger.size
-        say(f"\nParts, {count} slices of {side} x {side} pixels")
+        say("", f"Parts, {count} slices of {side} x {side} pixels")
         _show(ledger.lines)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coslice.io.nifti import nifti_shape, read_nifti
+from coslice.io.nifti import fits_memory, nifti_remarks, nifti_shape, read_nifti
 from coslice.preparation import parse_slices
 from coslice.values import Values, reading_of, settle
 from coslice.volume import Volume, shears
@@ -15,10 +16,13 @@ from coslice.volume import Volume, shears
 if TYPE_CHECKING:
     from coslice.io.dicom import DicomScan
 
-__all__ = ["LARGE", "OpenedScan", "open_scan", "slices_said"]
+__all__ = ["LARGE", "OpenedScan", "names_of", "open_scan", "slices_said"]
 
 LARGE = 2**27
 """Voxels of a file of which only the slices that are asked for are read; as float32 they take half a GiB."""
+_MOST_NAMES, _LEAST_NAME = 20_000, 4
+_WORD = re.compile(r"[a-z]+")
+"""No name of a person in a file's, but what it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,20 @@ def slices_said(volume: Volume, kept: tuple[int, int], count: int) -> str:
     return said + "."
 
 
+def names_of(*places: str | Path | None) -> tuple[str, ...]:
+    """Names that files and folders of the user have, and all that lies in these: they may be those of persons.
+
+    A word in small letters, as "scans", is none.
+    """
+    found: set[str] = set()
+    for place in map(Path, filter(None, places)):
+        if not place.exists():
+            continue
+        below = [path for path, _ in zip(place.rglob("*"), range(_MOST_NAMES), strict=False)] if place.is_dir() else []
+        found |= {str(path) for path in (place, place.absolute())} | {path.name for path in (place, *below)}
+    return tuple(sorted(name for name in found if len(name) >= _LEAST_NAME and not _WORD.fullmatch(name)))
+
+
 def open_scan(path: Path, series: str | None = None, slices: str | None = None) -> OpenedScan:
     """The scan that `path` holds; one of a tilted gantry is put upright, which is said.
 
@@ -104,15 +122,16 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
 
 
 def _of_nifti(path: Path, slices: str | None) -> OpenedScan:
+    remarks = nifti_remarks(path)
     if slices is None:
-        return OpenedScan(read_nifti(path))
+        return OpenedScan(read_nifti(path), remarks=remarks)
     shape = nifti_shape(path)
-    if math.prod(shape) <= LARGE:
-        return OpenedScan(read_nifti(path))
+    if math.prod(shape) <= LARGE and fits_memory(path):
+        return OpenedScan(read_nifti(path), remarks=remarks)
     kept = parse_slices(slices, shape[0])
     volume = read_nifti(path, kept)
     said = (
         f"{path.name} holds {' x '.join(map(str, shape))} voxels: the slices that were asked for were read and no "
         "others, and what its numbers are was told from these."
     )
-    return OpenedScan(volume, remarks=(said, slices_said(volume, kept, shape[0])), cut=kept)
+    return OpenedScan(volume, remarks=(*remarks, said, slices_said(volume, kept, shape[0])), cut=kept)

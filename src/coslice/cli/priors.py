@@ -18,13 +18,24 @@ priors = typer.Typer(
 @priors.callback()
 def list_priors(context: typer.Context) -> None:
     """List the priors there are: embedded ones, and those you imported."""
-    from coslice.cli.display import show_priors
+    from coslice.cli.display import show_priors, warn
+    from coslice.errors import CosliceError
     from coslice.priors import embedded_priors, read_card, stored_priors
+    from coslice.priors.places import store_remark
 
-    if context.invoked_subcommand is None:
-        embedded = embedded_priors()
-        mine = {name: path for name, path in stored_priors().items() if name not in embedded}
-        show_priors({name: read_card(path) for name, path in {**embedded, **mine}.items()}, set(embedded))
+    if context.invoked_subcommand is not None:
+        return
+    embedded, cards, odd = embedded_priors(), {}, []
+    for name, path in {**stored_priors(), **embedded}.items():
+        try:
+            cards[name] = read_card(path)
+        except CosliceError as error:  # one odd file must not hide the others
+            odd.append(f"{name} in your store is no prior: {error}")
+    show_priors({**{name: cards.pop(name) for name in embedded if name in cards}, **cards}, set(embedded))
+    for sentence in odd:
+        warn(sentence)
+    if remark := store_remark():
+        warn(remark)
 
 
 @priors.command()
@@ -81,7 +92,9 @@ def import_(
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
     saw = None if range is None else parse_range(range)
     prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes), saw)
-    if out is None:
+    if out is not None:
+        prior.card["name"] = target.stem
+    else:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,7 +104,7 @@ def import_(
             ) from error
     save_prior(target, prior)
     show_card(target.stem, read_card(target))
-    say(f"Written: {target}\nUse it: --prior {target.stem if out is None else target}")
+    say(f"Written: {target}", f"Use it: --prior {target.stem if out is None else target}")
 
 
 def _parsed(classes: str | None) -> tuple[int, int] | None:

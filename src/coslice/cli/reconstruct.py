@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,19 +44,22 @@ def demo(
 ) -> None:
     """Reconstruct the embedded chest CT from 30 cone-beam views, by DDS with and without ISCS and by our best."""
     from coslice.cli.jobs import run_demo
+    from coslice.cli.wishes import Where
 
-    run_demo(out, overwrite, steps, device)
+    run_demo(Where(out, overwrite, command=tuple(sys.argv[1:])), steps, device)
 
 
 def asked(
+    context: typer.Context,
     scan: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="NIfTI or a folder of DICOM (CT in HU, or MR); or measured projections: .npy, .npz, TIFF or a folder "
-            "of them, HDF5, .mha, .mhd, .mat."
+            "of them, HDF5, .mha, .mhd, .mat.",
+            show_default=False,
         ),
-    ],
-    out: Out,
+    ] = None,
+    out: Annotated[Path | None, option("Folder for the results; new, empty, or with the same run unfinished.")] = None,
     task: Annotated[
         str, option("svct (sparse-view CT), lact (limited-angle CT), zsr (thick slices to thin ones).  [svct]", _SCAN)
     ] = "svct",
@@ -179,9 +183,21 @@ def asked(
     ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
+    resume: Annotated[
+        Path | None, option("Go on with the unfinished run in this folder; instead of everything else.")
+    ] = None,
 ) -> partial[None]:
     """Reconstruct SCAN: measured as the task says and compared; or thick slices or projections that were measured."""
     from dataclasses import replace
+
+    from coslice.cli.resuming import resume_run
+
+    if resume is not None:
+        return partial(resume_run, context, resume)
+    if scan is None:
+        context.fail("Missing argument 'scan'")
+    if out is None:
+        context.fail("Missing option '--out'")
 
     from coslice.cli.jobs import reconstruct_projections, reconstruct_scan, reconstruct_slices
     from coslice.cli.measurements import ProjectionFiles
@@ -190,16 +206,18 @@ def asked(
     from coslice.cli.wishes import How, Where
     from coslice.detector import detector_noise
     from coslice.errors import CosliceError
+    from coslice.escapes import shown
     from coslice.preparation import Preparation
     from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
 
-    if seed < 0:
-        raise CosliceError(f"seed: {seed} was given, at least 0 is needed.")
+    if not 0 <= seed < 2**63:
+        raise CosliceError(f"seed: {shown(seed)} was given, at least 0 and less than 2^63 is needed.")
     how = How(
         method, (prior, auxiliary_prior), noise, steps, samples, tuple(settings or ()), seed, lpips, device,
         compared(compare), reference, None if window is None else pair("window", window, float, ":"), fast,
     )  # fmt: skip
-    where = Where(out, overwrite, dicom, keep_patient)
+    command = ("cohort",) if context is None else tuple(sys.argv[1:])  # a worker of a cohort has no command line
+    where = Where(out, overwrite, dicom, keep_patient, command)
     of_projections = {
         "flat": flat,
         "dark": dark,
@@ -282,7 +300,7 @@ def asked(
             where,
         )
     refuse(of_measured_slices, "it is for a scan that is a measurement itself, see --from-measurement")
-    if factor is not None and factor != int(factor):
+    if factor is not None and not factor.is_integer():
         raise CosliceError(f"factor: {factor:g} was given, but thin slices are simulated by whole numbers of them.")
     whole_factor = None if factor is None else int(factor)
     measurement = {"beam": beam, "views": views, "angle": angle, "factor": whole_factor, "fwhm_mm": fwhm}

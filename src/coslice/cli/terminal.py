@@ -1,4 +1,7 @@
-"""The consoles of the command line: nothing in them is read as markup, and they can write to any stream.
+"""The consoles of the command line: nothing in them is read as markup or obeyed, and they can write to any stream.
+
+Names, cards, recipes and headers come from anybody, and may hold what a terminal obeys; `coslice.escapes` writes it
+out.
 
 A file that output is sent to on Windows takes 256 characters, a plain locale 128. What such a stream cannot encode is
 replaced by what comes nearest: Δ by "diff", the lines of a table by dashes, letters with accents by those without, and
@@ -12,12 +15,15 @@ import io
 import json
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 
 __all__ = ["Terminal", "adapt_streams", "print_json"]
 
@@ -35,12 +41,17 @@ class Terminal(Console):
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def legible(self, text: str) -> str:
-        """`text` in the characters that the stream has."""
-        return text.encode(self.encoding, _NEAREST).decode(self.encoding)
+        """`text` in the characters that the stream has, and none that the terminal would obey."""
+        return visible(text, lines=True).encode(self.encoding, _NEAREST).decode(self.encoding)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """As rich's, of the legible text: replaced before it is laid out, or columns would be crooked."""
         return super().render_str(self.legible(text), **how)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich's; what came in as a `Text` of somebody's own making is made harmless here, whoever printed it."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text, lines=True))
 
 
 def adapt_streams() -> None:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["train"]
+from coslice.stop_signals import EXITS
 
-_EXITS = {"SIGINT": 130, "SIGTERM": 143}
+__all__ = ["train"]
 
 
 def train(
@@ -106,8 +106,8 @@ def train(
     run_settings = run_settings_of(out, places, tree)
     with TrainingBars().shown() as bars:
         outcome = train_prior(run_settings, places, out, device, minutes, compiled, pace, bars)
-    if outcome.reason in _EXITS:
-        raise typer.Exit(_EXITS[outcome.reason])
+    if outcome.reason in EXITS:
+        raise typer.Exit(EXITS[outcome.reason])
 
 
 def _validation(text: str) -> float | list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coslice.cli.terminal import Terminal
+from coslice.escapes import visible
 from coslice.training.learning.journal import Listener, record_line
 
 __all__ = ["TrainingBars"]
@@ -41,11 +42,11 @@ class TrainingBars(Listener):
         self._terminal.print(text)
 
     def packing(self, done: int, total: int, name: str) -> None:
-        shown = f"{done} of {total} scans {name}"
+        shown = f"{done} of {total} scans {visible(name)}"
         self._progress.update(self._bar, description="packing", completed=done, total=total, done=shown, visible=True)
 
     def simulating(self, done: int, total: int, name: str) -> None:
-        shown = f"{done} of {total} {name}"
+        shown = f"{done} of {total} {visible(name)}"
         self._progress.update(
             self._bar, description="simulating", completed=done, total=total, done=shown, visible=True
         )

@@ -138,12 +138,14 @@ class Where:
         overwrite: whether earlier results in it are replaced.
         dicom: whether a DICOM series is written too.
         keep_patient: whether it names the patient.
+        command: the words behind `coslice`, which go on with the run if it is killed; none where it is no command's.
     """
 
     out: Path
     overwrite: bool = False
     dicom: bool = False
     keep_patient: bool = False
+    command: tuple[str, ...] = ()
 
 
 def _changed(prior: str | None) -> int | None:

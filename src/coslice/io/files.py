@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,8 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.refusals import advice_on, reason_of, shown_path
 
-__all__ = ["atomic", "atomic_folder", "output_folder", "prepare_output", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "atomic",
+    "atomic_folder",
+    "flush_folder",
+    "output_folder",
+    "prepare_output",
+    "remove_dead_temporaries",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.[0-9A-Za-z.]*)?")
+"""What nothing else is called."""
 
 
 @contextmanager
@@ -40,8 +55,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with open(temporary, "r+b") as written:  # Windows flushes no file that is open for reading only
             os.fsync(written.fileno())
         os.replace(temporary, path)
+        flush_folder(path.parent)
     except OSError as error:
-        raise CosliceError(f"{path} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(path, "cannot be written", error) from error
     finally:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
@@ -68,22 +84,54 @@ def atomic_folder(folder: str | Path, ours: str, overwrite: bool = False) -> Ite
     there = list(folder.iterdir()) if folder.is_dir() else []
     if there and not (overwrite and all(one.is_file() and fnmatch(one.name, ours) for one in there)):
         raise CosliceError(f"The folder {folder} is not empty; choose a new one.")
-    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    temporary, former = (folder.with_name(f".{uuid.uuid4().hex}") for _ in range(2))
     try:
         temporary.mkdir()
         yield temporary
         for one in temporary.iterdir():
             with open(one, "r+b") as written:
                 os.fsync(written.fileno())
-        for one in there:
-            one.unlink()
+        flush_folder(temporary)
         if folder.is_dir():
-            folder.rmdir()
-        os.replace(temporary, folder)
+            os.replace(folder, former)
+        try:
+            os.replace(temporary, folder)
+        except BaseException:
+            if former.is_dir():
+                os.replace(former, folder)
+            raise
+        flush_folder(folder.parent)
     except OSError as error:
-        raise CosliceError(f"{folder} cannot be written: {_reason(error)}; choose another place.") from error
+        raise _refused(folder, "cannot be written", error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for one in (temporary, former):
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def flush_folder(folder: str | Path) -> None:
+    """Have the names in a folder on the disk: what was renamed there stays so when the power goes."""
+    with suppress(OSError):  # Windows opens no folders, some network file systems flush none
+        place = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+
+
+def remove_dead_temporaries(folder: str | Path) -> int:
+    """Remove what `atomic` and `atomic_folder` of a killed process left in a folder that nobody else writes into.
+
+    Returns:
+        How many files and folders there were.
+    """
+    dead = [one for one in Path(folder).iterdir() if _TEMPORARY.fullmatch(one.name)]
+    for one in dead:
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                one.unlink()
+    return len(dead)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -97,8 +145,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file of text, whole or not at all. Errors as `write_bytes`."""
-    write_bytes(path, text.encode())
+    """Write a file of text, whole or not at all; halves of letters, as in names of files that are no text, become "?".
+
+    Errors as `write_bytes`.
+    """
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def write_json(path: str | Path, values: Any, indent: int | None = 2) -> None:
@@ -144,9 +195,7 @@ def prepare_output(folder: str | Path, overwrite: bool = False) -> Path:
     except OSError as error:
         for place in reversed(made):
             place.rmdir()
-        raise CosliceError(
-            f"The folder {folder} cannot be written to: {_reason(error)}; choose another place."
-        ) from error
+        raise _refused(folder, "cannot be written to", error) from error
     return folder
 
 
@@ -162,10 +211,12 @@ def output_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]
     try:
         yield place
     except BaseException:
-        if not existed and not any(place.iterdir()):
-            place.rmdir()
+        with suppress(OSError):  # of a folder that is no more; the first error is the one to hear
+            if not existed and not any(place.iterdir()):
+                place.rmdir()
         raise
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+def _refused(path: Path, what: str, error: OSError) -> CosliceError:
+    why, advice = (say(error, path.parent) for say in (reason_of, advice_on))
+    return CosliceError(f"{shown_path(path)} {what}: {why}; {advice}.")

@@ -13,8 +13,8 @@ A file has two affines: sform (three rows of numbers) and qform (a rotation, vox
 code for the space its millimetres refer to. The volume's own affine is sform, or qform where sform has no code. Some
 programs (those built on ITK) look at qform first, so both are kept, and both are written.
 
-A scan with a broken header is refused rather than repaired: a wrong voxel size is a wrong dose and a
-wrong diagnosis. The header is therefore looked at before a library can put defaults in place of zeros.
+What the header says is looked at by `nifti_header` before a voxel is read. Voxels are read some megabytes at a time, as
+far as they are wanted: of a packed file that holds a thousand slices, ten take the memory of ten (`memory`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from __future__ import annotations
 import gzip
 import logging
 import math
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import nibabel
 import numpy as np
@@ -35,21 +36,31 @@ import torch
 from nibabel import orientations
 from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.volumeutils import apply_read_scaling
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.volume import ROUNDED, Volume, flattens, shears
+from coslice.io.memory import check_memory, check_packing, on_disk
+from coslice.io.nifti_header import NiftiHeader, read_nifti_header
+from coslice.io.plain_files import check_plain
+from coslice.volume import ROUNDED, Volume, shears
 
-__all__ = ["canonical_volume", "in_order", "nifti_shape", "read_nifti", "write_nifti"]
+__all__ = [
+    "canonical_volume",
+    "fits_memory",
+    "in_order",
+    "nifti_remarks",
+    "nifti_shape",
+    "read_nifti",
+    "write_nifti",
+]
 
-_FORMATS = {348: (nibabel.Nifti1Header, nibabel.Nifti1Image), 540: (nibabel.Nifti2Header, nibabel.Nifti2Image)}
-_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _RAS = orientations.axcodes2ornt(("R", "A", "S"))
 _UNREADABLE = (OSError, EOFError, zlib.error, ValueError, OverflowError, HeaderDataError, HeaderTypeError)
-_PLAUSIBLE_MM = (1e-3, 1e3)
-_CODES = range(6)
-# Deflate cannot shrink further than this, so a header that promises more than file size times it is lying.
 _BEST_COMPRESSION = 1032
+"""Deflate cannot shrink further than this, so a header that promises more than file size times it is lying."""
+_BLOCK = 8 << 20
+"""Bytes that are read at a time."""
 
 
 def read_nifti(path: str | Path, slices: tuple[int, int] | None = None) -> Volume:
@@ -62,55 +73,74 @@ def read_nifti(path: str | Path, slices: tuple[int, int] | None = None) -> Volum
 
     Trailing axes of length 1 are dropped. Sizes in metres or micrometres become millimetres. A file with neither
     sform nor qform takes its spacing from `pixdim`, with the origin at its centre and x towards the left, as
-    in the older ANALYZE format; which side is which is then a convention, not a fact.
+    in the older ANALYZE format; which side is which is then a convention, not a fact (`nifti_remarks` says it). Of a
+    packed file nothing is read behind the last slice that is asked for, so then its checksum is not compared.
+
+    Memory: 8 bytes a voxel that is asked for, and 32 MB; for more than a file can honestly hold, or than there is,
+    none is taken (`coslice.io.memory`).
 
     Raises:
         CosliceError: a file that is missing, no NIfTI, damaged or cut short; not 3D; colour or complex voxels;
-            NaN or infinite voxels; a voxel size that is zero, negative, not finite or beyond 0.001..1000 mm;
-            an affine that cannot be inverted; slices that are not there.
+            NaN or infinite voxels; a voxel size that is zero, negative, not finite or beyond 0.001..1000 mm, or
+            of another unit in sform than in pixdim; an affine that cannot be inverted; a scaling that is not finite;
+            slices that are not there; more voxels than fit into memory.
     """
-    with _image(Path(path)) as (image, stream):
-        affine = _affine(image, Path(path))
-        qform, qform_code = _qform(image)
-        if slices is None:
-            array, placed = image.get_fdata(dtype=np.float32, caching="unchanged"), affine
-        else:
-            part, placed = _part(image.shape, affine, slices, Path(path))
-            array = np.asarray(image.dataobj[part], dtype=np.float32)
+    path = Path(path)
+    with _opened_header(path) as (header, stream):
+        along, first, last = _part(header, slices, path)
+        _check_length(header, stream, path)
+        _check_size(header, (last - first) / header.shape[along], path)
+        array = _voxels(header, stream, along, first, last)
         # Only at its end does a gzip stream verify its checksum.
-        while isinstance(stream, gzip.GzipFile) and stream.read(1 << 20):
+        while slices is None and isinstance(stream, gzip.GzipFile) and stream.read(1 << 20):
             pass
     wrong = array.size - int(np.isfinite(array).sum())
     if wrong:
         raise CosliceError(f"{path} has {wrong} voxels that are NaN or infinite; replace them by numbers first.")
-    volume = canonical_volume(array.reshape(array.shape[:3]), placed, _space_code(image.header))
-    if qform is None:
+    placed = header.affine.copy()
+    placed[:, 3] += first * placed[:, along]
+    volume = canonical_volume(array, placed, header.space_code)
+    if header.qform is None:
         return volume
     # The same voxels, turned round in the same way.
-    turned = qform @ np.linalg.inv(affine) @ volume.affine
-    return replace(volume, qform=turned, qform_code=qform_code)
+    turned = header.qform @ np.linalg.inv(header.affine) @ volume.affine
+    return replace(volume, qform=turned, qform_code=header.qform_code)
 
 
 def nifti_shape(path: str | Path) -> tuple[int, int, int]:
     """Numbers of voxels (z, y, x) of the scan in `path`, from its header alone. Errors as `read_nifti`."""
-    with _image(Path(path)) as (image, _):
-        turn = orientations.io_orientation(_affine(image, Path(path)))
-        by_axis = dict(zip(turn[:, 0].astype(int), image.shape[:3], strict=True))
+    with _opened_header(Path(path)) as (header, _):
+        turn = orientations.io_orientation(header.affine)
+    by_axis = dict(zip(turn[:, 0].astype(int), header.shape, strict=True))
     return by_axis[2], by_axis[1], by_axis[0]
 
 
+def nifti_remarks(path: str | Path) -> tuple[str, ...]:
+    """What the file's header leaves open or says oddly, and what was made of it: sentences. Errors as `read_nifti`."""
+    path = Path(path)
+    with _opened_header(path) as (header, stream):
+        left = _length(path, isinstance(stream, gzip.GzipFile)) - header.start - header.stored_bytes
+    return (*header.remarks, *([f"{left} bytes behind the voxels of {path.name} were left."] if left > 0 else []))
+
+
+def fits_memory(path: str | Path) -> bool:
+    """Whether all of the scan in `path` may be read, by its size (`coslice.io.memory`). Errors as `read_nifti`."""
+    path = Path(path)
+    with _opened_header(path) as (header, _):
+        try:
+            _check_size(header, 1.0, path)
+        except CosliceError:
+            return False
+    return True
+
+
 @contextmanager
-def _image(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
-    """The image in a file, its header checked, and the open file that its voxels are still to be read from."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CosliceError(f"{path} {what}; give the path of a .nii or .nii.gz file.")
+def _opened_header(path: Path) -> Iterator[tuple[NiftiHeader, IO[bytes]]]:
+    """The header of a file, checked, and the open file that its voxels are still to be read from."""
+    check_plain(path, "give the path of a .nii or .nii.gz file")
     try:
         with _opened(path) as stream, _quiet(), np.errstate(all="ignore"):
-            header, image_class = _raw_header(stream, path)
-            _check_header(header, path)
-            stream.seek(0)
-            yield image_class.from_stream(stream), stream
+            yield read_nifti_header(stream, path), stream
     except CosliceError:
         raise
     except PermissionError as error:
@@ -121,22 +151,76 @@ def _image(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
         ) from error
 
 
-def _part(
-    shape: tuple[int, ...], affine: np.ndarray, slices: tuple[int, int], path: Path
-) -> tuple[tuple[slice | int, ...], np.ndarray]:
-    """Where slices from the feet are in the array of a file, and their affine."""
-    turn = orientations.io_orientation(affine)
+def _part(header: NiftiHeader, slices: tuple[int, int] | None, path: Path) -> tuple[int, int, int]:
+    """The file's axis that is nearest to z, and where slices from the feet are along it."""
+    turn = orientations.io_orientation(header.affine)
     (axis,) = np.flatnonzero(turn[:, 0] == 2)
-    (first, last), count = slices, shape[axis]
+    count = header.shape[axis]
+    first, last = (0, count) if slices is None else slices
     if not 0 <= first < last <= count:
         raise CosliceError(f"{path}: slices {first}:{last} were asked for, 0:{count} are there; choose among them.")
     if turn[axis, 1] < 0:  # the file counts from the head
         first, last = count - last, count - first
-    part: list[slice | int] = [slice(None)] * 3 + [0] * (len(shape) - 3)
-    part[axis] = slice(first, last)
-    shifted = affine.copy()
-    shifted[:, 3] += first * affine[:, axis]
-    return tuple(part), shifted
+    return int(axis), first, last
+
+
+def _check_length(header: NiftiHeader, stream: IO[bytes], path: Path) -> None:
+    """Refuse a file that ends before its voxels do, as far as its length tells."""
+    present = path.stat().st_size
+    whole = present * _BEST_COMPRESSION if isinstance(stream, gzip.GzipFile) else present
+    if header.start + header.stored_bytes > whole:
+        raise CosliceError(
+            f"{path} is damaged or cut short (shape {header.shape} in {present} bytes); copy or convert the scan again."
+        )
+
+
+def _length(path: Path, packed: bool) -> int:
+    """Bytes of a file, unpacked; 0 of one that is packed in pieces or has something behind it."""
+    if not packed:
+        return path.stat().st_size
+    with open(path, "rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        # Of the last piece, modulo 2^32.
+        return int.from_bytes(stream.read(4), "little")
+
+
+def _check_size(header: NiftiHeader, share: float, path: Path) -> None:
+    """Refuse a share of the file that it cannot hold, or that does not fit into memory."""
+    needed, present = int(math.prod(header.shape) * 4 * share), on_disk(path)
+    sides = " x ".join(map(str, header.shape))
+    check_packing(f"{path} ({sides} voxels)", needed, present, ", or read some slices of it (--slices FIRST:LAST)")
+    check_memory(f"{path} ({sides} voxels)", 2 * needed, "read fewer slices of it (--slices FIRST:LAST)")
+
+
+def _voxels(header: NiftiHeader, stream: IO[bytes], along: int, first: int, last: int) -> np.ndarray:
+    """The voxels `first` to `last` along an axis of the file, (i, j, k), scaled, float32."""
+    ni, nj, nk = header.shape
+    cut = [slice(None)] * 3
+    cut[2 - along] = slice(first, last)
+    # In the order of the file: planes k of lines j of voxels i.
+    found = np.empty([n if axis != 2 - along else last - first for axis, n in enumerate((nk, nj, ni))], np.float32)
+    planes = range(first, last) if along == 2 else range(nk)
+    lines = max(1, min(nj, _BLOCK // (ni * header.dtype.itemsize)))
+    slope, inter = (np.float64(number) for number in header.scaling)
+    for at, k in enumerate(planes):
+        for j in range(0, nj, lines):
+            count = min(lines, nj - j)
+            wanted = slice(max(first - j, 0), max(min(last - j, count), 0)) if along == 1 else slice(0, count)
+            if wanted.start >= wanted.stop:
+                continue
+            stream.seek(header.start + (k * nj + j) * ni * header.dtype.itemsize)
+            block = np.frombuffer(_read(stream, count * ni * header.dtype.itemsize), header.dtype).reshape(count, ni)
+            block = block[wanted, cut[2]] if along == 0 else block[wanted]
+            to = j - first + wanted.start if along == 1 else j
+            found[at, to : to + len(block)] = apply_read_scaling(block, slope, inter)
+    return found.transpose(2, 1, 0)
+
+
+def _read(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) != count:
+        raise EOFError("voxels are missing at its end")
+    return found
 
 
 def write_nifti(volume: Volume, path: str | Path) -> None:
@@ -206,89 +290,3 @@ def _opened(path: Path) -> IO[bytes]:
     with open(path, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if packed else open(path, "rb")  # type: ignore[return-value]
-
-
-def _raw_header(stream: IO[bytes], path: Path) -> tuple[Any, Any]:
-    """The header as it stands in the file, nothing repaired, and the class that reads its image."""
-    try:
-        start = stream.read(max(_FORMATS))
-    except _UNREADABLE:
-        start = b""
-    for order in ("little", "big"):
-        size = int.from_bytes(start[:4], order)
-        if size in _FORMATS and len(start) >= size:
-            header_class, image_class = _FORMATS[size]
-            header = header_class(start[:size], check=False)
-            if bytes(header["magic"])[:3] in (b"n+1", b"n+2"):
-                return header, image_class
-    raise CosliceError(f"{path} is not a NIfTI file; give a single-file .nii or .nii.gz scan.")
-
-
-def _check_header(header: Any, path: Path) -> None:
-    rank = int(header["dim"][0])
-    shape = tuple(int(n) for n in header["dim"][1 : 1 + rank]) if 0 < rank <= 7 else ()
-    if len(shape) < 3 or min(shape) < 1 or math.prod(shape[3:]) != 1:
-        raise CosliceError(f"{path} holds data of shape {shape}, but one 3D scan is needed; extract a volume first.")
-    try:
-        dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError):
-        dtype = np.dtype("V1")
-    if dtype.kind not in "iuf":
-        kind = "complex" if dtype.kind == "c" else "colour" if dtype.names else "unreadable"
-        raise CosliceError(f"{path} has {kind} voxels, but one real number per voxel is needed; convert it first.")
-    promised, present = math.prod(shape) * dtype.itemsize, path.stat().st_size
-    if promised > present * _BEST_COMPRESSION:
-        raise CosliceError(f"{path} is damaged or cut short (shape {shape} in {present} bytes); copy it again.")
-    for name in ("qform_code", "sform_code"):
-        if int(header[name]) not in _CODES:
-            raise CosliceError(
-                f"{path} has {name} {int(header[name])}, but NIfTI knows 0 to {_CODES[-1]}; correct its header."
-            )
-    _check_spacing(header["pixdim"][1:4] * _to_mm(header), path)
-
-
-def _check_spacing(spacing: np.ndarray, path: Path) -> None:
-    low, high = _PLAUSIBLE_MM
-    # Written so that NaN fails it too.
-    if not all(low <= s <= high for s in spacing):
-        given = " x ".join(f"{s:g}" for s in spacing)
-        raise CosliceError(
-            f"{path} gives a voxel size of {given} mm, but three numbers from {low:g} to {high:g} mm are needed; "
-            "correct its header."
-        )
-
-
-def _affine(image: Any, path: Path) -> np.ndarray:
-    """The file's affine in mm, refused where it does not make sense."""
-    affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= _to_mm(image.header)
-    if not np.isfinite(affine).all():
-        raise CosliceError(f"{path} has an affine with NaN or infinite entries; correct its header.")
-    _check_spacing(np.linalg.norm(affine[:3, :3], axis=0), path)
-    if flattens(affine):
-        raise CosliceError(f"{path} has an affine that flattens the voxels (determinant 0); correct its header.")
-    return affine
-
-
-def _to_mm(header: Any) -> float:
-    try:
-        return _TO_MM.get(header.get_xyzt_units()[0], 1.0)
-    except KeyError:
-        return 1.0
-
-
-def _qform(image: Any) -> tuple[np.ndarray | None, int]:
-    """The qform in mm and its code; None where it has no code, or its numbers are no rotation while sform's count."""
-    try:
-        qform, code = image.header.get_qform(coded=True)
-    except (HeaderDataError, ValueError, ArithmeticError):
-        return None, 0
-    if qform is None:
-        return None, 0
-    qform[:3] *= _to_mm(image.header)
-    return (qform, int(code)) if np.isfinite(qform).all() and not flattens(qform) else (None, 0)
-
-
-def _space_code(header: Any) -> int:
-    """What the affine's coordinates refer to: sform's word; 0 where only qform has one; 2 ("aligned") without both."""
-    return int(header["sform_code"]) or (0 if int(header["qform_code"]) else 2)

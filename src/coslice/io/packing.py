@@ -32,12 +32,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
+from coslice.io.documents import json_of
 
-__all__ = ["read_weights", "write_weights"]
+__all__ = ["check_header", "read_weights", "stored_tensors", "write_weights"]
 
 _LIST = "packed"
 _FIRST, _SECOND = "packed.first", "packed.second"
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+_TYPES = _DTYPES | {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "I32": torch.int32}
+_TYPES |= {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "BOOL": torch.bool}
+_MOST_HEADER = 16 * 2**20
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MEMORY = 9
 """zlib's largest: a code for every 32,768 bytes, which is what pays most for weights."""
@@ -52,13 +57,14 @@ def write_weights(
 
     Raises:
         CosliceError: a name that the packed streams themselves have.
+        OSError: the operating system refuses.
     """
     stored = {name: weight.detach().contiguous() for name, weight in weights.items()}
     chosen = {name: weight for name, weight in stored.items() if packed and weight.dtype in _NAMES}
     # Kernels with kernels and biases with biases: what is alike shares a code.
     chosen = dict(sorted(chosen.items(), key=lambda item: item[1].ndim))
     if not chosen:
-        save_file(stored, path, metadata=dict(metadata))
+        _save(stored, path, dict(metadata))
         return
     if taken := {_FIRST, _SECOND} & set(stored):
         raise CosliceError(f"weights: a tensor {min(taken)} was given, but packing needs that name; give it another.")
@@ -66,7 +72,50 @@ def write_weights(
     listed = [[name, _NAMES[weight.dtype], list(weight.shape)] for name, weight in chosen.items()]
     beside = {name: weight for name, weight in stored.items() if name not in chosen}
     streams = {_FIRST: _compressed(first), _SECOND: _compressed(second)}
-    save_file({**streams, **beside}, path, metadata={**metadata, _LIST: json.dumps(listed)})
+    _save({**streams, **beside}, path, {**metadata, _LIST: json.dumps(listed)})
+
+
+def check_header(path: str | Path) -> None:
+    """Refuse a safetensors file whose header is longer than the file, or than that of any network, before it is read.
+
+    Raises:
+        CosliceError: likewise.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        room = path.stat().st_size - 8
+    except OSError as error:
+        raise CosliceError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}).") from error
+    if length > min(room, _MOST_HEADER):
+        raise CosliceError(
+            f"{path.name} cannot be read: its header claims {shown(length)} bytes, where the file has {max(room, 0)} "
+            "and a network needs less than 16 MB; get the file anew from where it came."
+        )
+
+
+def stored_tensors(path: str | Path) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Type and shape of the tensors that `read_weights` would read, without reading them.
+
+    Raises:
+        CosliceError: as `read_weights`; a type that is none of numbers.
+        safetensors.SafetensorError: no safetensors file.
+    """
+    found: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+    with safetensors.safe_open(path, framework="pt") as file:
+        for name in file.keys():
+            tensor = file.get_slice(name)
+            dtype = _TYPES.get(tensor.get_dtype())
+            if dtype is None:
+                raise _damaged(Path(path).name, f"{shown(name)} is of the type {shown(tensor.get_dtype())}")
+            found[name] = dtype, tuple(tensor.get_shape())
+        listed = (file.metadata() or {}).get(_LIST)
+    if listed is None:
+        return found
+    for name in (_FIRST, _SECOND):
+        found.pop(name, None)
+    return found | {name: (dtype, shape) for name, dtype, shape in _entries(listed, Path(path).name)}
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -80,6 +129,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         weights = {name: file.get_tensor(name) for name in file.keys()}
         listed = (file.metadata() or {}).get(_LIST)
     return weights if listed is None else _unpacked(weights, listed, Path(path).name)
+
+
+def _save(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except safetensors.SafetensorError as error:  # of a full disk too, without its number
+        raise OSError(str(error)) from error
 
 
 def _planes(weights: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +172,7 @@ def _unpacked(stored: dict[str, Tensor], listed: str, file: str) -> dict[str, Te
 def _entries(listed: str, file: str) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
     """Name, type and shape of each packed tensor, in order."""
     try:
-        content: Any = json.loads(listed)
+        content: Any = json_of(listed)
         entries = [(str(name), _DTYPES[dtype], tuple(shape)) for name, dtype, shape in content]
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(file, "its list of them cannot be read") from error

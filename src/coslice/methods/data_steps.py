@@ -35,6 +35,7 @@ from coslice.problems import Problem
 from coslice.renoising import PredictorCorrector, Renoising
 from coslice.sampling import Changing, Correction, Denoiser, Fidelity, altered
 from coslice.settings import Part, setting
+from coslice.states import Stateful
 from coslice.variance import Estimator, SuccessivePredictions, Variance
 
 __all__ = [
@@ -69,12 +70,19 @@ class Acting:
     correction: Correction | None = None
     projection: Fidelity | None = None
 
+    @property
+    def memories(self) -> dict[str, Stateful]:
+        """What remembers something from step to step, by its name in the loop."""
+        acting = {"fidelity": self.fidelity, "correction": self.correction}
+        return {name: one for name, one in acting.items() if isinstance(one, Stateful)}
+
 
 @dataclass(frozen=True)
 class DataStep(Part, ABC):
     """How a method agrees with the measurement. An own one overrides `build`; some act elsewhere in the loop.
 
-    What these functions give may have a memory, so they are called anew for every sample.
+    What these functions give may have a memory, so they are called anew for every sample. What has one is
+    `coslice.Stateful`; an own data step without any says `memoryless = True`, see `coslice.settings.Part`.
     """
 
     def build(self, problem: Problem, along: str) -> Fidelity:

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.fidelity import RangeNullSpace
 from coslice.methods.data_steps import DataStep
 from coslice.methods.endings import Ending, LastEstimate
@@ -35,6 +36,7 @@ __all__ = ["AnyMethod", "Direct", "Method", "Start"]
 
 
 _INVERSE = 100
+_MOST_SAMPLES = 10_000
 """Iterations of the pseudo-inverse in a start from the range, where it has no closed form; as DDNM's."""
 
 
@@ -125,8 +127,10 @@ class Method:
     def __post_init__(self) -> None:
         _check_parts(self, _PARTS)
         samples: Any = self.samples
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-            raise CosliceError(f"samples: {samples!r} was given, a whole number of at least 1 is needed.")
+        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= _MOST_SAMPLES:
+            raise CosliceError(
+                f"samples: {shown(samples)} was given, a whole number from 1 to {_MOST_SAMPLES:,} is needed."
+            )
         self.data.check(self.renoising)
 
     @property

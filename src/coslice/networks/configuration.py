@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 
 __all__ = ["ConfigEntry", "Settings", "agrees", "missing"]
 
@@ -47,7 +48,7 @@ class Settings:
     def __init__(self, content: Any, source: str):
         if not isinstance(content, Mapping):
             raise CosliceError(
-                f"{source}: it holds {_PARSED.get(type(content), repr(content))}, but a configuration maps names to "
+                f"{source}: it holds {_PARSED.get(type(content), shown(content))}, but a configuration maps names to "
                 "values; give the one that came with the weights, or none."
             )
         self.source = source
@@ -59,7 +60,7 @@ class Settings:
         for name, section in (("", top), *((name, self._sections.get(name, {})) for name in _SECTIONS)):
             for word in section:
                 if word in self.flat and not agrees(section[word], self.flat[word]):
-                    self._overridden.setdefault(word, []).append(f"{name}.{word} {section[word]!r}")
+                    self._overridden.setdefault(word, []).append(f"{name}.{word} {shown(section[word])}")
             self.flat = {**section, **self.flat}
 
     def inside(self, section: str, word: str) -> Any:
@@ -73,7 +74,7 @@ class Settings:
             idle: those that change nothing, with the values of which that holds; none for all values.
         """
         words = [
-            f"{word} {value!r}"
+            f"{word} {shown(value)}"
             for word, value in self.flat.items()
             if word not in self._read and value is not None and not (word in idle and _among(value, idle[word]))
         ]
@@ -106,9 +107,9 @@ class Settings:
     def _as(self, kind: Callable[[Any], Any], word: str, given: Any) -> Any:
         try:
             return kind(given)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise CosliceError(
-                f"{self.source}: {word} {given!r} was given, but "
+                f"{self.source}: {word} {shown(given)} was given, but "
                 f"{_NEEDED.get(kind, 'another value')} is needed; correct it."
             ) from error
 

@@ -78,7 +78,9 @@ class EightBitConv:
 
     @staticmethod
     def suits(conv: nn.Conv2d) -> bool:
-        """Whether a convolution is one that this class knows, and wide enough to gain."""
+        """Whether a convolution is one that this class knows, wide enough to gain, and of finite weights."""
+        if not bool(conv.weight.isfinite().all()):
+            return False
         plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
         return plain and not isinstance(conv.padding, str) and min(conv.in_channels, conv.out_channels) >= 16
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.networks.configuration import tidy
+from coslice.networks.limits import check_counts, check_levels
+from coslice.tree import built
 
 __all__ = ["GuidedUNetConfig"]
+
+_TITLE = "guided-diffusion U-Net"
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,11 @@ class GuidedUNetConfig:
                 f'guided-diffusion U-Net: resampling "{self.resampling}" was given, '
                 '"residual", "conv" or "pool" is needed.'
             )
-        numbers = (self.image_channels, self.channels, self.blocks, self.heads, *self.multipliers)
-        if not self.multipliers or min(numbers) <= 0:
-            raise CosliceError(f"guided-diffusion U-Net: {self} was given, but sizes must be positive.")
+        sizes = {name: getattr(self, name) for name in ("image_channels", "channels", "blocks", "heads")}
+        optional = {name: getattr(self, name) for name in ("heads_up", "head_channels")}
+        check_counts(_TITLE, **sizes, **{name: count for name, count in optional.items() if count is not None})
+        check_counts(_TITLE, 0, classes=self.classes)
+        check_levels(_TITLE, self.multipliers, self.attention)
         if odd := [width for width in self.widths if width % 32]:
             raise CosliceError(
                 f"guided-diffusion U-Net: a level of {odd[0]} channels was asked for, multiples of 32 are needed."
@@ -93,6 +102,11 @@ class GuidedUNetConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> GuidedUNetConfig:
-        tuples = {key: tuple(values[key]) for key in ("multipliers", "attention") if key in values}
-        return cls(**{**values, **tuples})
+    def from_dict(cls, values: Mapping[str, Any], who: str = _TITLE) -> GuidedUNetConfig:
+        """The configuration that `to_dict`, or a part of it, describes; the rest is as published.
+
+        Raises:
+            CosliceError: a name or a value that is none of its; it begins with `who`.
+        """
+        found = built(cls, values, who=who)
+        return replace(found, multipliers=tuple(map(tidy, found.multipliers)))

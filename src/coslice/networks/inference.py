@@ -132,7 +132,7 @@ def closed(
 
 def _convolved(answers: Answers, conv: nn.Conv2d, line: _Line, plus: Tensor | None) -> Tensor:
     """`plus`, if it is given, holds the result."""
-    eight = _eight_bits(conv, line.shape) if answers.eight_bits else None
+    eight = _eight_bits(conv, line.shape) if answers.eight_bits and line.finite else None
     if eight is not None:
         return eight(line.levels(eight.padding), line.dtype, plus)
     y = torch.empty(line.shape, dtype=line.dtype, memory_format=torch.channels_last)
@@ -222,7 +222,7 @@ def _levels(x: Tensor, margin: tuple[int, int]) -> Levels | None:
 
     pixels = _pixels(x)
     low, high, size = fused_numba.ends(pixels)
-    if high - low > _WIDEST * size:
+    if not high - low <= _WIDEST * size:  # nor of what is no number, which levels would hide
         return None
     levels = Levels.between(low, high, x.shape, margin)
     same = np.ones(x.shape[1], np.float32), np.zeros(x.shape[1], np.float32)
@@ -249,6 +249,11 @@ class _Line:
         labels = (nothing if label is None else label.float().numpy() for label in (offset, scale, shift))
         self._a, self._b = np.empty((2, x.shape[1]), np.float32)
         self._largest = fused_numba.line(self._x, weight, bias, *labels, norm.num_groups, norm.eps, self._a, self._b)
+
+    @property
+    def finite(self) -> bool:
+        """Whether u is numbers, as a and b tell, which means and deviations of x are in; levels would hide others."""
+        return bool(np.isfinite(self._a).all() and np.isfinite(self._b).all())
 
     def write(self, out: Tensor, active: bool) -> None:
         """SiLU(u), or u, into `out`, like x."""

@@ -7,16 +7,22 @@ In files the parts lie flat, under the published words: `progressive_input` is `
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
+from coslice.networks.configuration import tidy
+from coslice.networks.limits import check_counts, check_levels
+from coslice.tree import built
 
 __all__ = ["NCSNppConfig", "NoiseTable", "Pyramids", "noise_levels"]
 
+_MOST_TAPS = 64
 _FLAT = {
     "pyramids": {"progressive_input": "input", "progressive_combine": "combine", "progressive": "output"},
     "levels": {"sigma_min": "sigma_min", "sigma_max": "sigma_max", "scales": "scales"},
@@ -60,7 +66,8 @@ class NoiseTable:
     scales: int = 2000
 
     def __post_init__(self) -> None:
-        if self.scales <= 0 or not 0 < self.sigma_min < self.sigma_max:
+        check_counts("NCSN++", scales=self.scales)
+        if not 0 < self.sigma_min < self.sigma_max:
             raise CosliceError(
                 f"NCSN++: {self.scales} noise levels from {self.sigma_max:g} to {self.sigma_min:g} were given, but "
                 "there must be some, positive and falling."
@@ -107,10 +114,12 @@ class NCSNppConfig:
 
     def __post_init__(self) -> None:
         _check_word("embedding", self.embedding, ("fourier", "positional"))
-        if not self.multipliers or min(self.image_channels, self.channels, self.blocks, *self.multipliers) <= 0:
-            raise CosliceError(f"NCSN++: {self} was given, but its sizes must be positive.")
-        if len(self.fir_kernel) < 2 or sum(self.fir_kernel) == 0:
-            raise CosliceError(f"NCSN++: FIR kernel {self.fir_kernel} was given, but it needs two taps and a sum.")
+        check_counts("NCSN++", image_channels=self.image_channels, channels=self.channels, blocks=self.blocks)
+        check_levels("NCSN++", self.multipliers, self.attention)
+        if not 2 <= len(self.fir_kernel) <= _MOST_TAPS or sum(self.fir_kernel) == 0:
+            raise CosliceError(
+                f"NCSN++: FIR kernel {shown(self.fir_kernel)} was given, but it needs 2 to {_MOST_TAPS} taps and a sum."
+            )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -135,15 +144,19 @@ class NCSNppConfig:
         return flat
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NCSNppConfig:
-        """The configuration that `to_dict`, or a part of it, describes; the rest is as published."""
-        pyramids, levels = (
-            {inner: values[name] for name, inner in _FLAT[key].items() if name in values} for key in _FLAT
-        )
+    def from_dict(cls, values: Mapping[str, Any], who: str = "NCSN++") -> NCSNppConfig:
+        """The configuration that `to_dict`, or a part of it, describes; the rest is as published.
+
+        Raises:
+            CosliceError: a name or a value that is none of its; it begins with `who`.
+        """
         inside = {name for names in _FLAT.values() for name in names}
-        rest = {key: value for key, value in values.items() if key not in inside}
-        tuples = {key: tuple(rest[key]) for key in ("multipliers", "attention", "fir_kernel") if key in rest}
-        return cls(pyramids=Pyramids(**pyramids), levels=NoiseTable(**levels), **{**rest, **tuples})
+        tree: dict[str, Any] = {key: value for key, value in values.items() if key not in inside}
+        for part, names in _FLAT.items():
+            tree[part] = {inner: values[name] for name, inner in names.items() if name in values}
+        found = built(cls, tree, who=who)
+        numbers = (tuple(map(tidy, found.multipliers)), tuple(map(tidy, found.fir_kernel)))
+        return replace(found, multipliers=numbers[0], fir_kernel=numbers[1])
 
 
 def noise_levels(table: NoiseTable) -> Tensor:

@@ -23,6 +23,7 @@ from typing import Any
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.networks.configuration import ConfigEntry, Settings, flag, integer, missing, numbers, tidy
 
 __all__ = ["ASSUMED", "IDLE", "TITLE", "entries", "infer"]
@@ -192,12 +193,12 @@ def entries(settings: Settings, inferred: Mapping[str, Any]) -> list[ConfigEntry
         value = settings.get(word)
         if value is not None and str(value[1]).lower() not in [str(one).lower() for one in known]:
             raise CosliceError(
-                f"{settings.source}: {word} {value[1]!r} was given, but only networks with {known[0]} can be read."
+                f"{settings.source}: {word} {shown(value[1])} was given, but only networks with {known[0]} can be read."
             )
     sde = settings.inside("training", "sde") or settings.value(str, "sde")
     if sde not in (None, "vesde"):
         raise CosliceError(
-            f"{settings.source}: sde {sde!r} was given, but only NCSN++ of vesde, variance exploding, can be read."
+            f"{settings.source}: sde {shown(sde)} was given, but only NCSN++ of vesde, variance exploding, can be read."
         )
     if inferred["progressive_input"] != "input_skip":  # then nothing is combined
         found = [entry for entry in found if entry.field != "progressive_combine"]

@@ -12,7 +12,9 @@ the noise and added to it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ from torch.nn import functional as F
 from coslice.errors import CosliceError
 from coslice.networks.inference import closed, convolved, doubled, kept
 from coslice.networks.layers import silent, waves
+from coslice.networks.limits import check_counts, check_levels
+from coslice.tree import built
 
 __all__ = ["UNet", "UNetConfig", "for_patches"]
 
@@ -39,6 +43,9 @@ class UNetConfig:
         blocks: residual blocks per level, on the way down and on the way up.
         fold: side of the pixel block folded into channels before the first layer.
         positions: whether the network is given how far apart the slices of a patch are.
+
+    Raises:
+        CosliceError: numbers that no network has, or levels whose channels are no multiples of 8.
     """
 
     image_channels: int = 1
@@ -47,6 +54,13 @@ class UNetConfig:
     blocks: int = 2
     fold: int = 2
     positions: bool = False
+
+    def __post_init__(self) -> None:
+        check_counts("U-Net", image_channels=self.image_channels, channels=self.channels, fold=self.fold)
+        check_counts("U-Net", 0, blocks=self.blocks)
+        check_levels("U-Net", self.multipliers)
+        if odd := [width for width in (self.channels * m for m in self.multipliers) if width % 8]:
+            raise CosliceError(f"U-Net: a level of {odd[0]} channels was asked for, multiples of 8 are needed.")
 
     @property
     def stride(self) -> int:
@@ -57,8 +71,13 @@ class UNetConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> UNetConfig:
-        return cls(**{**values, "multipliers": tuple(values["multipliers"])})
+    def from_dict(cls, values: Mapping[str, Any], who: str = "U-Net") -> UNetConfig:
+        """The configuration that `to_dict` describes.
+
+        Raises:
+            CosliceError: a name or a value that is none of its; it begins with `who`.
+        """
+        return built(cls, values, who=who)
 
 
 class UNet(nn.Module):

@@ -18,7 +18,7 @@ from coslice.kernels import kernel
 from coslice.operators import lanes
 from coslice.operators.lanes import PITCHES
 
-__all__ = ["backproject", "padded", "project", "project_weighted", "suits", "weigh"]
+__all__ = ["backproject", "by_view", "padded", "part", "project", "project_weighted", "suits", "weigh"]
 
 _CHUNK = 8  # neighbouring rays a thread takes at once: they share voxels in the nearest cache
 _BLOCK = 4  # planes a thread takes at once in the transpose: they share a read of the rows
@@ -39,7 +39,22 @@ def suits(path: np.ndarray, span: np.ndarray, heights: np.ndarray) -> bool:
 def padded(detector: tuple[int, int, int]) -> np.ndarray:
     """Zeros for the rows of all rays of (views, columns, rows): a margin, then rows and a margin for every ray."""
     views, columns, rows = detector
-    return np.zeros(_MARGIN + views * columns * (-(-rows // _WIDTH) * _WIDTH + _MARGIN), np.float32)
+    return np.zeros(_MARGIN + views * columns * _padded_width(rows), np.float32)
+
+
+def part(work: np.ndarray, rays: slice, rows: int) -> np.ndarray:
+    """The part of `padded` memory that belongs to some rays, laid out as that of all is."""
+    width = _padded_width(rows)
+    return work[rays.start * width : rays.stop * width + _MARGIN]
+
+
+def by_view(work: np.ndarray, views: int) -> np.ndarray:
+    """`padded` memory without the margin before the first row, (views, rows of all columns with their margins)."""
+    return work[_MARGIN:].reshape(views, -1)
+
+
+def _padded_width(rows: int) -> int:
+    return -(-rows // _WIDTH) * _WIDTH + _MARGIN
 
 
 def project(volume, work, out, path, span, heights, shape) -> None:

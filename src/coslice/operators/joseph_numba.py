@@ -34,12 +34,14 @@ from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.kernels import kernel
 from coslice.operators import joseph_avx512
 from coslice.operators.frame import driving_axis, to_voxels
+from coslice.parallel import complete_, share
 
 __all__ = ["SeparablePlan", "adjoint", "forward", "normal", "plan", "separable"]
 
 _PAD = 2  # one empty voxel for interpolation beyond either end, one for rounding
 _CHUNK = 16  # detector columns a thread takes at once: neighbours share voxels in cache
 _BLOCK = 4  # planes a thread takes at once: they share a read of the projections
+_SLACK = 1e-3  # voxels; more than what rounding does to where a ray enters a row
 _SCALAR = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _OPTIONS = {"parallel": True, **_SCALAR}
 
@@ -63,11 +65,33 @@ class SeparablePlan:
     detector: tuple[int, int, int]
     cone: bool
     _rows: list[np.ndarray] = field(default_factory=list, init=False, repr=False, compare=False)
+    _spans: dict[tuple[int, int], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def wide(self) -> bool:
         """Whether the kernels for AVX-512 can follow it."""
         return self.cone and joseph_avx512.suits(self.path, self.span, self.heights)
+
+    def rays(self, views: slice) -> tuple[np.ndarray, np.ndarray, slice]:
+        """Path and span of the rays of some views, and which rays these are."""
+        mine = slice(views.start * self.detector[1], views.stop * self.detector[1])
+        return self.path[mine], self.span[mine], mine
+
+    def reaching(self, rows: slice) -> np.ndarray:
+        """The span of all rays, without the planes in which they touch no voxel of some rows y."""
+        key = rows.start, rows.stop
+        if key == (0, self.shape[0]):
+            return self.span
+        if key not in self._spans:
+            by_y, first, last = self.span.T
+            q0, qs = self.path[:, 0], self.path[:, 1]
+            slope = np.where(np.abs(qs) < 1e-12, 1e-12, qs)
+            edges = np.stack(((rows.start - 1 - _SLACK - q0) / slope, (rows.stop + _SLACK - q0) / slope))
+            low, high = np.clip(np.sort(edges, axis=0), -1, self.shape[1])
+            low, high = np.where(by_y, rows.start, np.ceil(low)), np.where(by_y, rows.stop - 1, np.floor(high))
+            narrow = (by_y, np.maximum(first, low), np.minimum(last, high))
+            self._spans[key] = np.ascontiguousarray(np.stack(narrow, axis=1).astype(np.int64))
+        return self._spans[key]
 
     @contextmanager
     def workspace(self) -> Iterator[np.ndarray]:
@@ -130,35 +154,41 @@ def _in_plane(geometry: ConeBeam | FanBeam | ParallelBeam) -> tuple[np.ndarray, 
 
 
 def forward(plan: SeparablePlan, volume: np.ndarray) -> np.ndarray:
-    """A x: contiguous float32 (y, x, z) -> (view, u, v)."""
+    """A x: contiguous float32 (y, x, z) -> (view, u, v). Ranks share the views."""
     views, columns, rows = plan.detector
-    paths = views * columns
-    out = np.empty((paths, rows), np.float32)
+    whole = np.empty((views * columns, rows), np.float32)
+    path, span, rays = plan.rays(share(views))
+    out = whole[rays]
+    tasks = -(-len(out) // _CHUNK)
     if plan.wide:
         with plan.workspace() as work:
-            joseph_avx512.project(volume, work, out, plan.path, plan.span, plan.heights, plan.shape)
-        return out.reshape(plan.detector)
-    tasks = -(-paths // _CHUNK)
-    strip = np.zeros((tasks, plan.shape[2] + 2 * _PAD + 2 * rows), np.float32)
-    if plan.cone:
-        node = np.empty((tasks, rows), np.int32)
-        _cone_forward(volume.reshape(-1), out, strip, node, plan.path, plan.span, plan.heights, plan.shape)
+            joseph_avx512.project(volume, work, out, path, span, plan.heights, plan.shape)
     else:
-        _flat_forward(volume.reshape(-1), out, strip, plan.path, plan.span, plan.heights, plan.shape)
-    return out.reshape(plan.detector)
+        strip = np.zeros((tasks, plan.shape[2] + 2 * _PAD + 2 * rows), np.float32)
+        if plan.cone:
+            node = np.empty((tasks, rows), np.int32)
+            _cone_forward(volume.reshape(-1), out, strip, node, path, span, plan.heights, plan.shape)
+        else:
+            _flat_forward(volume.reshape(-1), out, strip, path, span, plan.heights, plan.shape)
+    projections = whole.reshape(plan.detector)
+    complete_(projections)
+    return projections
 
 
 def adjoint(plan: SeparablePlan, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one."""
+    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one. Ranks share the rows y."""
     views, columns, rows = plan.detector
     ny, nx, nz = plan.shape
     y = projections.reshape(views * columns, rows)
     if out is None:
         out = np.empty(plan.shape, np.float32)
+    # What else is written lies in rows that others have, and is overwritten by theirs.
+    span = plan.reaching(share(ny))
     if plan.wide:
         with plan.workspace() as work:
             joseph_avx512.weigh(y, work, plan.path, plan.heights)
-            joseph_avx512.backproject(work, out, plan.path, plan.span, plan.heights, plan.shape, rows)
+            joseph_avx512.backproject(work, out, plan.path, span, plan.heights, plan.shape, rows)
+        complete_(out)
         return out
     out.fill(0)
     volume = out.reshape(-1)
@@ -169,9 +199,10 @@ def adjoint(plan: SeparablePlan, projections: np.ndarray, out: np.ndarray | None
             tasks = -(-planes // _BLOCK)
             strip = np.zeros((tasks, 2 * (nz + 2 * _PAD) + 2 * rows), np.float32)
             node = np.empty((tasks, rows), np.int32)
-            _cone_adjoint(weighted, volume, strip, node, plan.path, plan.span, plan.heights, plan.shape, by_y)
+            _cone_adjoint(weighted, volume, strip, node, plan.path, span, plan.heights, plan.shape, by_y)
         else:
-            _flat_adjoint(weighted, volume, plan.path, plan.span, plan.shape, by_y)
+            _flat_adjoint(weighted, volume, plan.path, span, plan.shape, by_y)
+    complete_(out)
     return out
 
 
@@ -187,10 +218,15 @@ def normal(
     views, columns, rows = plan.detector
     if out is None:
         out = np.empty(plan.shape, np.float32)
-    w = np.empty((0, rows), np.float32) if weights is None else weights.reshape(views * columns, rows)
+    path, span, rays = plan.rays(share(views))
+    w = np.empty((0, rows), np.float32) if weights is None else weights.reshape(views * columns, rows)[rays]
     with plan.workspace() as work:
-        joseph_avx512.project_weighted(volume, work, w, rows, plan.path, plan.span, plan.heights, plan.shape)
-        joseph_avx512.backproject(work, out, plan.path, plan.span, plan.heights, plan.shape, rows)
+        mine = joseph_avx512.part(work, rays, rows)
+        joseph_avx512.project_weighted(volume, mine, w, rows, path, span, plan.heights, plan.shape)
+        complete_(joseph_avx512.by_view(work, views))
+        reaching = plan.reaching(share(plan.shape[0]))
+        joseph_avx512.backproject(work, out, plan.path, reaching, plan.heights, plan.shape, rows)
+    complete_(out)
     return out
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from coslice.geometry import Geometry, Grid
 from coslice.kernels import kernel
 from coslice.operators import frame
+from coslice.parallel import complete_, share
 
 __all__ = ["OrbitPlan", "adjoint", "forward", "normal", "plan"]
 
 _BLOCKS = 32  # portions of planes shared among threads in the transpose
+_SLACK = 1e-3  # voxels; more than what rounding does to where a ray enters a row
 _OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _BIAS_X, _BIAS_Y, _ = (float(b) for b in frame.BIAS)
 
@@ -73,21 +75,26 @@ def plan(geometry: Geometry, grid: Grid) -> OrbitPlan:
 
 
 def forward(plan: OrbitPlan, volume: np.ndarray) -> np.ndarray:
-    """A x: contiguous float32 (y, x, z) -> (view, u, v)."""
+    """A x: contiguous float32 (y, x, z) -> (view, u, v). Ranks share the views."""
     out = np.zeros(plan.detector, np.float32)
-    _forward(volume.reshape(-1), out, plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent)
+    mine = share(plan.detector[0])
+    rays = plan.start[mine], plan.direction[mine], plan.spacing, plan.shape, plan.divergent
+    _forward(volume.reshape(-1), out[mine], *rays)
+    complete_(out)
     return out
 
 
 def adjoint(plan: OrbitPlan, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one."""
+    """A^T y: contiguous float32 (view, u, v) -> (y, x, z), to `out` if there is one. Ranks share the rows y."""
     if out is None:
         out = np.empty(plan.shape, np.float32)
     out.fill(0)
+    mine = share(plan.shape[0])
+    rays = plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent
+    # What else is written lies in rows that others have, and is overwritten by theirs.
     for axis in range(3):
-        _adjoint(
-            projections, out.reshape(-1), plan.start, plan.direction, plan.spacing, plan.shape, plan.divergent, axis
-        )
+        _adjoint(projections, out.reshape(-1), *rays, axis, mine.start, mine.stop)
+    complete_(out)
     return out
 
 
@@ -135,8 +142,8 @@ def _line(ray, shape, spacing, divergent):
         nb, nc, stride_b, stride_c = nx, ny, nz, nx * nz
     slope_b, slope_c = d[1] / d[0], d[2] / d[0]
     b0, c0 = s[1] - s[0] * slope_b, s[2] - s[0] * slope_c
-    first, last = _clip(b0, slope_b, nb, 0.0, planes - 1.0)
-    first, last = _clip(c0, slope_c, nc, first, last)
+    first, last = _clip(b0, slope_b, -1.0, nb, 0.0, planes - 1.0)
+    first, last = _clip(c0, slope_c, -1.0, nc, first, last)
     if divergent:  # only planes ahead of the source
         if d[0] > 0:
             first = max(first, s[0])
@@ -147,11 +154,11 @@ def _line(ray, shape, spacing, divergent):
 
 
 @kernel(**_OPTIONS)
-def _clip(q0, slope, count, first, last):
-    """The part of [first, last] where q0 + p slope is within (-1, count), where interpolation is not 0."""
+def _clip(q0, slope, low, high, first, last):
+    """The part of [first, last] where q0 + p slope is within (low, high): (-1, count) is where a grid is not 0."""
     if abs(slope) < 1e-12:
-        return (first, last) if -1 < q0 < count else (1.0, 0.0)
-    one, other = (-1 - q0) / slope, (count - q0) / slope
+        return (first, last) if low < q0 < high else (1.0, 0.0)
+    one, other = (low - q0) / slope, (high - q0) / slope
     return max(first, min(one, other)), min(last, max(one, other))
 
 
@@ -186,7 +193,8 @@ def _forward(volume, out, start, direction, spacing, shape, divergent):
 
 
 @kernel(parallel=True, **_OPTIONS)
-def _adjoint(projections, out, start, direction, spacing, shape, divergent, axis):
+def _adjoint(projections, out, start, direction, spacing, shape, divergent, axis, top, bottom):
+    # The voxels of rows y from `top` to before `bottom`; in others there is some of it.
     ny, nx, nz = shape
     planes = nx if axis == 0 else (ny if axis == 1 else nz)
     views, columns, rows = projections.shape
@@ -202,6 +210,12 @@ def _adjoint(projections, out, start, direction, spacing, shape, divergent, axis
                         b0, bs, nb, stride_b, c0, cs, nc, stride_c, stride, first, last, step = _line(
                             ray, shape, spacing, divergent
                         )
+                        if axis == 1:
+                            first, last = max(first, top), min(last, bottom - 1)
+                        elif top > 0 or bottom < ny:
+                            y0, ys = (b0, bs) if axis == 0 else (c0, cs)
+                            start_y, end_y = _clip(y0, ys, top - 1 - _SLACK, bottom + _SLACK, first, last)
+                            first, last = math.ceil(start_y), math.floor(end_y)
                         y = projections[view, column, row] * step
                         for p in range(max(first, low), min(last, high) + 1):
                             i0, i1, v0, v1 = _node(b0 + bs * p, nb, stride_b)

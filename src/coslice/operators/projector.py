@@ -15,8 +15,10 @@ to the CPU, and the result back: so a network may work on a GPU where the projec
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -27,13 +29,17 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
+from coslice.memory import check_memory
 from coslice.operators import joseph_numba, joseph_numba_orbit, joseph_torch
 from coslice.operators.base import Operator
+from coslice.parallel import ALONE, complete_, dividing, share
+from coslice.private_folders import keep_privately
 from coslice.threads import compiled_kernels
 
 __all__ = ["BACKENDS", "Projector"]
 
 BACKENDS = ("auto", "numba", "triton", "torch")
+_BYTES = 12  # of a voxel and of a ray: what comes in, what goes out, and one copy
 _ORDER = (1, 2, 0)  # (z, y, x) -> (y, x, z)
 _BACK = (2, 0, 1)
 _SWAP = (0, 2, 1)  # (view, row, column) <-> (view, column, row)
@@ -64,8 +70,16 @@ class Projector(Operator):
         _refuse_source_inside(geometry, grid)
         self.geometry, self.grid, self.backend = geometry, grid, backend
         self.domain, self.codomain = tuple(grid.shape), tuple(geometry.shape)
+        views, rows, columns = self.codomain
+        check_memory(
+            "projector",
+            f"{views:,} views of {rows} x {columns} pixels of {math.prod(self.domain):.3g} voxels",
+            _BYTES * (math.prod(self.domain) + math.prod(self.codomain)),
+            "choose fewer views, or a coarser grid",
+        )
         self._plan: joseph_numba.SeparablePlan | joseph_numba_orbit.OrbitPlan | None = None
         self._plans: dict[torch.device, Any] = {}
+        self._parts: dict[tuple[str, int, int], Projector] = {}
 
     def __repr__(self) -> str:
         return f"Projector({self.geometry!r}, {self.grid!r}, backend={self.backend!r})"
@@ -74,7 +88,15 @@ class Projector(Operator):
         """A x, (z, y, x) -> (views, rows, columns), float32, mm times the values of x."""
         self._check(volume, self.domain, "a volume", "(z, y, x)")
         volume = volume.detach()
-        match self._route(volume.device):
+        backend, mine = self._route(volume.device), share(self.codomain[0])
+        if backend != "numba" and mine != slice(0, self.codomain[0]):
+            views, rows, columns = self.codomain
+            whole = volume.new_empty((views, columns, rows))
+            with dividing(ALONE):
+                whole[mine] = self._of_views(mine).forward(volume).permute(_SWAP)
+            complete_(whole)
+            return whole.permute(_SWAP)
+        match backend:
             case "torch":
                 return joseph_torch.forward(self.geometry, self.grid, volume)
             case "triton":
@@ -86,7 +108,15 @@ class Projector(Operator):
         """A^T y, (views, rows, columns) -> (z, y, x), float32; exactly the transpose of `forward`."""
         self._check(measurement, self.codomain, "projections", "(views, rows, columns)")
         measurement = measurement.detach()
-        match self._route(measurement.device):
+        backend, mine = self._route(measurement.device), share(self.domain[1])
+        if backend != "numba" and mine != slice(0, self.domain[1]):
+            z, y, x = self.domain
+            whole = measurement.new_empty((y, x, z))
+            with dividing(ALONE):
+                whole[mine] = self._of_rows(mine).adjoint(measurement).permute(_ORDER)
+            complete_(whole)
+            return whole.permute(_BACK)
+        match backend:
             case "torch":
                 return joseph_torch.adjoint(self.geometry, self.grid, measurement)
             case "triton":
@@ -139,6 +169,23 @@ class Projector(Operator):
         plan, kernels = self._kernels()
         return _threaded(kernels.adjoint, plan, memory)
 
+    def _of_views(self, views: slice) -> Projector:
+        """A of some views alone: what a rank makes where the kernels do not share the work themselves."""
+        key = "views", views.start, views.stop
+        if key not in self._parts:
+            self._parts[key] = Projector(_some_views(self.geometry, views), self.grid, self.backend)
+        return self._parts[key]
+
+    def _of_rows(self, rows: slice) -> Projector:
+        """A of the voxels of some rows y alone."""
+        key = "rows", rows.start, rows.stop
+        if key not in self._parts:
+            (nz, ny, nx), (z, y, x) = self.grid.shape, self.grid.centre
+            y += ((rows.start + rows.stop - 1) / 2 - (ny - 1) / 2) * self.grid.spacing[1]
+            part = replace(self.grid, shape=(nz, rows.stop - rows.start, nx), centre=(z, y, x))
+            self._parts[key] = Projector(self.geometry, part, self.backend)
+        return self._parts[key]
+
     def _kernels(self):
         """The plan of the rays, laid once, and the module whose kernels follow it."""
         geometry, grid = self.geometry, self.grid
@@ -155,6 +202,7 @@ class Projector(Operator):
         from coslice.operators import joseph_triton
 
         if device not in self._plans:
+            keep_privately("TRITON_CACHE_DIR", "triton", "~/.triton")
             self._plans[device] = joseph_triton.plan(self.geometry, self.grid).to(device)  # pyright: ignore
         return joseph_triton, self._plans[device]
 
@@ -199,6 +247,13 @@ class Projector(Operator):
             raise CosliceError(
                 f"Projector: {what} of type {tensor.dtype} was given, torch.float32 is needed; call .float() first."
             )
+
+
+def _some_views(geometry: Geometry, views: slice) -> Geometry:
+    if not isinstance(geometry, Orbit):
+        return replace(geometry, angles=geometry.angles[views])
+    fields = ("source", "centre", "row_step", "column_step")
+    return replace(geometry, **{name: getattr(geometry, name)[views] for name in fields})
 
 
 @cache

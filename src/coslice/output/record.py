@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any
 
+from coslice.identities import version_of
 from coslice.methods import Method, described
 from coslice.output.intervals import Interval
 from coslice.plans import Plan
@@ -32,7 +32,7 @@ def run_record(
         study: what was measured.
         plans, results, intervals, residuals: by file stem.
     """
-    versions = {name: _version(name) for name in ("torch", "numpy", "numba", "nibabel")}
+    versions = {name: version_of(name) for name in ("torch", "numpy", "numba", "nibabel")}
     cards = {id(prior): prior.card for planned in plans.values() for prior in planned.priors}
     computing = {
         stem: [planned.method.prior.computing(prior) for prior in planned.priors]
@@ -40,14 +40,15 @@ def run_record(
         if isinstance(planned.method, Method)
     }
     return {
-        "coslice": _version("coslice"),
+        "coslice": version_of("coslice"),
         "study": study.settings,
-        "remarks": list(study.remarks),
+        "remarks": list(study.told),
         "recipes": {stem: _chosen(planned) for stem, planned in plans.items()},
         "methods": {stem: described(planned.method) for stem, planned in plans.items()},
         "priors": list(cards.values()),
         "arithmetic": {stem: [prior.products for prior in asked] for stem, asked in computing.items() if asked},
         "seconds": {stem: result.seconds for stem, result in results.items()},
+        **_resumed(results),
         "peak_memory_mb": peak_memory_mb(),
         "device": str(study.problem.measurement.device),
         "versions": versions | {"python": platform.python_version()},
@@ -55,6 +56,12 @@ def run_record(
         "residual": {stem: one.record for stem, one in residuals.items()},
         **({"uncertainty": {stem: one.record for stem, one in intervals.items()}} if intervals else {}),
     }
+
+
+def _resumed(results: Mapping[str, Result]) -> dict[str, Any]:
+    """How often runs went on after they had been stopped, where they did; their seconds are of all their parts."""
+    times = {stem: result.resumed for stem, result in results.items() if result.resumed}
+    return {"resumed": times} if times else {}
 
 
 def _chosen(planned: Plan) -> dict[str, Any]:
@@ -77,10 +84,3 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

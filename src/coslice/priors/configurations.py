@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json, read_yaml
 from coslice.networks.configuration import Settings
 
 __all__ = ["configuration_beside", "settings_of"]
@@ -42,8 +40,7 @@ def configuration_beside(path: Path) -> Path | None:
 
 def _parsed(path: Path) -> Any:
     try:
-        text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = (getattr(error, "strerror", None) or "").lower() or "it is not JSON or YAML of plain values"
+        return read_json(path) if path.suffix == ".json" else read_yaml(path)
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or "").lower() or f"it is not JSON or YAML of plain values ({error})"
         raise CosliceError(f"{path.name} cannot be read as a configuration: {reason}; correct it.") from error

@@ -43,7 +43,6 @@ and networks that learn their variance add its bound (`coslice.priors.learned_va
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
@@ -51,6 +50,7 @@ import torch
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.priors.learned_variance import variance_bound
 from coslice.schedule import ddpm_alpha_bar
 
@@ -59,9 +59,13 @@ __all__ = ["CENTRED", "MARGIN", "RAW", "Betas", "InputRange", "VEDenoiser", "VPD
 InputRange = tuple[float, float]
 """What a network was shown for 0 and 1 of the unit window."""
 
+_LARGEST_END = 1e9
+
 CENTRED: InputRange = (-1.0, 1.0)
 RAW: InputRange = (0.0, 1.0)
 
+
+_MOST_STEPS = 100_000
 
 MARGIN = 1e-3
 """Share of itself by which a noise level may be outside of those a network was trained for.
@@ -77,7 +81,7 @@ def check_input_range(given: InputRange) -> None:
         CosliceError: ends that are not finite, or in the wrong order.
     """
     low, high = given
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (max(abs(low), abs(high)) <= _LARGEST_END and high - low >= 1 / _LARGEST_END):
         raise CosliceError(
             f"range: {low:g}:{high:g} was given, but LOW:HIGH is needed, what the network saw for 0 and 1 of the "
             "window; usual are -1:1 and 0:1."
@@ -101,8 +105,11 @@ class Betas:
     count: int = 1000
 
     def __post_init__(self) -> None:
-        if not (0 < self.first < 1 and 0 < self.last < 1 and self.count > 1):
-            raise CosliceError(f"{self} was given, but betas lie between 0 and 1 and there are at least two.")
+        if not (0 < self.first < 1 and 0 < self.last < 1 and 1 < self.count <= _MOST_STEPS):
+            raise CosliceError(
+                f"betas: {self.first:g} to {self.last:g} in {shown(self.count)} steps were given, but betas lie "
+                f"between 0 and 1, and there are from 2 to {_MOST_STEPS} of them."
+            )
 
     def alpha_bar(self) -> Tensor:
         """abar_t = prod_(s <= t) (1 - beta_s): (count,) float64."""

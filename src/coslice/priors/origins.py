@@ -23,6 +23,7 @@ from typing import Any
 
 from coslice.axes import AXES, PLANES, check_plane, stacked_along
 from coslice.errors import CosliceError
+from coslice.escapes import shown as shown_value
 from coslice.networks.configuration import Settings, flag, numbers
 from coslice.networks.guided_config import GuidedUNetConfig
 from coslice.networks.ncsnpp_config import NCSNppConfig
@@ -38,6 +39,7 @@ __all__ = [
     "differs",
     "origin_of",
     "parse_range",
+    "published_name",
     "shown_in_words",
     "spoken",
 ]
@@ -235,6 +237,13 @@ def _published_file(path: Path, family: str) -> PublishedFile | None:
     return known
 
 
+def published_name(path: Path, family: str) -> str:
+    """The part of a file's name by which a published checkpoint is known, as "checkpoint_95"; "" of any other."""
+    place = f"{path.parent.name}/{path.name}"
+    found = (re.search(f.pattern, place, re.IGNORECASE) for f in PUBLISHED_FILES if f.family == family)
+    return next((match.group(0) for match in found if match), "")
+
+
 def _of_configuration(settings: Settings, family: str) -> list[tuple[str, Shown]]:
     """What each entry says that is made for it, with its words."""
     found, says = [], []
@@ -254,17 +263,17 @@ def _of_configuration(settings: Settings, family: str) -> list[tuple[str, Shown]
         word, given = entry
         if others := settings.elsewhere(word):
             raise CosliceError(
-                f"{settings.source}: it says {word} {given!r} and {' and '.join(others)}, which do not agree; correct "
-                "the configuration."
+                f"{settings.source}: it says {word} {shown_value(given)} and {' and '.join(others)}, which do not "
+                "agree; correct the configuration."
             )
         try:
             shown = reader(given)
         except (ValueError, TypeError, CosliceError) as error:
             raise CosliceError(
-                f"{settings.source}: {word} {given!r} was given, but {needed} is needed; correct it."
+                f"{settings.source}: {word} {shown_value(given)} was given, but {needed} is needed; correct it."
             ) from error
-        found.append((f"{settings.source}, which says {word} {given!r}", shown))
-        says.append((f"{word} {given!r}", shown))
+        found.append((f"{settings.source}, which says {word} {shown_value(given)}", shown))
+        says.append((f"{word} {shown_value(given)}", shown))
     ranges = {shown.input_range: said for said, shown in says if shown.input_range is not None}
     if len(ranges) > 1:
         raise CosliceError(

@@ -12,8 +12,9 @@ from importlib import resources
 from pathlib import Path
 
 from coslice.errors import CosliceError
+from coslice.io.refusals import check_name, reason_of, shown_path
 
-__all__ = ["embedded_priors", "find_prior", "stored_priors", "user_store"]
+__all__ = ["embedded_priors", "find_prior", "store_remark", "stored_priors", "user_store"]
 
 _EMBEDDED = resources.files("coslice") / "data" / "priors"
 _SUFFIX = ".safetensors"
@@ -43,13 +44,29 @@ def user_store() -> Path:
     chosen = os.environ.get("COSLICE_PRIORS")
     if chosen:
         return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(cache) if cache else Path.home() / ".cache") / "coslice" / "priors"
-    except RuntimeError as error:  # neither $HOME nor an entry for the user
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():  # by its standard, another one is to be ignored
+        cache = Path(os.path.expanduser("~")) / ".cache"
+    if not cache.is_absolute():  # neither $HOME nor an entry for the user
         raise CosliceError(
             "priors: this user has no home folder to keep priors in; name one in $COSLICE_PRIORS, or give a file."
-        ) from error
+        )
+    return cache / "coslice" / "priors"
+
+
+def store_remark() -> str | None:
+    """Why there can be no priors of the user's own; None where there can."""
+    try:
+        folder = user_store()
+    except CosliceError as error:
+        return str(error)
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not os.environ.get("COSLICE_PRIORS"):
+            return None  # nothing was ever imported
+        return f"priors: your store {shown_path(folder)} cannot be read: {reason_of(error)}; see $COSLICE_PRIORS."
+    return None
 
 
 def find_prior(name: str) -> Path:
@@ -63,6 +80,7 @@ def find_prior(name: str) -> Path:
     known = {**stored_priors(), **embedded_priors()}
     path = known.get(name, Path(name))
     if path.is_file():
+        check_name(path)
         return path
     if path.is_dir():
         raise CosliceError(f'prior: "{name}" is a folder; give a file in it.')

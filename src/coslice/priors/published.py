@@ -11,34 +11,30 @@ shapes, the network built, and every name and shape compared: weights fit exactl
 in the weights comes from a configuration file: the one given, else one beside the checkpoint (NAME_config.json,
 NAME.json, NAME.yaml, config.json, config.yaml). It may not contradict the weights. What neither says is assumed as
 published, and `Published.notes` says so.
-
-A pickle can run programs when it is read. Only the reader that knows nothing but tensors and plain values is used here,
-and files that ask for more are refused.
 """
 
 from __future__ import annotations
 
-import pickle
-import pickletools
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown as shown_value
 from coslice.networks import NETWORKS, guided_layout, ncsnpp_layout
 from coslice.networks.configuration import ConfigEntry, Settings, agrees, side
 from coslice.networks.guided_config import GuidedUNetConfig
+from coslice.networks.limits import check_room
 from coslice.networks.ncsnpp_config import NCSNppConfig, noise_levels
+from coslice.priors.checkpoint_files import check_sizes, read_checkpoint
 from coslice.priors.configurations import settings_of
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.priors.filling import check_fit, filled, some
 from coslice.priors.origins import UNKNOWN, Shown, origin_of, spoken
 
 __all__ = ["FORMATS", "Published", "read_published"]
@@ -46,7 +42,6 @@ __all__ = ["FORMATS", "Published", "read_published"]
 FORMATS = ("auto", "ncsnpp", "guided-diffusion")
 
 _MARKS = {"all_modules": "ncsnpp", "input_blocks": "guided-diffusion"}
-_INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
 _AVERAGED = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "params_ema")
 _TRAINED = ("state_dict", "model", "model_state_dict", "network", "net", "unet", "params")
 _UNTRAINED = ("sigmas", "all_modules.0.W")
@@ -126,7 +121,8 @@ def read_published(
     path = Path(path)
     if format not in FORMATS:
         raise CosliceError(f'format: "{format}" was given, but it is one of {", ".join(FORMATS)}.')
-    weights, average, notes = _unwrap(_read(path), path.name)
+    weights, average, notes = _unwrap(read_checkpoint(path), path.name)
+    check_sizes([*weights.values(), *(average or ())], path)
     weights, family = _named(weights, path.name, format)
     if average is not None:
         weights, scaled = _averaged(weights, average, path.name)
@@ -162,46 +158,6 @@ def _centred(shown: Shown, name: str) -> bool:
             "give one of the two."
         )
     return shown.input_range == CENTRED
-
-
-def _read(path: Path) -> Any:
-    """What the file holds, as tensors and plain values."""
-    if path.is_dir() or not path.is_file():
-        kind = "a folder" if path.is_dir() else "not there"
-        raise CosliceError(f"{path} is {kind}, but a checkpoint is needed; give the file the weights are in.")
-    try:
-        with open(path, "rb") as file:
-            opening = file.read(9)
-        if opening[8:] == b"{":
-            return safetensors.torch.load_file(path)
-        with warnings.catch_warnings():
-            # About odd pickles, of which the outcome will speak.
-            warnings.simplefilter("ignore")
-            return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        if (asked := _asked_for(str(error))) is None:
-            raise _damaged(path) from error
-        raise CosliceError(
-            f"{path.name} asks to run code when it is read ({asked}), so it was refused and nothing of it was run; "
-            "have its tensors saved alone, as a state dict or as safetensors."
-        ) from error
-    except Exception as error:  # whatever strange bytes lead a parser to
-        raise _damaged(path) from error
-
-
-def _asked_for(refusal: str) -> str | None:
-    """What of a pickle torch refused, by its message; None if it was no pickle."""
-    if found := re.search(r"GLOBAL ([\w.]+)", refusal):
-        return found[1]
-    found = re.search(r"Unsupported operand (\d+)", refusal)
-    code = _INSTRUCTIONS.get(chr(int(found[1]))) if found else None
-    return None if code is None else f"pickle instruction {code.name}"
-
-
-def _damaged(path: Path) -> CosliceError:
-    return CosliceError(
-        f"{path.name} cannot be read as a PyTorch or safetensors file; it may be damaged or incomplete."
-    )
 
 
 def _are_weights(content: Any) -> bool:
@@ -242,7 +198,7 @@ def _named(weights: dict[str, Tensor], name: str, format: str) -> tuple[dict[str
     found = next((match for match in map(pattern.match, weights) if match), None)
     if found is None:
         raise CosliceError(
-            f"{name} holds {len(weights)} tensors ({_some(list(weights))}), which are named neither as NCSN++'s "
+            f"{name} holds {len(weights)} tensors ({some(list(weights))}), which are named neither as NCSN++'s "
             "(all_modules...) nor as guided diffusion's (input_blocks...); only these two can be imported."
         )
     prefix, family = found[1], _MARKS[found[2]]
@@ -324,8 +280,8 @@ def _agreed(inferred: dict[str, Any], entries: list[ConfigEntry], source: str, n
     for entry in entries:
         if entry.field in inferred and not agrees(entry.value, inferred[entry.field]):
             raise CosliceError(
-                f"{source} says {entry.word} {entry.given!r}, but by the shapes in {name} {entry.field} is "
-                f"{inferred[entry.field]!r}; give the configuration that belongs to these weights."
+                f"{source} says {entry.word} {shown_value(entry.given)}, but by the shapes in {name} {entry.field} is "
+                f"{shown_value(inferred[entry.field])}; give the configuration that belongs to these weights."
             )
         fields.setdefault(entry.field, entry.value)
     return fields
@@ -353,6 +309,7 @@ def _betas(settings: Settings) -> tuple[Betas, tuple[str, ...]]:
 
 def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: str) -> nn.Module:
     """The network of `config` with `weights` in it, each of which it must have a place for."""
+    check_room(name, config, {key: tuple(weight.shape) for key, weight in weights.items()})
     try:
         with torch.device("meta"):
             network = network_class(config)
@@ -360,22 +317,7 @@ def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: s
         raise
     except (ValueError, RuntimeError) as error:
         raise CosliceError(f"{name}: no network can be built with {config} ({error}).") from error
-    needed = {key: tuple(weight.shape) for key, weight in network.state_dict().items()}
-    if "sigmas" in needed and "sigmas" not in weights:
+    if "sigmas" in network.state_dict() and "sigmas" not in weights:
         weights = {**weights, "sigmas": noise_levels(config.levels)}
-    absent = [key for key in needed if key not in weights]
-    spare = [key for key in weights if key not in needed]
-    odd = [key for key in needed if key in weights and tuple(weights[key].shape) != needed[key]]
-    if absent or spare or odd:
-        spoken = [f"{key} {tuple(weights[key].shape)} instead of {needed[key]}" for key in odd]
-        lists = (("missing", absent), ("unexpected", spare), ("of another shape", spoken))
-        found = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in lists if keys)
-        raise CosliceError(f"{name} does not fit the {type(network).__name__} that its tensors describe ({found}).")
-    if broken := [key for key, weight in weights.items() if not bool(weight.isfinite().all())]:
-        raise CosliceError(f"{name} holds values that are not finite ({_some(broken)}); it cannot be used.")
-    network.load_state_dict({key: weight.to(torch.float32) for key, weight in weights.items()}, assign=True)
-    return network.eval().requires_grad_(False)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    check_fit(network, {key: (weight.dtype, tuple(weight.shape)) for key, weight in weights.items()}, name)
+    return filled(network, weights, name)

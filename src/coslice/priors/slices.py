@@ -26,6 +26,7 @@ from coslice.devices import deterministic, images_at_once
 from coslice.errors import CosliceError
 from coslice.networks.eight_bits import multiplies_eight_bits
 from coslice.networks.inference import Answers, answering
+from coslice.parallel import check_same, complete_, share, shares
 from coslice.priors.denoisers import MARGIN
 from coslice.priors.partitions import Patch
 from coslice.threads import spread
@@ -150,15 +151,14 @@ class SlicePrior:
         if x.ndim == 4:
             return self._denoised_images(x, sigma, label)
         level = self._checked_volume(x, sigma)
-        stack = x.permute(self._order)
-        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+        stack, result = self._stack_and_place(x)
         singles = [Patch((number,), (0,)) for number in range(len(stack))]
         spread(
             x.device,
             partial(self._denoise, result, stack, level, None, self._answers(level)),
             self._portions(singles, stack),
         )
-        return result.permute(self._back)
+        return self._completed(result, singles)
 
     @torch.no_grad()
     def patches(self, x: Tensor, sigma: float, patches: Sequence[Patch], spacing: float) -> Tensor:
@@ -179,14 +179,13 @@ class SlicePrior:
                 f"given, a volume (z, y, x) and patches of {self.channels} are needed."
             )
         self.check(tuple(x.shape), sigma)
-        stack = x.permute(self._order)
-        result = torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+        stack, result = self._stack_and_place(x)
         spread(
             x.device,
             partial(self._denoise, result, stack, sigma, spacing, self._answers(sigma)),
             self._portions(patches, stack),
         )
-        return result.permute(self._back)
+        return self._completed(result, patches)
 
     @torch.no_grad()  # again: the switch is per thread
     def _denoise(
@@ -251,8 +250,11 @@ class SlicePrior:
         stacks = [volume.permute(self._order) for volume in (x, cotangent)]
         result = torch.empty(stacks[0].shape, dtype=x.dtype, device=x.device)
         size = 1 if x.device.type == "cpu" else min(self.batch or _WITH_GRADIENTS, _WITH_GRADIENTS)
+        mine = share(len(result))
         with deterministic(x.device):
-            spread(x.device, partial(self._pull, level), *(stack.split(size) for stack in (result, *stacks)))
+            parts = ([part for part in stack[mine].split(size) if len(part)] for stack in (result, *stacks))
+            spread(x.device, partial(self._pull, level), *parts)
+        complete_(result)
         return result.permute(self._back)
 
     @torch.enable_grad()  # in each thread, also below a no_grad
@@ -289,8 +291,21 @@ class SlicePrior:
         return measured[device, sides]
 
     def _portions(self, patches: Sequence[Patch], stack: Tensor) -> list[Sequence[Patch]]:
-        size = self._batch(stack)
+        """This rank's share of the patches, so many together as go into one call."""
+        size, patches = self._batch(stack), patches[share(len(patches))]
         return [patches[start : start + size] for start in range(0, len(patches), size)]
+
+    def _stack_and_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A volume, slices first, and memory for what becomes of it. All ranks have the same volume."""
+        check_same(x, "the volume that a step begins with")
+        stack = x.permute(self._order)
+        return stack, torch.empty(stack.shape, dtype=x.dtype, device=x.device)
+
+    def _completed(self, result: Tensor, patches: Sequence[Patch]) -> Tensor:
+        """The volume, with the slices that other ranks' patches answer for."""
+        theirs = (patches[part] for part in shares(len(patches)))
+        complete_(result, [[one.slices[place] for one in some for place in one.own] for some in theirs])
+        return result.permute(self._back)
 
     @property
     def _order(self) -> list[int]:

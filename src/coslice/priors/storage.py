@@ -21,35 +21,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from torch import nn
 
 from coslice.axes import stacked_along
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.io.packing import read_weights, write_weights
-from coslice.networks import NETWORKS, GuidedUNet
-from coslice.networks.edm import EDMDenoiser
-from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.io.packing import check_header, read_weights, stored_tensors, write_weights
+from coslice.io.refusals import check_name
+from coslice.priors.denoisers import InputRange
+from coslice.priors.filling import check_fit, filled
+from coslice.priors.metadata import check_classes, checked_description, described_prior, prior_of
 from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_in_words, spoken
 from coslice.priors.places import find_prior
 from coslice.priors.published import Published, read_published
 from coslice.priors.slices import SlicePrior
+from coslice.priors.travelling_cards import called, named_card, unnamed, without_names
 from coslice.window import same_window
 
 __all__ = [
     "check_shown",
-    "described_prior",
     "import_prior",
     "is_published",
     "load_prior",
-    "prior_of",
     "read_card",
     "save_prior",
 ]
@@ -90,9 +88,9 @@ def load_prior(
         published = read_published(path, stated=Shown(plane, window, input_range), otherwise=otherwise)
         prior, dtype = _imported(path, published), torch.float32
         # Who imports a file reads the notes; who uses it as it is, is told.
-        prior.card["remarks"] = list(published.inferred)
+        prior.card["remarks"] = unnamed(published.inferred, path)
     else:
-        prior, dtype = _restored(path, str(name), described)
+        prior, dtype = _restored(path, called(str(name), path, described["card"]), described)
         check_shown(prior, Shown(plane, window, input_range))
     if dtype == torch.bfloat16 and not multiplies_bfloat16(torch.device(device)):
         dtype = torch.float32
@@ -162,7 +160,7 @@ def import_prior(
     """
     path = Path(path)
     published = read_published(path, format, config, Shown(plane, window, input_range))
-    return _imported(path, published, licence, source, classes)
+    return _imported(path, published, licence, source, classes, config)
 
 
 def _imported(
@@ -171,6 +169,7 @@ def _imported(
     licence: str = "not stated",
     source: str = "not stated",
     classes: tuple[int, int] | None = None,
+    config: str | Path | None = None,
 ) -> SlicePrior:
     channels, shown = published.config.image_channels, published.shown
     chosen, noted = _classes_of_patches(classes, getattr(published.config, "classes", 0), channels)
@@ -179,14 +178,13 @@ def _imported(
     denoiser = published.denoiser()
     seen = "ct" if same_window("ct", shown.window) else shown.window
     card = {
-        "name": path.stem,
-        "title": f"{published.family}, imported from {path.name}",
+        **named_card(path, published.family),
         "source": source,
         "licence": licence,
         "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
         "image_size": published.image_size or "not stated",
         **shown_in_words(shown.plane, seen, shown.input_range),
-        "notes": [*published.notes, *noted],
+        "notes": [*unnamed(published.notes, path, config), *noted],
     }
     return SlicePrior(
         denoiser=denoiser,
@@ -196,13 +194,9 @@ def _imported(
         window=seen,
         channels=channels,
         classes=chosen,
-        name=path.stem,
+        name=card["name"],
         card=card,
     )
-
-
-def _classes_known(denoiser: nn.Module) -> int:
-    return denoiser.classes if isinstance(denoiser, VPDenoiser) else 0
 
 
 def _classes_of_patches(
@@ -210,7 +204,7 @@ def _classes_of_patches(
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """The classes of neighbouring and of jumping slices, and a note on where they are from."""
     if chosen is not None:
-        _check_classes(chosen, known, channels)
+        check_classes(chosen, known, channels)
         return chosen, (f"Neighbouring slices are of class {chosen[0]}, jumping ones of {chosen[1]}, as was chosen.",)
     if not known or channels < 2:
         return None, ()
@@ -219,17 +213,6 @@ def _classes_of_patches(
     near, far = _PUBLISHED_CLASSES
     published = f"Neighbouring slices are of class {near}, jumping ones of {far}, as in DiffusionBlend's released code."
     return _PUBLISHED_CLASSES, (published,)
-
-
-def _check_classes(classes: tuple[int, int], known: int, channels: int) -> None:
-    if not known or channels < 2:
-        lacking = "no classes" if not known else "images of one channel"
-        raise CosliceError(f"import: classes {classes} were given, but the network has {lacking}; leave them out.")
-    if len(classes) != 2 or not all(isinstance(one, int) and 0 <= one < known for one in classes):
-        raise CosliceError(
-            f"import: classes {classes} were given, but two of 0 to {known - 1} are needed: that of neighbouring "
-            "slices and that of jumping ones."
-        )
 
 
 def save_prior(
@@ -246,6 +229,7 @@ def save_prior(
     Raises:
         CosliceError: a network or denoiser that has no name in a file, or a place that cannot be written to.
     """
+    check_name(path)
     described = {**described_prior(prior), "window": prior.window, "plane": prior.plane, "card": prior.card}
     network: Any = prior.network
     weights = {
@@ -256,24 +240,6 @@ def save_prior(
         write_weights(part, weights, {"coslice": json.dumps(described)}, packed)
         # safetensors writes files that nobody else may read.
         part.chmod(0o666 & ~_umask())
-
-
-def described_prior(prior: SlicePrior) -> dict[str, Any]:
-    """What the file of `prior` says of its network and its denoiser, of plain values; `prior_of` reads it.
-
-    Raises:
-        CosliceError: a network or denoiser that has no name in a file.
-    """
-    network: Any = prior.network
-    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
-    if family is None:
-        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
-    return {
-        "network": family,
-        "config": network.config.to_dict(),
-        "denoiser": _denoiser_to_dict(prior.denoiser),
-        "sigma_range": list(prior.sigma_range),
-    } | ({} if prior.classes is None else {"classes": list(prior.classes)})
 
 
 def read_card(name: str | Path) -> dict[str, Any]:
@@ -290,6 +256,7 @@ def read_card(name: str | Path) -> dict[str, Any]:
         found = {"network": type(network).__name__, "sigma_range": list(prior.sigma_range)}
         found |= {} if prior.classes is None else {"classes": list(prior.classes)}
         return {**prior.card, **found, "config": network.config.to_dict()}
+    _prior_without_weights(path, path.stem, described)  # a file that would not load is none that can be shown
     card = described["card"]
     keys = ("network", "window", "plane", "sigma_range", "config", "classes")
     found = {key: described[key] for key in keys if key in described} | {"along": stacked_along(described["plane"])}
@@ -299,93 +266,46 @@ def read_card(name: str | Path) -> dict[str, Any]:
 
 
 def _description(path: Path) -> dict[str, Any] | None:
-    """The metadata of coslice's own files; None for files that are somebody else's."""
+    """The metadata of coslice's own files, checked; None for files that are somebody else's.
+
+    Raises:
+        CosliceError: metadata of ours that say what cannot be.
+    """
     try:
+        with open(path, "rb") as file:
+            if file.read(9)[8:] != b"{":
+                return None
+        check_header(path)
         with safetensors.safe_open(path, framework="pt") as file:
             entry = (file.metadata() or {}).get("coslice")
     except (safetensors.SafetensorError, OSError):
         return None
     if entry is None:
         return None
-    try:
-        described = json.loads(entry)
-        missing = {"network", "config", "denoiser", "window", "plane", "sigma_range", "card"} - set(described)
-        if missing:
-            raise KeyError(", ".join(sorted(missing)))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise _not_a_prior(path, error) from error
-    return described
+    described = checked_description(entry, path)
+    return described | {"card": without_names(described["card"])}
 
 
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
-    weights = read_weights(path)
-    try:
-        prior = prior_of(described, name)
-        prior.network.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _not_a_prior(path, error) from error
-    dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    prior, stored = _prior_without_weights(path, name, described)
+    filled(prior.network, read_weights(path), path.name)
+    dtypes = {dtype for dtype, _ in stored.values()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
 
 
-def prior_of(described: Mapping[str, Any], name: str) -> SlicePrior:
-    """A prior as `described_prior` describes it, its network untrained; without plane, window and card, the defaults.
+def _prior_without_weights(
+    path: Path, name: str, described: dict[str, Any]
+) -> tuple[SlicePrior, dict[str, tuple[torch.dtype, tuple[int, ...]]]]:
+    """The prior that a file describes, and type and shape of its tensors, which fit it; none of them is read.
 
     Raises:
-        KeyError, TypeError, ValueError: a description that is none.
-        CosliceError: classes that the network does not know.
+        CosliceError: tensors that are not those of the network.
     """
-    config_class, network_class = NETWORKS[described["network"]]
-    config: Any = config_class.from_dict(described["config"])
-    denoiser = _denoiser(network_class(config), described["denoiser"], tuple(described["sigma_range"]))
-    classes = tuple(described["classes"]) if "classes" in described else None
-    if classes is not None:
-        _check_classes(classes, _classes_known(denoiser), config.image_channels)
-    return SlicePrior(
-        denoiser=denoiser,
-        stride=config.stride,
-        sigma_range=tuple(described["sigma_range"]),
-        channels=config.image_channels,
-        classes=classes,
-        name=name,
-        **{key: described[key] for key in ("plane", "window", "card") if key in described},
-    )
-
-
-def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
-    if isinstance(denoiser, EDMDenoiser):
-        return {"kind": "edm", "data_mean": denoiser.data_mean, "data_std": denoiser.data_std}
-    if isinstance(denoiser, VEDenoiser):
-        return {"kind": "ve", "input_range": list(denoiser.input_range)}
-    if isinstance(denoiser, VPDenoiser):
-        return {"kind": "vp", "betas": denoiser.betas.to_dict(), "input_range": list(denoiser.input_range)}
-    raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
-
-
-def _denoiser(network: nn.Module, described: dict[str, Any], sigma_range: tuple[float, float]) -> nn.Module:
-    if described["kind"] == "edm":
-        return EDMDenoiser(network, described["data_mean"], described["data_std"])
-    if described["kind"] == "ve":
-        return VEDenoiser(network, sigma_range, _range(described, RAW))
-    if described["kind"] == "vp" and isinstance(network, GuidedUNet):
-        betas, config = Betas.from_dict(described["betas"]), network.config
-        return VPDenoiser(network, betas, config.learn_sigma, config.classes, _range(described, CENTRED))
-    raise KeyError(f"denoiser {described['kind']} of a {type(network).__name__}")
-
-
-def _range(described: dict[str, Any], before: InputRange) -> InputRange:
-    """The input range a file says, or what files had before they said it."""
-    low, high = described.get("input_range", before)
-    return float(low), float(high)
-
-
-def _not_a_prior(path: Path, error: Exception) -> CosliceError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-    return CosliceError(
-        f"prior: {path.name} was given, but it is not a prior that coslice can use ({reason}); give an embedded name, "
-        "a file made by this version of coslice, or a published checkpoint."
-    )
+    stored = stored_tensors(path)
+    prior = prior_of(described, name, {key: shape for key, (_, shape) in stored.items()})
+    check_fit(prior.network, stored, path.name)
+    return prior, stored
 
 
 def _umask() -> int:

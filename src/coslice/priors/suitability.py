@@ -13,8 +13,10 @@ A card without either, as of a published checkpoint, says nothing, and so do we.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from coslice.axes import axis_number, stacked_along
@@ -28,6 +30,8 @@ __all__ = ["check_window_of_prior", "remarks_for_card", "remarks_for_prior", "se
 _PIXEL, _SLICE, _SIZE = 1.15, 1.5, 1.5
 """By how much pixels, slices and sizes may leave what was seen before it is worth a sentence: no more than that is
 between two scans of one patient."""
+_TILTED = 30.0
+"""Degrees from which on slices are oblique; heads and gantries tilt by up to 25."""
 
 
 def seen_by(card: dict[str, Any]) -> dict[str, Any]:
@@ -76,9 +80,17 @@ def remarks_for_card(volume: Volume, name: str, card: dict[str, Any], plane: str
     sides = (volume.shape[rows], volume.shape[columns])
     if _outside(sides, seen.get("size"), _SIZE):
         remarks.append(f"images of {_numbers(seen['size'])} pixels a side, and these have {sides[0]} x {sides[1]}")
+    tilt = _tilt(volume)
+    if seen and tilt > _TILTED:
+        remarks.append(f"slices that lie along the patient's axes, and these are tilted by {tilt:.0f} degrees")
     if seen.get("plane", plane) != plane:
         remarks.append(f"the plane {seen['plane']}, and is asked in {plane}")
     return tuple(f"Prior {name} was trained on {one}; details may be filled in wrongly." for one in remarks)
+
+
+def _tilt(volume: Volume) -> float:
+    """The largest angle between an axis of the volume and the axis of the patient that it is called by, degrees."""
+    return math.degrees(math.acos(min(1.0, float(np.abs(np.diag(volume.directions)).min()))))
 
 
 def check_window_of_prior(window: Window, prior: SlicePrior, told: bool = False) -> tuple[str, ...]:

@@ -213,6 +213,7 @@ def from_stacks(
         remarks += [f"Stack {number + 1}: {said}" for said in outside(scans[number].with_data(data), window)]
     y = operator.gathered([window.to_unit(data, clip=False) for data in matched]).to(str(chosen_device(device)))
     remarks += _coverage(operator)
+    remarks += _twice(scans)
     if len(scans) > 1:
         remarks.append("The stacks were taken to lie still against each other: motion between them is not corrected.")
     problem = StackProblem(y, target.shape, stacks, target.spacing, modality=word, clipped=False)
@@ -310,6 +311,17 @@ def _scale(operator: Stacks, y: Tensor, number: int, remarks: list[str]) -> floa
         return 1.0
     remarks.append(f"Stack {number + 1}: its intensities were multiplied by {scale:.3g} to match those of the first.")
     return scale
+
+
+def _twice(scans: Sequence[Volume]) -> list[str]:
+    """Sentences on stacks that are there twice, and show nothing more the second time."""
+    return [
+        f"Stack {number + 1} is stack {before + 1} once more, with the same voxels in the same places: it shows "
+        "nothing new, and counts double."
+        for number, scan in enumerate(scans)
+        for before, other in enumerate(scans[:number])
+        if np.allclose(scan.affine, other.affine) and torch.equal(scan.data, other.data)
+    ]
 
 
 def _coverage(operator: Stacks) -> list[str]:

@@ -20,9 +20,20 @@ import numpy as np
 from coslice.acquisition.reduction import Reduction
 from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
+from coslice.escapes import numeral
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.io.memory import check_memory
 
-__all__ = ["OTHER_SLICES", "GridChoice", "binning_for", "chosen_slices", "rows_of", "usual_grid", "voxels_and_blocks"]
+__all__ = [
+    "OTHER_SLICES",
+    "GridChoice",
+    "binning_for",
+    "check_room",
+    "chosen_slices",
+    "rows_of",
+    "usual_grid",
+    "voxels_and_blocks",
+]
 
 _Circular: TypeAlias = ConeBeam | FanBeam | ParallelBeam
 
@@ -33,6 +44,7 @@ OTHER_SLICES = (
 """What is said where a cone's volume is cut to some of its slices."""
 
 _MOST_VOXELS = 2**31
+_MOST_ACROSS, _LENGTHS = 100_000, (1e-6, 1e5)  # voxels, mm
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
 
 
@@ -58,7 +70,10 @@ class GridChoice:
         for name in ("size", "spacing"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise CosliceError(f"{name}: {value:g} was given, a positive number is needed.")
+                raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
+            low, high = _LENGTHS if name == "spacing" else (1, _MOST_ACROSS)
+            if value is not None and not low <= value <= high:
+                raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")
 
 
 def usual_grid(geometry: Geometry, choice: GridChoice, asked: Grid | None = None) -> Grid:
@@ -127,6 +142,20 @@ def voxels_and_blocks(
         choice = replace(choice, size=grid.shape[2], spacing=grid.spacing[2])
         grid = usual_grid(Reduction(binning=binning).geometry(geometry), choice)
     return grid, binning
+
+
+def check_room(geometry: Geometry, grid: Grid) -> None:
+    """Refuse a measurement whose line integrals, their weights and three volumes do not fit into memory.
+
+    Raises:
+        CosliceError: likewise.
+    """
+    rays, voxels = (" x ".join(map(str, one.shape)) for one in (geometry, grid))
+    check_memory(
+        f"A measurement of {rays} line integrals on {voxels} voxels",
+        8 * math.prod(geometry.shape) + 12 * math.prod(grid.shape),
+        "take fewer --views, --rows, --columns or --slices, a --binning, or a smaller --size",
+    )
 
 
 def _magnifications(geometry: _Circular) -> tuple[float, float]:

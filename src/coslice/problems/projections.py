@@ -25,7 +25,7 @@ from coslice.acquisition.counts import MeasuredLines, line_integrals_from
 from coslice.acquisition.doubts import doubts
 from coslice.acquisition.reduction import Reduction, chosen_views, median_of_views
 from coslice.acquisition.rotation_axis import RotationAxis, found_axis, with_axis
-from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water
+from coslice.acquisition.scale import HounsfieldScale, attenuation_window, found_water, remarks_on_water
 from coslice.acquisition.trust import Trust, measured_trust
 from coslice.classical import Sirt
 from coslice.errors import CosliceError
@@ -35,9 +35,10 @@ from coslice.io.recordings import Recording
 from coslice.operators import Projector
 from coslice.preparation import Preparation
 from coslice.problems.ct import CTProblem
-from coslice.problems.measured_grid import OTHER_SLICES, chosen_slices, rows_of, voxels_and_blocks
+from coslice.problems.measured_grid import OTHER_SLICES, check_room, chosen_slices, rows_of, voxels_and_blocks
 from coslice.problems.stated import Stated, stated_settings
 from coslice.problems.study import Study
+from coslice.problems.task_remarks import remarks_on_problem
 from coslice.volume import Volume
 from coslice.window import CT_WINDOW, Window
 
@@ -112,11 +113,12 @@ def from_projections(
         problem,
         None,
         Preparation(),
-        f"{_words(geometry)} of {recording.name}" if recording.name else _words(geometry),
+        _words(geometry),
         values=taken.values,
-        remarks=tuple(remarks),
+        remarks=(*remarks, *remarks_on_problem(problem, simulated=False)),
         reference=title,
         stated=stated_settings(stated) | {"format": scanner.format},
+        names=(recording.name,) if recording.name else (),
     )
 
 
@@ -201,6 +203,7 @@ def take(
         remarks.append(
             f"Every pixel became the median of {stated.detector.median} x {stated.detector.median} about it."
         )
+    check_room(geometry, grid)
     measured = counts.lines(reduction, lambda done, total: progress("projections", done, total))
     trust = counts.trust(measured, reduction)
     lines, weights = measured.lines, trust.weights
@@ -329,7 +332,7 @@ def _scale(taken: Taken, stated: Stated, window: Window) -> tuple[Window, Window
         water = found_water(first_reconstruction(taken))
         scale, notes = water.scale, water.notes
     else:
-        scale = HounsfieldScale(stated.water, stated.air)
+        scale, notes = HounsfieldScale(stated.water, stated.air), remarks_on_water(stated.water)
     shown = window if given is None else Window(given.low, given.high, "HU")
     return scale.window(shown), shown, notes
 

@@ -12,6 +12,7 @@ from coslice.axes import AXES
 from coslice.errors import CosliceError
 from coslice.problems.study import Study
 from coslice.resampling import index_of, interpolated
+from coslice.values import remarks_on_resemblance
 from coslice.volume import Volume
 
 __all__ = ["with_reference"]
@@ -53,8 +54,11 @@ def with_reference(study: Study, reference: Volume, name: str) -> Study:
     else:
         data, how = interpolated(reference.data, place, volume.shape), ", interpolated linearly to its voxels"
     unit = study.window.to_unit(data).to(study.problem.measurement.device)
+    known = volume.with_data(data)
+    first = volume.with_data(study.window.from_unit(study.problem.initial().cpu()))
     remark = f"The truth is not known: results are compared with {name}{how}."
-    return replace(study, volume=volume.with_data(data), unit=unit, reference=name, remarks=(*study.remarks, remark))
+    alike = remarks_on_resemblance(first, known, "first reconstruction", name)
+    return replace(study, volume=known, unit=unit, reference=name, remarks=(*study.remarks, *alike, remark))
 
 
 def _covered(study: Study, reference: Volume) -> str:

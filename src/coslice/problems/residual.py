@@ -18,11 +18,14 @@ from statistics import fmean, median
 import torch
 from torch import Tensor
 
+from coslice.axes import axis_number
 from coslice.classical import cgls, filled
-from coslice.geometry import Geometry, Grid, Orbit
+from coslice.geometry import Geometry, Grid, Orbit, ParallelBeam
 from coslice.operators import Projector
 from coslice.problems.ct import CTProblem
+from coslice.problems.joint_stacks import StackProblem
 from coslice.problems.problem import Problem
+from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.sums import inner
 
 __all__ = ["Residual", "remarks_on_residual", "residual", "residuals"]
@@ -32,6 +35,11 @@ _LARGE = 0.03  # a residual below is not doubted
 _UNEXPLAINED = 0.15  # one above is said even if nothing explains it
 _NOISY = 1.5  # times what the noise alone leaves
 _BETTER = 0.75  # of the residual must a mistake leave, at most, to be named
+_REACH = 1.15  # times the height of the grid that the rows may see
+_LIKELY = (
+    " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no line "
+    "integrals, or an object that reaches beyond the volume."
+)
 _ACROSS, _HIGH, _VIEWS, _ITERATIONS = 40, 8, 60, 12  # of the small copy
 
 
@@ -40,7 +48,7 @@ class Residual:
     """|A x - y| / |y|.
 
     Attributes:
-        per_view: of each view, or thick slice.
+        per_view: of each view, thick slice, or stack of several.
         total: of all of them.
     """
 
@@ -65,13 +73,24 @@ def residual(problem: Problem, volume: Tensor) -> Residual:
     if problem.weights is not None:
         believed = problem.weights > 0
         difference, y = torch.where(believed, difference, 0.0), torch.where(believed, y, 0.0)
-    squares = [[inner(one, one) for one in measured] for measured in (difference, y)]
+    squares = [[inner(one, one) for one in _parts(problem, measured)] for measured in (difference, y)]
     usual = sum(squares[1]) / max(1, sum(square > 0 for square in squares[1]))
     per_view = tuple(
         math.sqrt(left / max(there, _BLANK**2 * usual)) if left else 0.0 for left, there in zip(*squares, strict=True)
     )
     whole = sum(squares[1])
     return Residual(per_view, math.sqrt(sum(squares[0]) / whole) if whole else 0.0)
+
+
+def _parts(problem: Problem, measured: Tensor) -> Sequence[Tensor]:
+    """The views, the thick slices, or the stacks of what was measured; what has none of them is one part."""
+    if isinstance(problem, StackProblem):
+        return measured.split([int(seen.sum()) for seen in problem.operator.seen])  # pyright: ignore
+    if measured.ndim == 1:
+        return (measured,)
+    if isinstance(problem, ThickSliceProblem):
+        return measured.movedim(axis_number(problem.axis), 0).unbind()
+    return measured.unbind()
 
 
 def residuals(problem: Problem, volume: Tensor) -> tuple[float, ...]:
@@ -103,14 +122,13 @@ def remarks_on_residual(problem: Problem, initial: Residual, final: Residual) ->
         return _on_views(bad, final, problem.kind)
     if final == initial:  # of one step, as filtered back-projection: nothing that could have fallen
         large = (f"The residual |A x - y| is {after:.1%} of the measurement.",) if reasons else ()
+        inside = small is not None and _within(small[0], small[1])
+        if small and inside and not reasons and (left := _left(*small)) > max(_UNEXPLAINED, least):
+            large = (f"On a small copy no volume explains {left:.1%} of the projections.{_LIKELY}",)
         return (*large, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
     course = f"from {before:.1%} to {after:.1%} of the measurement"
     verb = "fell only" if after < before else "did not fall: it went"
-    likely = (
-        " Likely reasons: the geometry (direction and start of the angles, axis, distances in mm), values that are no "
-        "line integrals, or an object that reaches beyond the volume."
-    )
-    sentence = f"The residual |A x - y| {verb} {course}.{'' if reasons else likely}"
+    sentence = f"The residual |A x - y| {verb} {course}.{'' if reasons else _LIKELY}"
     return (sentence, *reasons, *(() if reasons else _on_views(bad, final, problem.kind)))
 
 
@@ -124,6 +142,16 @@ def _noise_alone(problem: Problem) -> float:
         # A ray of weight w has the variance noise^2 / w.
         count = float((1 / weights[weights > 0].double()).sum())
     return problem.noise * math.sqrt(count / square) if square else 0.0
+
+
+def _within(geometry: Geometry, grid: Grid) -> bool:
+    """Whether the outer rows pass through the grid at all; beside it there may be a body that it does not hold."""
+    if isinstance(geometry, Orbit):
+        return True
+    height = geometry.detector[0] * geometry.pixel[0]
+    if not isinstance(geometry, ParallelBeam):
+        height *= geometry.source_axis / geometry.source_detector
+    return height < _REACH * grid.size[0]
 
 
 def _outliers(per_view: Sequence[float]) -> list[int]:

@@ -6,7 +6,8 @@ is taken as such elsewhere (`coslice.problems.thick_scans`, `coslice.problems.jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,12 +19,13 @@ from coslice.metrics import SMALLEST_SIDE
 from coslice.preparation import Preparation
 from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
+from coslice.problems.task_remarks import remarks_on_preparation, remarks_on_problem
 from coslice.problems.tasks import SparseViewCT, Task
-from coslice.values import Values, remarks_for_scan, settle
+from coslice.values import Values, remarks_for_scan, remarks_on_appearance, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["Study", "simulate"]
+__all__ = ["Study", "simulate", "without_files"]
 
 _NEEDED = {"HU": "ct", "a.u.": "mr"}
 """What a scan's numbers must be by the unit of its window, see `coslice.values.settle`; any in other units."""
@@ -46,6 +48,7 @@ class Study:
         remarks: sentences on what was found, guessed, or done to the scan.
         reference: of a real measurement, what `unit` is then: another reconstruction, to compare with, in words.
         stated: of measured projections, what was stated of them, by name.
+        names: of files that were read, which may be called after a person and stay out of what is written.
     """
 
     volume: Volume
@@ -60,6 +63,12 @@ class Study:
     remarks: tuple[str, ...] = ()
     reference: str = ""
     stated: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    names: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The remarks as they are written: files are called FILE in them."""
+        return tuple(without_files(remark, self.names) for remark in self.remarks)
 
     @property
     def measured(self) -> bool:
@@ -91,6 +100,13 @@ class Study:
         if self.task is None:
             return {"task": "projections", **self.stated}
         return {"task": self.task.kind, **self.task.chosen} if self.measured else self.task.settings_chosen
+
+
+def without_files(text: str, names: Iterable[str], word: str = "FILE") -> str:
+    """A text in which `word` stands for names, the longest first."""
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", word, text)
+    return text
 
 
 def simulate(
@@ -140,9 +156,15 @@ def simulate(
     if settled.scan is not scan:
         truth = preparation(settled.scan)
         seen = _window(window, task, truth)
-    remarks = (*settled.remarks, *remarks_for_scan(truth, seen))
     unit = seen.to_unit(truth.data).to(device)
     problem = task.problem(unit, truth.grid(), seen)
+    remarks = (
+        *settled.remarks,
+        *remarks_on_appearance(settled.scan, seen, turned=problem.kind == "ct"),
+        *remarks_for_scan(truth, seen),
+        *remarks_on_preparation(settled.scan, truth, preparation),
+        *remarks_on_problem(problem),
+    )
     thick = None
     if isinstance(problem, ThickSliceProblem):
         thick = truth.with_thick_slices(seen.from_unit(problem.measurement.cpu()), problem.factor, problem.axis)

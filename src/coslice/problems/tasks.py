@@ -55,7 +55,7 @@ class Task(Part, ABC):
 
     _: KW_ONLY
     noise: MeasurementNoise | None = setting(None, "Noise of the measurement")
-    seed: int = setting(0, "Seed of the noise", least=0)
+    seed: int = setting(0, "Seed of the noise", least=0, most=2**63 - 1)
 
     @abstractmethod
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> Problem:

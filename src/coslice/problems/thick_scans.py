@@ -19,8 +19,10 @@ from coslice.preparation import Preparation
 from coslice.problems.modality import modality_of
 from coslice.problems.study import Study
 from coslice.problems.super_resolution import ThickSliceProblem
+from coslice.problems.task_remarks import remarks_on_problem
 from coslice.problems.tasks import SliceSuperResolution
 from coslice.resampling import new_count
+from coslice.values import reading_of, remarks_on_appearance
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -69,7 +71,8 @@ def from_thick_slices(
 
     Raises:
         CosliceError: slices no thicker than their pixels are wide, an axis that cannot be told, a slice profile too
-            wide, a gap and a thickness that do not fit each other, a preparation along the thick axis.
+            wide, a gap and a thickness that do not fit each other, a preparation along the thick axis; a window in HU
+            for values that are none.
     """
     axis, found = thick_axis(scan, axis)
     number = axis_number(axis)
@@ -90,6 +93,8 @@ def from_thick_slices(
     if window is None:
         window = scan_window("ct" if word == "ct" else task.window, scan.data)
     window = window(scan) if callable(window) else window
+    if window.unit == "HU" and word != "ct":
+        _check_hu(scan)
     remarks += outside(scan, window)
     unit = window.to_unit(scan.data, clip=False).to(str(chosen_device(device)))
     spacing = list(scan.spacing)
@@ -106,11 +111,24 @@ def from_thick_slices(
         modality=word,
         clipped=False,
     )
+    remarks += [*remarks_on_appearance(scan, window, axis), *remarks_on_problem(problem, simulated=False)]
     thin = (torch.arange(new_count(scan.shape[number], 1 / factor)) + 0.5).div(factor).long()
     volume = scan.with_thin_slices(scan.data.index_select(number, thin), factor, axis)
     profile = "" if fwhm_mm is None else f", Gaussian profile of {fwhm_mm:g} mm"
     title = f"Super-resolution along {axis}, {step:.4g} mm to {step / factor:.4g} mm{profile}"
     return Study(volume, window, None, problem, task, preparation, title, scan, remarks=tuple(remarks))
+
+
+def _check_hu(scan: Volume) -> None:
+    """Refuse values that are no HU where a prior is to see them as such."""
+    found = reading_of(scan)
+    if found.hu or found.verdict == "constant":
+        return
+    raise CosliceError(
+        f"zsr: values of {found.low:.6g} to {found.high:.6g} were given, which look like {found.verdict}, but the "
+        f"prior sees HU; MR belongs to a prior of MR, as --prior mr; or say what the numbers are, --values "
+        f"{found.statement}."
+    )
 
 
 def thick_axis(scan: Volume, axis: str | None = None) -> tuple[str, str]:

@@ -14,7 +14,6 @@ taken under the benchmark's protocol; figures and the course of the sampling alw
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -47,6 +46,7 @@ from coslice.benchmark import (
     truth_of,
 )
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import write_bytes, write_json, write_text
 from coslice.io.nifti import read_nifti
 from coslice.metrics import UNIT, Curves
@@ -56,6 +56,7 @@ from coslice.report.plots import course_plots, neighbour_plot, slice_plots
 from coslice.report.slice_sheets import Sheet, SheetContent, slice_sheet
 from coslice.report.tables import seconds_table
 from coslice.report.viewer import Scene, has_niivue, viewer
+from coslice.tree import typed
 from coslice.window import Window
 
 __all__ = ["publish"]
@@ -127,8 +128,11 @@ def _with_lesions(
     if not benchmark.groups_with_lesions:
         return completed
     kept, known = folder / "lesions.json", {}
-    with suppress(OSError, ValueError):
-        known = json.loads(kept.read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, LookupError):  # what is damaged is measured again
+        there = typed(dict[str, dict[str, Any]], read_json(kept), "lesions", "report")
+        for one in there.values():
+            typed(dict[str, dict[str, float | None]], one["parts"], "parts", "report")
+        known = there
     numbers = lesion_numbers(benchmark, cells, store, known)
     if numbers != known:
         _make(folder)

@@ -71,7 +71,7 @@ def write_run_page(
         layers=_layers(titled(intervals)),
         truth_title=study.reference or "Truth",
         residual=titled(record["residual"]),
-        notes=[*study.remarks, *(interval.reason for interval in intervals.values() if interval.reason)],
+        notes=[*study.told, *(interval.reason for interval in intervals.values() if interval.reason)],
     )
     return page
 

@@ -46,6 +46,8 @@ __all__ = ["Sheet", "SheetContent", "slice_sheet"]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First and last (not included) voxel along z, y and x."""
 
+_LETTERS = 80
+"""Of a title in the name of a file."""
 _DPI, _COLUMN, _GAP, _HEAD, _SIDE = 200, 1.6, 0.04, 0.22, 0.22  # dots an inch; inches
 _LOWEST = 0.3  # inches that numbers need
 _AMBER, _CYAN = "#f0b428", "#00d7ff"
@@ -128,7 +130,8 @@ def slice_sheet(figure: SliceFigure, slices: SheetContent) -> Sheet | None:
     words = f"{slices.title}: {', '.join(figure.planes)} slices, {ends}"
     if limit is not None:
         words += f"; absolute errors, 0 to {limit:g} {slices.unit}".rstrip()
-    name = "-".join(["slices", *re.findall(r"[a-z0-9]+", slices.title.lower()), *figure.planes])
+    short = "-".join(re.findall(r"[a-z0-9]+", slices.title.lower()))[:_LETTERS]
+    name = "-".join(["slices", *([short] if short else []), *figure.planes])
     return Sheet(name, words, png, pdf)
 
 

@@ -54,8 +54,11 @@ def draw_truth(axes: Axes, truth: float | Sequence[tuple[float, float]]) -> None
 
 
 def literal(text: str) -> str:
-    """Words of the user as they stand; matplotlib takes what is between dollars for formulas."""
-    return text.replace("$", r"\$")
+    """Words of the user as they stand; matplotlib takes what is between dollars for formulas, and no halves of letters.
+
+    Names of files that are no text have such halves, each of which becomes a question mark.
+    """
+    return text.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def content(figure: Figure, form: str) -> bytes:

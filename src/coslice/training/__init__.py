@@ -4,5 +4,4 @@ collection/        what is read: scans, found and looked at, and the pack of the
 supply/            what the network is shown: batches of images, noise levels and noise, numbered and reproducible
 learning/          what is trained: the step, and the run that repeats, saves, measures and exports it
 run_settings.py    all settings of a run as one value and one YAML file, made of `sections.py`
-ranks.py           this process among those that share a run
 """

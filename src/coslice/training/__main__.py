@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coslice.errors import CosliceError
+from coslice.errors import CosliceError, SaidElsewhere
+from coslice.escapes import visible
+from coslice.stop_signals import EXITS
 from coslice.training.learning.journal import Listener, record_line
 from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.training_run import Pace, train
@@ -19,7 +21,7 @@ from coslice.tree import assignments, overlay, read_tree
 
 class _Lines(Listener):
     def note(self, text: str) -> None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text, lines=True) + "\n")
 
     def record(self, record: dict[str, Any]) -> None:
         self.note(record_line(record))
@@ -43,10 +45,15 @@ def main() -> None:
         tree = overlay(read_tree(chosen.config, "train") if chosen.config else {}, assignments(chosen.set))
         settings = run_settings_of(chosen.out, [chosen.data], tree)
         pace = Pace(chosen.log_every, chosen.validate_every, chosen.save_every)
-        train(settings, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines())
-    except CosliceError as error:
-        sys.stderr.write(f"coslice: {error}\n")
+        outcome = train(
+            settings, [chosen.data], chosen.out, chosen.device, chosen.minutes, chosen.compile, pace, _Lines()
+        )
+    except SaidElsewhere:
         sys.exit(2)
+    except CosliceError as error:
+        sys.stderr.write(f"coslice: {visible(str(error))}\n")
+        sys.exit(2)
+    sys.exit(EXITS.get(outcome.reason, 0))
 
 
 if __name__ == "__main__":

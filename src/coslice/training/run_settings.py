@@ -13,7 +13,6 @@ A file is checked against the types here before any work, see `coslice.tree`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import yaml
 
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
-from coslice.training.collection.subjects import is_table
+from coslice.priors.travelling_cards import recipe_without_names
 from coslice.training.sections import (
     ArithmeticSettings,
     AugmentSettings,
@@ -129,13 +128,7 @@ class TrainingSettings:
 
     def to_travel(self) -> dict[str, Any]:
         """As `to_dict`, without what tells of the machine and of persons: paths, and names of held-out scans."""
-        tree = self.to_dict()
-        tree["init"] = tree["init"] and _place_name(tree["init"])
-        if self.data.subjects and is_table(self.data.subjects):
-            tree["data"]["subjects"] = _place_name(self.data.subjects)
-        if isinstance(self.data.validation, tuple):
-            tree["data"]["validation"] = [f"held-out-{number + 1}" for number in range(len(self.data.validation))]
-        return tree
+        return recipe_without_names(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingSettings:
@@ -159,14 +152,6 @@ class TrainingSettings:
         """Write the YAML, atomically."""
         with atomic(path) as part:
             part.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def _place_name(text: str) -> str:
-    """Of a file the name, of a run's prior that of the run; what is no path stays as it is."""
-    if text.startswith("hf:"):
-        return text
-    folder, name = ["", *re.split(r"[\\/]+", text)][-2:]
-    return folder if name == "prior.safetensors" and folder.strip(".") else name
 
 
 def differences(stored: Mapping[str, Any], given: Mapping[str, Any], path: str = "") -> list[str]:

@@ -340,7 +340,7 @@ class PublishedSettings:
     """The published network that a run goes on with; found out from `init`, never written by hand.
 
     Attributes:
-        described: network and denoiser, as `coslice.priors.storage.described_prior` has them.
+        described: network and denoiser, as `coslice.priors.metadata.described_prior` has them.
         origin: what its card says of where it is from: name, title, source, licence.
     """
 

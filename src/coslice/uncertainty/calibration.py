@@ -31,6 +31,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.uncertainty.conditions import Conditions
 from coslice.uncertainty.reliability import body_mask, check_same
 
@@ -231,9 +232,10 @@ class Calibration:
                 conditions=Conditions(**conditions),
                 scans=tuple(tree["scans"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CosliceError(
-                f"Calibration: {error!r} came up in reading one; a file that scripts/calibrate.py wrote is needed."
+                f"Calibration: {shown(repr(error))} came up in reading one; a file that scripts/calibrate.py wrote is "
+                "needed."
             ) from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.uncertainty.calibration import Calibration
 from coslice.uncertainty.conditions import Conditions
 
@@ -21,7 +21,7 @@ def read_calibration(path: str | Path) -> Calibration:
         CosliceError: no such file, no JSON, or no calibration in it.
     """
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        tree = read_json(path)
     except (OSError, ValueError) as error:
         raise CosliceError(
             f"calibration {path}: it cannot be read ({error}); give a file that was made by scripts/calibrate.py."

@@ -10,6 +10,9 @@ float32 would. Every operation is of one voxel and rounded by itself, so the res
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,3 +68,13 @@ class Welford:
     def deviation(self) -> Tensor | None:
         """The sample standard deviation, with count - 1; (z, y, x), float32. None of fewer than two samples."""
         return None if self._squares is None else (self._squares / (self.count - 1)).sqrt()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, to go on with: "count", and of samples "mean" and "squares". The next `add` changes them."""
+        sums = {"mean": self._mean, "squares": self._squares}
+        return {"count": self.count} | {name: value for name, value in sums.items() if value is not None}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the sums of another, which are changed in place from now on."""
+        self.count = int(state_dict["count"])
+        self._mean, self._squares = state_dict.get("mean"), state_dict.get("squares")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.values.intensities import Intensities, reading_of
+from coslice.values.resemblance import remarks_on_resemblance
 from coslice.values.settling import settle
 from coslice.values.statements import Values
 from coslice.volume import Volume
@@ -91,8 +92,9 @@ def comparable(
     remarks = (*ours, *theirs, *_sliver(truth, seen, named=window in ("ct", "mr")))
     if window == "ct" and not values:
         _check_hu(reconstruction, truth)
+    alike = tuple(remarks_on_resemblance(reconstruction, truth))
     return Comparison(
-        reconstruction, truth, seen, remarks + _empty(reconstruction, seen) + _cut(reconstruction, truth, seen)
+        reconstruction, truth, seen, remarks + _empty(reconstruction, seen) + _cut(reconstruction, truth, seen) + alike
     )
 
 

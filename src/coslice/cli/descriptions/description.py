@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from coslice.escapes import visible
+
 __all__ = ["Description", "by", "number", "written"]
 
 _WIDTH = 100
@@ -65,7 +67,7 @@ def written(description: Description) -> str:
             )
     for purpose, typed in description.advice:
         lines += ["", f"{purpose}:", *(f"  {line}" for line in typed.splitlines())]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _hanging(label: str, sentence: str) -> Sequence[str]:

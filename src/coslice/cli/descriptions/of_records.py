@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from coslice.cli.descriptions.description import Description, by, number
 from coslice.errors import CosliceError
+from coslice.escapes import shown
+from coslice.io.documents import read_json
 
 __all__ = ["prior_description", "run_description"]
-
-_MOST_BYTES = 64 * 2**20
-"""Of a run.json: ours hold a geometry of thousands of views in less."""
 
 
 def prior_description(name: str) -> Description:
@@ -57,19 +55,18 @@ def run_description(folder: Path) -> Description:
     """
     path = folder / "run.json" if folder.is_dir() else folder
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         study, methods = record["study"], record["methods"]
         words = _run_words(record, study, methods)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        remarks = tuple(("Remarks", str(remark)) for remark in record.get("remarks", ()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CosliceError(
-            f"{path} is no record of a run of coslice ({type(error).__name__}: {error}); give a folder that coslice "
-            "reconstruct wrote."
+            f"{path} is no record of a run of coslice ({type(error).__name__}: {shown(str(error))}); give a folder "
+            "that coslice reconstruct wrote."
         ) from error
     return Description(
         f"{folder.name or folder}: results of coslice {record.get('coslice') or ''}".rstrip(),
-        (("Run", words), *(("Remarks", str(remark)) for remark in record.get("remarks", ()))),
+        (("Run", words), *remarks),
         {"kind": "run", "task": study.get("task"), "methods": list(methods), "seconds": record.get("seconds")},
     )
 

@@ -15,7 +15,8 @@ from coslice.cli.opening import OpenedScan, open_scan
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.io.dicom import Series, find_series, is_dicom
-from coslice.io.dicom.headers import has_preamble, quiet
+from coslice.io.dicom.dicom_files import read_dataset
+from coslice.io.dicom.headers import quiet
 from coslice.methods import default_method, find_method, usual_priors
 from coslice.priors import read_card
 from coslice.priors.suitability import remarks_for_card
@@ -336,11 +337,9 @@ def _series_facts(one: Series) -> dict[str, Any]:
 
 def _compression(one: Series) -> str:
     """How the pixels of its first file are compressed, in words; "" where they are not."""
-    import pydicom
-
     try:
         with quiet():
-            header = pydicom.dcmread(one.paths[0], stop_before_pixels=True, force=not has_preamble(one.paths[0]))
+            header = read_dataset(one.paths[0], ["SOPClassUID"], pixels=False)
         syntax = header.file_meta.TransferSyntaxUID
         return f"compressed ({syntax.name})" if syntax.is_compressed else ""
     except Exception:  # what is damaged is said by the series itself

@@ -9,6 +9,7 @@ from pathlib import Path
 from coslice.cli.descriptions.description import Description
 from coslice.cli.measurements import ProjectionFiles
 from coslice.errors import CosliceError
+from coslice.io.plain_files import check_plain, what_else
 from coslice.problems import Stated
 
 __all__ = ["KNOWN", "described"]
@@ -42,6 +43,8 @@ def described(
     path = files.recording
     if not path.exists():
         return _prior_or_nothing(path)
+    if not path.is_dir():  # a pipe would wait for ever
+        check_plain(path, f"inspect knows {KNOWN}")
     if path.suffix.lower() in _WEIGHTS:
         from coslice.cli.descriptions.of_records import prior_description
 
@@ -76,7 +79,7 @@ def _prior_or_nothing(path: Path) -> Description:
     name = str(path)
     if name in embedded_priors() or name in stored_priors():
         return prior_description(name)
-    raise CosliceError(f"{name} does not exist, and is no prior's name; inspect knows {KNOWN}.")
+    raise CosliceError(f"{name} {what_else(path)}, and is no prior's name; inspect knows {KNOWN}.")
 
 
 def _is_scan(path: Path) -> bool:

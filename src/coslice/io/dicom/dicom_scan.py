@@ -12,10 +12,12 @@ import pydicom
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.carried import carried
+from coslice.io.dicom.dicom_files import read_dataset
 from coslice.io.dicom.dicom_stacks import DicomStack
-from coslice.io.dicom.headers import UNREADABLE, SliceHeader, damaged, found, has_preamble, layers, quiet
+from coslice.io.dicom.headers import UNREADABLE, SliceHeader, damaged, found, layers, quiet
 from coslice.io.dicom.series import Series, choose_series, find_series
 from coslice.io.dicom.stored_pixels import stored_pixels
+from coslice.io.memory import check_memory, check_packing, on_disk
 from coslice.io.nifti import canonical_volume
 from coslice.volume import ROUNDED, Volume, shears
 
@@ -115,6 +117,10 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
     stack = series.stack
     assert stack is not None
     order = {(one.path, one.frame): k for k, one in enumerate(stack.slices)}
+    count, (rows, columns) = len(stack.slices), stack.slices[0].shape
+    what, needed = f"{series.paths[0].parent} ({count} slices of {rows} x {columns})", 4 * count * rows * columns
+    check_packing(what, needed, sum(map(on_disk, series.paths)))
+    check_memory(what, 2 * needed, "give fewer of its files")
     values: np.ndarray | None = None
     remarks: list[str] = []
     template = None
@@ -122,7 +128,7 @@ def _opened(series: Series, notes: tuple[str, ...]) -> DicomScan:
         of_file = [one for one in stack.slices if one.path == path]
         try:
             with quiet():
-                dataset = pydicom.dcmread(path, force=not has_preamble(path))
+                dataset = read_dataset(path)
                 stored = stored_pixels(dataset, path)
                 # Only now: until here a header may have promised more than there is.
                 if values is None:
@@ -167,6 +173,9 @@ def _rescaled(stored: np.ndarray, one: SliceHeader) -> np.ndarray:
 
 def _unusual(sources: list[Any], modality: str) -> list[str]:
     kind = str(found(sources, "RescaleType") or "").strip().upper()
+    said = []
     if modality == "CT" and kind not in _HOUNSFIELD:
-        return [f"The files call their values {kind}, which are no HU."]
-    return []
+        said.append(f"The files call their values {kind}, which are no HU.")
+    if str(found(sources, "PhotometricInterpretation") or "").strip() == "MONOCHROME1":
+        said.append("The files show small values bright (MONOCHROME1); the values were read as they are stored.")
+    return said

@@ -18,6 +18,7 @@ import numpy as np
 from coslice.errors import CosliceError
 from coslice.io.dicom.headers import SliceHeader
 from coslice.io.dicom.marks import MARKS, TIMES
+from coslice.io.lengths import check_spacing
 
 __all__ = ["DicomStack", "split_stacks"]
 
@@ -162,6 +163,7 @@ def _stack(slices: Sequence[SliceHeader], name: str) -> tuple[DicomStack | None,
         )
     if uneven := _uneven(steps, positions @ normal, usual):
         return None, _Reason(f"{name} has {uneven}; give the complete series.")
+    check_spacing([usual], name, "slices at a distance")
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     line = positions[0] + np.arange(len(positions))[:, None] * step
     if np.abs(positions - line).max() > 0.5 * usual:
@@ -184,6 +186,8 @@ def _unlike(slices: Sequence[SliceHeader]) -> str:
             return "slices with pixels of different sizes in mm; give slices of one sort."
         if not np.allclose(other.directions, first.directions, atol=1e-2):
             return "slices of different directions; give slices of one direction."
+        if other.rescales != first.rescales:
+            return "slices with a rescale slope and without one, whose values do not go together; export them again."
     return ""
 
 

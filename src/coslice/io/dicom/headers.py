@@ -18,40 +18,27 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from coslice.errors import CosliceError
 from coslice.io.dicom.marks import MARKS, TIMES, b_value, mark
+from coslice.io.lengths import PLAUSIBLE_MM, check_place, check_spacing
+from coslice.io.plain_files import is_plain
 
 __all__ = [
     "UNREADABLE",
     "SliceHeader",
     "damaged",
     "found",
-    "has_preamble",
     "is_dicom",
     "layers",
     "quiet",
-    "read_header",
     "slice_headers",
     "why_passed_over",
 ]
 
-UNREADABLE = (
-    OSError,
-    EOFError,
-    InvalidDicomError,
-    AttributeError,
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-    MemoryError,
-)
-"""What the library raises for files that are damaged in one way or another."""
+UNREADABLE = (Exception,)
+"""A damaged file brings the library to errors of any kind: of zlib, of struct, of texts and of recursion too."""
 
 _NO_SCANS = {
     "SEG": "segmentation",
@@ -70,7 +57,6 @@ _NO_SCANS = {
     "ECG": "electrocardiogram",
 }
 _REFERENCES = {"DerivationImageSequence", "ReferencedImageSequence", "UnassignedSharedConvertedAttributesSequence"}
-_PLAUSIBLE_MM = (1e-3, 1e3)
 _SKEW = 1e-2
 """Unit vectors written with two decimals are no longer than 1 by more, and no further from right angles."""
 _FIRST_TAGS = {(0x0002, 0x0000), (0x0002, 0x0001), (0x0002, 0x0002), (0x0002, 0x0010)} | {
@@ -91,6 +77,7 @@ class SliceHeader:
         spacing: (between rows, between columns) in mm.
         shape: (rows, columns).
         rescale: (slope, intercept).
+        rescales: whether the file says them.
         thickness: SliceThickness in mm; None if not said.
         between: SpacingBetweenSlices in mm; None if not said.
         marks: what may set apart slices that are not of one stack, by the name of the tag.
@@ -105,6 +92,7 @@ class SliceHeader:
     spacing: tuple[float, float]
     shape: tuple[int, int]
     rescale: tuple[float, float]
+    rescales: bool = True
     thickness: float | None = None
     between: float | None = None
     marks: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +101,8 @@ class SliceHeader:
 
 def is_dicom(path: Path) -> bool:
     """Whether the file at `path` begins as DICOM files do, with the preamble or, as older ones, without it."""
+    if not is_plain(path):
+        return False
     try:
         with open(path, "rb") as stream:
             start = stream.read(4096)
@@ -151,9 +141,8 @@ def slice_headers(dataset: Any, path: Path) -> list[SliceHeader]:
     """
     try:
         with quiet():
-            colours = int(dataset.get("SamplesPerPixel") or 1)
-            if colours != 1:
-                kind = dataset.get("PhotometricInterpretation") or "colour"
+            kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip()
+            if int(dataset.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
                 raise CosliceError(f"{path} is a colour image ({kind}), one number a pixel is needed; export it grey.")
             count = int(dataset.get("NumberOfFrames") or 1)
             frames = dataset.get("PerFrameFunctionalGroupsSequence")
@@ -222,13 +211,20 @@ def _slice_header(path: Path, frame: int | None, dataset: Any, sources: list[Any
             remark = f"The pixels' size in mm is {other}, as PixelSpacing is missing; it may be that at the detector."
     if position is None or directions is None or spacing is None:
         raise CosliceError(f"{path} does not say where its pixels are in mm; export it with its geometry.")
-    low, high = _PLAUSIBLE_MM
-    if not all(low <= s <= high for s in spacing):
-        raise CosliceError(
-            f"{path} gives pixels of {spacing[0]:g} x {spacing[1]:g} mm, {low:g} to {high:g} mm is needed; "
-            "correct its header."
-        )
+    check_spacing(spacing, path, "pixels")
+    check_place(position, path)
     shape = int(found(sources, "Rows")), int(found(sources, "Columns"))
+    if min(shape) < 1:
+        raise CosliceError(
+            f"{path} has {shape[0]} rows and {shape[1]} columns, one at least is needed; export it again."
+        )
+    lengths = {name: _length(found(sources, name)) for name in ("SliceThickness", "SpacingBetweenSlices")}
+    if lengths["SpacingBetweenSlices"] is not None:  # some write it with the sign of its direction
+        lengths["SpacingBetweenSlices"] = abs(lengths["SpacingBetweenSlices"])
+    for name, length in lengths.items():
+        said, lengths[name] = found(sources, name), _possible(length)
+        if lengths[name] is None and said is not None and length != 0 and not remark:
+            remark = f"The headers give a {name} of {str(said)[:40]}, which is no length in mm and was not taken."
     marks = {name: value for name in (*MARKS, *TIMES) if (value := mark(found(sources, name))) is not None}
     if "DiffusionBValue" not in marks and (b := b_value(dataset)) is not None:
         marks["DiffusionBValue"] = b
@@ -243,8 +239,9 @@ def _slice_header(path: Path, frame: int | None, dataset: Any, sources: list[Any
         spacing=(float(spacing[0]), float(spacing[1])),
         shape=shape,
         rescale=_rescale(sources, path),
-        thickness=_length(found(sources, "SliceThickness")),
-        between=_length(found(sources, "SpacingBetweenSlices")),
+        rescales=found(sources, "RescaleSlope") is not None,
+        thickness=lengths["SliceThickness"],
+        between=lengths["SpacingBetweenSlices"],
         marks=marks,
         remark=remark,
     )
@@ -252,8 +249,9 @@ def _slice_header(path: Path, frame: int | None, dataset: Any, sources: list[Any
 
 def _rescale(sources: list[Any], path: Path) -> tuple[float, float]:
     slope, intercept = found(sources, "RescaleSlope"), found(sources, "RescaleIntercept")
-    if slope is None and sources[-1].get("Modality") == "CT":
-        raise CosliceError(f"{path} is CT without a rescale slope, so its numbers are no HU; export it again.")
+    missing = "slope" if slope is None else "intercept" if intercept is None else ""
+    if missing and sources[-1].get("Modality") == "CT":
+        raise CosliceError(f"{path} is CT without a rescale {missing}, so its numbers are no HU; export it again.")
     if slope is None and sources[-1].get("ModalityLUTSequence"):
         raise CosliceError(f"{path} turns its numbers into values by a table, which is not read; export it again.")
     slope, intercept = float(1 if slope is None else slope), float(0 if intercept is None else intercept)
@@ -288,8 +286,15 @@ def _numbers(values: Any, count: int) -> np.ndarray | None:
 
 
 def _length(value: Any) -> float | None:
-    length = abs(float(value)) if value not in (None, "") else 0.0
-    return length if 0 < length < _PLAUSIBLE_MM[1] else None
+    """A number; None where there is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _possible(length: float | None) -> float | None:
+    return length if length is not None and PLAUSIBLE_MM[0] <= length <= PLAUSIBLE_MM[1] else None
 
 
 def _parses(start: bytes) -> bool:
@@ -311,14 +316,3 @@ def _parses(start: bytes) -> bool:
             return length == 0xFFFFFFFF and count >= 2
         place, last, count = place + step + length, tag, count + 1
     return count >= 3
-
-
-def read_header(path: Path, only: Sequence[str | int] | None = None) -> Any:
-    """The header of a file, without its pixels; of some elements (`only`) or all."""
-    tags: list[Any] | None = list(only) if only else None
-    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=not has_preamble(path))
-
-
-def has_preamble(path: Path) -> bool:
-    with open(path, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

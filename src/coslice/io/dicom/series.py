@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.dicom.dicom_files import read_dataset
 from coslice.io.dicom.dicom_stacks import DicomStack, split_stacks
 from coslice.io.dicom.headers import (
     UNREADABLE,
@@ -22,11 +23,11 @@ from coslice.io.dicom.headers import (
     damaged,
     is_dicom,
     quiet,
-    read_header,
     slice_headers,
     why_passed_over,
 )
 from coslice.io.dicom.marks import MARKS, PRIVATE, TIMES
+from coslice.io.plain_files import is_plain, walked, what_else
 
 __all__ = ["Series", "choose_series", "dicom_series", "find_series"]
 
@@ -41,6 +42,7 @@ _TAGS = (
     *(*MARKS, *TIMES, *PRIVATE),
 )
 _MOST_LISTED = 12
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def find_series(source: Path | Sequence[Path]) -> tuple[list[Series], tuple[str,
     for path in files:
         try:
             with quiet():
-                header = read_header(path, _TAGS)
+                header = read_dataset(path, _TAGS, pixels=False)
                 if why := why_passed_over(header):
                     passed[why] += why != "DICOMDIR"  # a list of the files, nobody misses it
                     continue
@@ -159,9 +161,9 @@ def choose_series(series: Sequence[Series], wanted: str | int | None, place: str
         if len(series) == 1 or not readable:
             return series[0]
         if len(readable) < len(series):
-            broken = next(one for one in series if not one.uid)
+            why = next(one.problem for one in series if not one.uid).rpartition("; ")[0]
             raise CosliceError(
-                f"{broken.problem.split(';')[0]}, so it is not known which series it is of; export it again, or choose "
+                f"{why}, so it is not known which series it is of; export it again, or choose "
                 f"a series by number, UID or description: {_listed(readable)}."
             )
         stacks = [one for one in series if one.slices > 1]
@@ -218,13 +220,12 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
     """One series, or one for each stack in it."""
     header = files[0][1]
     patient = str(header.get("PatientID") or "")
-    number = header.get("SeriesNumber")
     whole = Series(
         uid=uid,
         paths=tuple(path for path, _ in files),
         modality=str(header.get("Modality") or ""),
         subject=hashlib.sha256(patient.encode()).hexdigest()[:12] if patient else "",
-        number=None if number in (None, "") else int(number),
+        number=_whole(header.get("SeriesNumber")),
         description=" ".join(str(header.get("SeriesDescription") or header.get("ProtocolName") or "").split()),
         kind=_kind(header.get("ImageType")),
         slices=len(files),
@@ -238,6 +239,14 @@ def _parts(uid: str, files: Sequence[tuple[Path, Any]]) -> list[Series]:
         colour = int(header.get("SamplesPerPixel") or 1) != 1
         return [replace(whole, slices=0 if colour else whole.slices, problem=str(error))]
     return [_of(whole, stack) for stack in stacks]
+
+
+def _whole(value: Any) -> int | None:
+    """A number for people; None where there is none, or something else stands in its place."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _of(whole: Series, stack: DicomStack) -> Series:
@@ -286,32 +295,27 @@ def _dicom_files(source: Path | Sequence[Path]) -> tuple[list[Path], list[str]]:
     if source.is_file():
         return [source], []
     files: list[Path] = []
-    notes: list[str] = []
-    dangling = 0
-    for path in _walked(source):
-        if not path.exists():
-            dangling += 1
-        elif not path.is_file():
-            continue
+    passed: dict[str, list[str]] = {}
+
+    def refused(place: Path, _: str) -> None:
+        passed.setdefault("folders that this user may not search", []).append(place.name)
+
+    for path in (base / name for base, names in walked(source, refused) for name in names):
+        if not is_plain(path):
+            word = what_else(path)
+            kind = (
+                "links to files that are not there" if word.startswith(("is a link", "does")) else "pipes and devices"
+            )
+            passed.setdefault(kind, []).append(path.name)
         elif not os.access(path, os.R_OK):
-            notes.append(f"{path.name} may not be read by this user and was passed over.")
+            passed.setdefault("files that this user may not read", []).append(path.name)
         elif is_dicom(path):
             files.append(path)
         elif path.suffix.lower() in (".dcm", ".ima"):
-            notes.append(f"{path.name} is damaged or no DICOM file and was passed over.")
-    if dangling:
-        notes.append(f"Passed over: links to files that are not there ({dangling}).")
-    return files, notes
+            passed.setdefault("files that are damaged or no DICOM, whatever their names", []).append(path.name)
+    return files, [_passed_over(kind, names) for kind, names in passed.items()]
 
 
-def _walked(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for base, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        if real in visited:
-            # A link led back to where we have been.
-            folders.clear()
-            continue
-        visited.add(real)
-        folders.sort()
-        yield from (Path(base) / name for name in sorted(names))
+def _passed_over(kind: str, names: Sequence[str]) -> str:
+    some = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    return f"Passed over: {kind} ({len(names)}): {some}."

@@ -15,6 +15,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from coslice.errors import CosliceError
+from coslice.io.memory import check_packing, on_disk
 
 __all__ = ["stored_pixels"]
 
@@ -41,6 +42,20 @@ def stored_pixels(dataset: Any, path: Path) -> np.ndarray:
         raise CosliceError(
             f"{path} is damaged or incomplete ({count} x {dataset.Rows} x {dataset.Columns} pixels in {size} bytes); "
             "export it again."
+        )
+    bits = int(dataset.BitsAllocated)
+    kept, highest = dataset.get("BitsStored"), dataset.get("HighBit")
+    if None not in (kept, highest) and int(highest) + 1 != int(kept):
+        raise CosliceError(
+            f"{path} stores {kept} bits of a number up to bit {highest}, but numbers are read from their lowest bit; "
+            "export it again."
+        )
+    check_packing(path, 4 * count * dataset.Rows * dataset.Columns, on_disk(path))
+    expected = count * dataset.Rows * dataset.Columns * bits // 8
+    if not syntax.is_compressed and size > expected + 1:  # a byte makes an odd length even; pydicom refuses fewer
+        raise CosliceError(
+            f"{path} has {size} bytes of pixels, where {count} x {dataset.Rows} x {dataset.Columns} of {bits} bits "
+            f"take {expected}, so its rows and columns are not those of its header; export it again."
         )
     try:
         pixels = dataset.pixel_array

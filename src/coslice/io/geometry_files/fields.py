@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import check_plain
 
-__all__ = ["Fields", "degrees", "json_or_yaml", "text_of"]
+__all__ = ["LARGEST", "Fields", "degrees", "json_or_yaml", "short", "text_of"]
 
 _MOST_BYTES = 64 * 2**20
 _MOST_YAML = 2**20
@@ -22,7 +23,7 @@ _MOST_YAML = 2**20
 _MOST_COUNTED = 1_000_000
 """Views, rows, columns, voxels along an axis: a slip must not ask for all of the memory."""
 
-_LARGEST = 1e12
+LARGEST = 1e12
 """No length in mm and no angle is larger; the squares of what is can still be computed."""
 _SPACES = str.maketrans(",;[]()", "      ")
 
@@ -38,7 +39,7 @@ class Fields:
 
     def __init__(self, values: Any, name: str, ignore_case: bool = False) -> None:
         if not isinstance(values, Mapping):
-            raise CosliceError(f"{name}: {_short(values)} was given, but names with values are needed.")
+            raise CosliceError(f"{name}: {short(values)} was given, but names with values are needed.")
         self.values = {str(key).lower() if ignore_case else str(key): value for key, value in values.items()}
         self.name = name
         self._ignore_case = ignore_case
@@ -79,7 +80,7 @@ class Fields:
         if array.size == 1:
             array = np.repeat(array.reshape(-1), 2)
         if array.shape != (2,) or array.min() <= 0:
-            raise CosliceError(f"{self.name}: {key} {self.get(key)!r} was given, two positive lengths are needed.")
+            raise CosliceError(f"{self.name}: {key} {short(self.get(key))} was given, two positive lengths are needed.")
         return float(array[0]), float(array[1])
 
     def three(self, key: str, default: float | None = None) -> tuple[float, float, float]:
@@ -109,7 +110,7 @@ class Fields:
         value = self.get(key)
         word = default if value is None else str(value).strip().lower()
         if word not in choices:
-            given = "nothing" if value is None else f'"{value}"'
+            given = "nothing" if value is None else short(value)
             raise CosliceError(f"{self.name}: {key} {given} was given; choose one of {', '.join(choices)}.")
         return word
 
@@ -120,7 +121,7 @@ class Fields:
             if key not in known:
                 near = get_close_matches(key, known, 1, 0.5)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
-                raise CosliceError(f'{self.name}: "{key}" is not known here; {hint}')
+                raise CosliceError(f'{self.name}: "{key[:60]}" is not known here; {hint}')
 
     def array(self, key: str, default: Any = None) -> np.ndarray:
         """Finite numbers in whatever lists they come."""
@@ -135,8 +136,8 @@ class Fields:
             array = np.array(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             array = np.array(np.nan)
-        if _has_truth(value) or not (np.abs(array) <= _LARGEST).all():
-            raise CosliceError(f"{self.name}: {key} {_short(value)} was given, finite numbers are needed.")
+        if _has_truth(value) or not (np.abs(array) <= LARGEST).all():
+            raise CosliceError(f"{self.name}: {key} {short(value)} was given, finite numbers are needed.")
         return array
 
 
@@ -147,7 +148,8 @@ def _has_truth(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a sentence, cut to 60 letters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -159,8 +161,7 @@ def text_of(path: Path) -> str:
         CosliceError: a file that is not there, cannot be read, or is larger.
     """
     try:
-        if path.is_dir():
-            raise CosliceError(f"{path} is a folder, but a geometry file is needed; give the file in it.")
+        check_plain(path, "a geometry file is needed: give the file in it" if path.is_dir() else "give a geometry file")
         size = path.stat().st_size
         if size > _MOST_BYTES:
             raise CosliceError(

@@ -18,7 +18,7 @@ from coslice.io.geometry_files.leap import leap_values, of_leap
 from coslice.io.geometry_files.nikon import is_nikon, of_nikon
 from coslice.io.geometry_files.own_json import TYPES, from_own
 from coslice.io.geometry_files.rtk import is_rtk, of_rtk
-from coslice.io.geometry_files.scanner_file import KnownOfRecording, ScannerFile
+from coslice.io.geometry_files.scanner_file import KnownOfRecording, ScannerFile, check_scanner
 from coslice.io.geometry_files.tigre import is_tigre, of_tigre
 
 __all__ = ["read_geometry"]
@@ -66,6 +66,7 @@ def read_geometry(
             f"The projections have {known.shape[0]} views, but {len(known.angles)} angles; one for each view is needed."
         )
     scanner = _read(text_of(path), path, known)
+    check_scanner(scanner, str(path))
     note = _other_angles(scanner, known)
     return replace(scanner, notes=(*scanner.notes, note)) if note else scanner
 

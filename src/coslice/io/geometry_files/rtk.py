@@ -27,6 +27,7 @@ import numpy as np
 from coslice.errors import CosliceError
 from coslice.geometry import Orbit
 from coslice.io.geometry_files.circle_fit import fitted
+from coslice.io.geometry_files.fields import LARGEST
 from coslice.io.geometry_files.scanner_file import KnownOfRecording, ScannerFile
 
 __all__ = ["is_rtk", "of_rtk"]
@@ -138,10 +139,12 @@ def _root(text: str, name: str) -> ElementTree.Element:
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise CosliceError(f"{name} is damaged XML ({error}); write it again.") from error
     if root.tag != _ROOT:
-        raise CosliceError(f"{name} is XML of <{root.tag}>, but of XML only RTK's <{_ROOT}> is known.")
+        raise CosliceError(f"{name} is XML of <{root.tag[:60]}>, but of XML only RTK's <{_ROOT}> is known.")
     version = root.get("version", "3")
     if version not in ("1", "2", "3"):
-        raise CosliceError(f"{name} is of version {version}, but versions 1 to 3 are known; write it with another RTK.")
+        raise CosliceError(
+            f"{name} is of version {version[:20]}, but versions 1 to 3 are known; write it with another RTK."
+        )
     return root
 
 
@@ -151,7 +154,9 @@ def _take(element: ElementTree.Element, read: _Read, where: str) -> None:
         read.notes.add("The collimation in RTK's file is passed over: pixels in its shade count as measured.")
         return
     if tag not in (*_PARAMETERS, "RadiusCylindricalDetector"):
-        raise CosliceError(f"{where}: <{element.tag}> is not known; known are {', '.join(_PARAMETERS)} and Matrix.")
+        raise CosliceError(
+            f"{where}: <{element.tag[:60]}> is not known; known are {', '.join(_PARAMETERS)} and Matrix."
+        )
     number = _numbers(element, where, 1)[0]
     if tag == "RadiusCylindricalDetector":
         if number != 0:
@@ -168,7 +173,7 @@ def _numbers(element: ElementTree.Element, where: str, count: int) -> np.ndarray
         numbers = np.array([float(word) for word in (element.text or "").split()])
     except ValueError:
         numbers = np.array(())
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+    if numbers.shape != (count,) or not (np.abs(numbers) <= LARGEST).all():
         raise CosliceError(f"{where}: <{element.tag}> {count} finite number{'s' * (count > 1)} needed.")
     return numbers
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from coslice.errors import CosliceError
-from coslice.geometry import Geometry, Grid
+from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit
 
-__all__ = ["KnownOfRecording", "ScannerFile"]
+__all__ = ["KnownOfRecording", "ScannerFile", "check_scanner"]
+
+_LENGTHS_MM = (1e-6, 1e6)
+_MOST_TURNED = 1e5
+_MOST_VOXELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,42 @@ class KnownOfRecording:
                 "the geometry file's are used."
             )
         return given, ""
+
+
+def check_scanner(scanner: ScannerFile, name: str) -> None:
+    """Refuse what no scanner is: pixels, distances, angles and grids beyond anything that is built.
+
+    From X-ray microscopes to cargo scanners all lengths fit into twelve powers of ten with room to spare.
+
+    Raises:
+        CosliceError: naming the value.
+    """
+    geometry, lengths = scanner.geometry, {}
+    if isinstance(geometry, Orbit):
+        for word, vectors in (("row", geometry.row_step), ("column", geometry.column_step)):
+            lengths[f"a step between {word}s"] = np.linalg.norm(np.array(vectors), axis=1)
+    else:
+        lengths["a pixel"] = np.array(geometry.pixel)
+        if not np.abs(geometry.angles).max() <= _MOST_TURNED:
+            raise CosliceError(
+                f"{name} gives angles beyond {_MOST_TURNED:g} rad, which are no longer exact; correct it."
+            )
+    if isinstance(geometry, ConeBeam | FanBeam):
+        lengths["the distance from the source to the axis"] = np.array([geometry.source_axis])
+    grid = scanner.grid
+    if grid is not None:
+        lengths["a voxel"] = np.array(grid.spacing)
+        if max(grid.shape) > _MOST_VOXELS:
+            raise CosliceError(f"{name} asks for {_sides(grid.shape)} voxels, at most {_MOST_VOXELS} a side are taken.")
+    low, high = _LENGTHS_MM
+    for what, found in lengths.items():
+        if not low <= found.min() <= found.max() <= high:
+            wrong = found.min() if found.min() < low else found.max()
+            raise CosliceError(f"{name} gives {what} of {wrong:g} mm, {low:g} to {high:g} mm is needed; correct it.")
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _by(pixel: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.memory import check_packing
+from coslice.io.recordings.hdf5_trial import check_by_trial
 from coslice.io.recordings.named_arrays import angles_in_radians, chosen, said_to_be_logged, with_role
 from coslice.io.recordings.stored import (
     DEFLATE,
@@ -39,6 +41,7 @@ _MM |= {"micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3, "micrometre": 1e-3,
 _AXES = {"theta": "v", "angle": "v", "rotationangle": "v", "z": "r", "y": "r", "x": "c", "row": "r", "column": "c"}
 _AXES |= {"rows": "r", "columns": "c", "views": "v", "v": "r", "u": "c"}
 _SHOWN = 1000
+_SMALL = 1 << 20
 
 
 @contextmanager
@@ -49,8 +52,30 @@ def opened(path: Path) -> Iterator[Any]:
         CosliceError: damaged, or h5py is not installed.
     """
     h5py = optional("h5py", path)
-    with reading(path), h5py.File(path, "r") as file:
-        yield file
+    with reading(path):
+        check_by_trial(path, _look_through)
+        with h5py.File(path, "r") as file:
+            yield file
+
+
+def _look_through(path: Path) -> None:
+    """Read all of a file but its large arrays."""
+    h5py = optional("h5py", path)
+    with h5py.File(path, "r") as file:
+        for item in datasets(file).values():
+            for look in (lambda one: list(one.attrs.items()), _pieces, _small):
+                with suppress(Exception):
+                    look(item)
+
+
+def _pieces(item: Any) -> None:
+    if item.id.get_storage_size() and item.chunks:
+        item.id.get_num_chunks()
+
+
+def _small(item: Any) -> None:
+    if item.size * item.dtype.itemsize <= _SMALL:
+        item[()]
 
 
 def datasets(group: Any) -> dict[str, Any]:
@@ -148,6 +173,8 @@ def values(item: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     if _never_written(item):
         raise CosliceError(f"{what} was never written: it has a shape, {item.shape}, and no values; check the export.")
     check_promise(path, item.shape, item.dtype, present, DEFLATE if item.chunks else 1)
+    if item.chunks:  # one is unpacked whole, and may be larger than all that is wanted
+        check_packing(f"A piece of {what}", math.prod(item.chunks) * item.dtype.itemsize, present)
     start = item.id.get_offset()
     if start is not None and item.chunks is None:
         if start + present > path.stat().st_size:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from coslice.io.memory import check_packing
 from coslice.io.recordings.stored import DEFLATE
 
 __all__ = ["Variable", "is_matlab5", "variables"]
@@ -85,6 +86,7 @@ class _Source:
     def all(self) -> np.ndarray:
         if not self.inflated:
             return self.content
+        check_packing("A variable in it", self.inflated, self.content.size)
         stream = zlib.decompressobj()
         found = stream.decompress(self.content.data, self.inflated + 1)
         if len(found) != self.inflated or not stream.eof:  # only at its end is the checksum compared

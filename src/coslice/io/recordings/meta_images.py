@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import is_plain
 from coslice.io.recordings.stored import DEFLATE, Stored, check_promise, damaged, reading
 
 __all__ = ["read_meta_image"]
@@ -33,6 +34,7 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 _LONGEST_HEADER = 1 << 16
+_LONGEST_NAME = 255
 
 
 def read_meta_image(path: Path) -> Stored:
@@ -107,8 +109,8 @@ def _yes(header: dict[str, str], key: str, otherwise: str = "False") -> bool:
 def _content(header: dict[str, str], path: Path, end: int) -> tuple[Path, int]:
     """The file of the pixels, and where they begin in it."""
     name = header["ElementDataFile"]
-    if not name:
-        raise damaged(path, "ElementDataFile names no file")
+    if not name or len(name) > _LONGEST_NAME:
+        raise damaged(path, f"ElementDataFile has {len(name)} letters, which is no file's name")
     if name.upper() == "LOCAL":
         return path, end
     if name.upper().startswith("LIST") or "%" in name:
@@ -119,7 +121,7 @@ def _content(header: dict[str, str], path: Path, end: int) -> tuple[Path, int]:
             f"{path} names {name} for its pixels, but only a file in its own folder is read; put it beside the header."
         )
     content = path.parent / other
-    if not content.is_file():
+    if not is_plain(content):
         raise CosliceError(f"{path} names {name} for its pixels, which is not beside it; copy it there.")
     start = int(header.get("HeaderSize", "0"))
     if start > content.stat().st_size or start < -1:

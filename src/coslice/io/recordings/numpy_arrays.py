@@ -56,6 +56,8 @@ def npz_arrays(path: Path) -> tuple[StoredArray, ...]:
             if member.filename.endswith(".npy"):
                 with archive.open(member) as stream:
                     shape, _, dtype = _header(stream)
+                if any(one.name == member.filename.removesuffix(".npy") for one in found):
+                    raise damaged(path, "two arrays in it have one name")
                 found.append(StoredArray(member.filename.removesuffix(".npy"), shape, dtype.name))
         return tuple(found)
 
@@ -85,6 +87,8 @@ def read_npz(path: Path, dataset: str | None) -> Stored:
 
 def _header(stream: IO[bytes]) -> _Header:
     version = npy.read_magic(stream)  # type: ignore[arg-type]
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"its version {version[0]}.{version[1]} is none of NumPy's")
     # Version 3 differs in the letters of field names alone, and arrays with fields are no projections.
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read(stream)  # type: ignore[arg-type, return-value]

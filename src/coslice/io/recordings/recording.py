@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import check_plain
 from coslice.io.recordings.axis_orders import Shape, arranged, checked_order, laid_out, three_axes
 from coslice.io.recordings.hdf5 import hdf5_arrays, read_hdf5
 from coslice.io.recordings.matlab import matlab_arrays, read_matlab
@@ -178,8 +179,7 @@ def _format(path: Path) -> str:
     Raises:
         CosliceError: there is no such file, or it has another format.
     """
-    if not path.is_file():
-        raise CosliceError(f"{path} does not exist; give the file of projections, or the folder of their TIFF files.")
+    check_plain(path, "give the file of projections, or the folder of their TIFF files")
     suffix = path.suffix.lower()
     for name, suffixes in _FORMATS.items():
         if suffix in suffixes:

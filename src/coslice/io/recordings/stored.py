@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.io.memory import check_memory, check_packing, on_disk
+from coslice.io.plain_files import is_plain
 
 __all__ = [
     "DEFLATE",
@@ -114,6 +116,8 @@ def damaged(path: Path, reason: str) -> CosliceError:
 def check_promise(path: Path, shape: Sequence[int], dtype: np.dtype, present: int, packing: float = 1) -> int:
     """The bytes of an array, after a look whether `present` bytes, packed at most `packing` to one, can hold it.
 
+    What is packed, or in a file with holes, must also keep to the bounds of `coslice.io.memory`.
+
     Raises:
         CosliceError: they cannot, or the array is empty.
     """
@@ -122,6 +126,10 @@ def check_promise(path: Path, shape: Sequence[int], dtype: np.dtype, present: in
     needed = math.prod(shape) * dtype.itemsize
     if needed > present * packing:
         raise damaged(path, f"its header promises {sides(shape)} values in {needed} bytes, and {present} are there")
+    what = f"{path} ({sides(shape)} values)"
+    check_packing(what, max(needed, 4 * math.prod(shape)), min(present, on_disk(path)) if is_plain(path) else present)
+    if packing != 1:
+        check_memory(what, needed, "unpack it on the disk first, so that it can be mapped")
     return needed
 
 

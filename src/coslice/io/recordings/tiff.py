@@ -22,9 +22,13 @@ from coslice.io.recordings.stored import Stored, check_numbers, check_promise, d
 
 __all__ = ["TiffHeader", "read_tiff", "read_tiff_into", "said_of", "tiff_header"]
 
+_SHORTEST = 8
+"""Bytes of a header."""
 _PACKING = 1 << 13
 """LZW, at most 4096 bytes to 12 bits, packs closer than deflate."""
 
+_GREY = (0, 1)
+"""Of the tag PhotometricInterpretation: small values bright, small values dark."""
 _MM = {2: 25.4, 3: 10.0}  # ResolutionUnit: inch, centimetre
 _PIXEL_MM = (2e-4, 5.0)
 _PRINT_DPI = (72, 96, 150, 300, 600, 1200)
@@ -127,10 +131,9 @@ class _Complaints(logging.Handler):
 
 def _header(path: Path, file: Any, series: Any) -> TiffHeader:
     page = series.keyframe
-    if page.samplesperpixel > 1 or page.photometric.name in ("RGB", "PALETTE", "YCBCR", "CMYK", "CIELAB"):
-        raise CosliceError(
-            f"{path} is in colour ({page.photometric.name}), but one number a pixel is needed; save grey."
-        )
+    if page.samplesperpixel != 1 or page.photometric not in _GREY:
+        kind = getattr(page.photometric, "name", page.photometric)
+        raise CosliceError(f"{path} is in colour ({kind}), but one number a pixel is needed; save grey.")
     dtype = np.dtype(series.dtype)
     check_numbers(path, dtype)
     shape = tuple(int(side) for side in series.shape)
@@ -143,6 +146,8 @@ def _header(path: Path, file: Any, series: Any) -> TiffHeader:
     shape = (*long, *shape[-2:])
     size, start = path.stat().st_size, series.dataoffset
     if start is not None:
+        if start < _SHORTEST or sum(page.databytecounts) < math.prod(shape[-2:]) * dtype.itemsize:
+            raise damaged(path, "the pixels of its first page begin in its header, or are too few")
         check_promise(path, shape, dtype, size - start)
     else:
         held = 0
@@ -153,7 +158,7 @@ def _header(path: Path, file: Any, series: Any) -> TiffHeader:
                 if not offset or not count or offset + count > size:
                     raise damaged(path, f"the pixels of page {one.index + 1} end behind the end of the file")
                 held += count
-        check_promise(path, shape, dtype, held, 1 if page.compression == 1 else _PACKING)
+        check_promise(path, shape, dtype, min(held, size), 1 if page.compression == 1 else _PACKING)
     order = dtype.newbyteorder(file.byteorder) if dtype.itemsize > 1 else dtype
     odd: tuple[str, ...] = ()
     if page.photometric == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,13 +13,21 @@ import numpy as np
 
 from coslice.errors import CosliceError
 from coslice.io.files import write_json
+from coslice.io.lengths import PLAUSIBLE_MM
+from coslice.io.plain_files import is_plain
 from coslice.training.collection.scans import ScanSource, plane_axes
-from coslice.window import Window
+from coslice.window import Window, check_window
 
 __all__ = ["CATALOGUE", "TYPES", "Pack", "PackedScan", "pack_of", "read_record", "write_record"]
 
 VERSION = 1
 CATALOGUE = "pack.json"
+_MOST = 1_000_000
+"""Slices, rows or columns."""
+_LONGEST = 1000
+"""Letters of a name, or of a line of credits."""
+_LARGEST = 64 << 20
+"""Bytes of a catalogue: a hundred thousand scans."""
 TYPES = {8: np.uint8, 16: np.uint16}
 """Of a pixel, by its bits."""
 
@@ -115,6 +124,8 @@ class Pack:
             CosliceError: no such scan, or its file is missing or damaged.
         """
         scan = self.scan(name)
+        if not is_plain(self.folder / scan.file):
+            raise CosliceError(f"{self.folder / scan.file} is missing or damaged; make the pack again.")
         try:
             array = np.load(self.folder / scan.file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -152,15 +163,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         CosliceError: there is none, it is damaged, or of another version.
     """
     path = folder / CATALOGUE
-    if not path.is_file():
+    if not is_plain(path):
         raise CosliceError(f"{folder} holds no pack ({CATALOGUE} is missing); give the folder of a pack.")
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("too large")
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CosliceError(f"{path} is damaged; make the pack again.") from error
-    if version != VERSION:
-        raise CosliceError(f"{path} is of version {version}, {VERSION} is needed; make the pack again.")
+    if type(version) is not int or version != VERSION:
+        raise CosliceError(f"{path} is of version {str(version)[:40]}, {VERSION} is needed; make the pack again.")
     return record
 
 
@@ -183,27 +196,61 @@ def pack_of(folder: Path, record: dict[str, Any]) -> Pack:
         plane_axes(record["plane"])
         if record["bits"] not in TYPES or not record["scans"]:
             raise ValueError("no pixels")
-        return Pack(
+        pack = Pack(
             folder=folder,
             plane=record["plane"],
             window=record["window"],
             bits=record["bits"],
-            size=tuple(record["size"]) if record["size"] else None,
-            empty=record["empty"],
+            size=_numbers(record["size"], 2, int) if record["size"] else None,  # type: ignore[arg-type]
+            empty=_numbers([record["empty"]], 1, float)[0],
             scans=tuple(_packed_scan(entry) for entry in record["scans"]),
             credits=record["credits"],
             background=record.get("background", ""),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check_words(pack.window, *pack.credits.splitlines(), pack.background)
+        check_window(pack.window)
+        if len(set(pack.names)) < len(pack.names) or len({scan.file for scan in pack.scans}) < len(pack.scans):
+            raise ValueError("two scans of one name or file")
+        return pack
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CosliceError(f"{folder / CATALOGUE} is damaged; make the pack again.") from error
 
 
 def _packed_scan(entry: dict[str, Any]) -> PackedScan:
     # A pack may come from a stranger, and names the files that are read and written.
-    if Path(entry["file"]).name != entry["file"] or not entry["file"].endswith(".npy"):
+    if Path(entry["file"]).name != entry["file"] or not entry["file"].endswith(".npy") or "\0" in entry["file"]:
         raise ValueError("a file outside the pack")
     source = ScanSource(**_tuples(entry["source"])) if entry["source"] else None
-    return PackedScan(**_tuples({**entry, "window": Window(**entry["window"]), "source": source}))
+    scan = PackedScan(**_tuples({**entry, "window": Window(**entry["window"]), "source": source}))
+    _check_words(scan.name, scan.file, scan.modality, scan.subject, scan.window.unit)
+    _numbers(scan.shape, 3, int)
+    _numbers((scan.window.low, scan.window.high), 2, float)
+    if not all(PLAUSIBLE_MM[0] <= step <= PLAUSIBLE_MM[1] for step in _numbers(scan.spacing, 3, float)):
+        raise ValueError("no spacing")
+    if not 0 <= _numbers((scan.quantum,), 1, float)[0] <= _MOST or type(scan.left_out) is not int or scan.left_out < 0:
+        raise ValueError("no such steps or slices")
+    if source is not None:
+        _check_words(source.name, source.kind, source.modality, source.subject, source.stamp)
+        _numbers(source.shape, 3, int)
+        _numbers((*source.spacing, source.tilt), 4, float)
+    return scan
+
+
+def _check_words(*words: Any) -> None:
+    if not all(isinstance(word, str) and len(word) <= _LONGEST and word.isprintable() for word in words):
+        raise TypeError("no text")
+
+
+def _numbers(values: Any, count: int, kind: type) -> tuple[Any, ...]:
+    """`count` finite numbers; whole ones are from 1 to a million."""
+    if not isinstance(values, list | tuple) or len(values) != count:
+        raise ValueError("another number of numbers")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+            raise TypeError("no number")
+        if not (1 <= value <= _MOST if kind is int else math.isfinite(value)):
+            raise ValueError("no such number")
+    return tuple(values)
 
 
 def _tuples(entry: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import numpy as np
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
+from coslice.io.memory import check_packing, on_disk
+from coslice.io.plain_files import check_plain, is_plain
 
-__all__ = ["read_chunks", "write_chunks"]
+__all__ = ["check_parts", "read_chunks", "write_chunks"]
 
 _CHUNK = 1 << 20
 
@@ -67,19 +70,49 @@ def read_chunks(
     Raises:
         CosliceError: a file is missing or not what was written.
     """
+    paths = [folder / Path(part["file"]).name for part in parts]
+    needed = sum(math.prod(shape) for shape in shapes) * np.dtype(dtype).itemsize
+    check_packing(folder, needed, sum(on_disk(path) for path in paths if is_plain(path)))
     pending: list[np.ndarray] = []
     current = 0
     for number, chunk in _chunks(folder, parts):
+        if not current <= number <= min(current + 1, len(shapes) - 1):
+            raise _others(folder)
         if number != current:
             yield _stack(folder, pending, shapes, current)
             pending, current = [], number
         pending.append(_decoded(folder, chunk, shapes[number], dtype))
+    if current != len(shapes) - 1:
+        raise _others(folder)
     yield _stack(folder, pending, shapes, current)
+
+
+def _others(folder: Path) -> CosliceError:
+    return CosliceError(f"The parts in {folder} hold other scans than the pack lists; copy the whole pack again.")
+
+
+def check_parts(folder: Path, parts: Any) -> None:
+    """Refuse a table of parts that is none: it may come from a stranger.
+
+    Raises:
+        CosliceError: entries are missing, or of another kind.
+    """
+    try:
+        for part in parts:
+            if not all(isinstance(part[key], str) and len(part[key]) < 256 for key in ("file", "sha256")):
+                raise TypeError("no text")
+            for number, length in part["chunks"]:
+                if type(number) is not int or type(length) is not int or min(number, length) < 0:
+                    raise TypeError("no number")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CosliceError(f"The pack in {folder} has a damaged table of parts; copy the whole pack again.") from error
 
 
 def _chunks(folder: Path, parts: Sequence[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
     for part in parts:
         path = folder / Path(part["file"]).name
+        check_plain(path, "copy the whole pack again")
+        check_packing(path, path.stat().st_size, on_disk(path))
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -104,8 +137,13 @@ def _encoded(stack: np.ndarray) -> bytes:
 
 
 def _decoded(folder: Path, chunk: bytes, shape: tuple[int, int, int], dtype: type) -> np.ndarray:
+    most = max(_CHUNK, math.prod(shape[1:]) * np.dtype(dtype).itemsize)
+    unpacker = bz2.BZ2Decompressor()
     try:
-        values = np.frombuffer(bz2.decompress(chunk), np.dtype(dtype).newbyteorder("<")).astype(dtype)
+        content = unpacker.decompress(chunk, most)
+        if not unpacker.eof or unpacker.unused_data:
+            raise ValueError("another length")
+        values = np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).astype(dtype)
         return values.reshape(-1, *shape[1:])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CosliceError(f"The parts in {folder} do not hold the slices they should; copy the pack again.") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import walked
 from coslice.training.collection.skips import HIDDEN, NO_SLICES, SkippedScan, Unusable, legible, skipped_of
 
 __all__ = ["Candidate", "inventory", "stem_of"]
@@ -128,24 +129,13 @@ def stem_of(name: str) -> str:
 
 def _files(folder: Path, skipped: list[SkippedScan]) -> Iterator[Path]:
     """All files, sorted; a folder that links lead back to is searched once."""
-    files: list[Path] = []
-    visited: set[str] = set()
 
-    def refused(error: OSError) -> None:
-        place = Path(os.fsdecode(error.filename))
-        reason = f"{legible(place)} cannot be searched ({error.strerror}); change its permissions, or leave it out."
+    def refused(place: Path, why: str) -> None:
+        reason = f"{legible(place)} cannot be searched ({why}); change its permissions, or leave it out."
         skipped.append(SkippedScan(place, reason, "folders that cannot be searched"))
 
-    for base, folders, names in os.walk(folder, onerror=refused, followlinks=True):
-        real = os.path.realpath(base)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        # What DataLad keeps there is found again through its links, which have names.
-        folders[:] = sorted(name for name in folders if name != ".git")
-        files += [Path(base) / name for name in names]
-    yield from sorted(files)
+    # What DataLad keeps in .git is found again through its links, which have names.
+    yield from sorted(base / name for base, names in walked(folder, refused, (".git",)) for name in names)
 
 
 def _kind(path: Path) -> str:
@@ -290,10 +280,10 @@ def _text(name: str) -> str:
 
 def _patient(path: Path) -> tuple[str, str]:
     """PatientID of a DICOM file, and "series" where the name of its folder would give the patient away."""
-    import pydicom
+    from coslice.io.dicom.dicom_files import read_dataset
 
     try:
-        header: Any = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
+        header: Any = read_dataset(path, ["PatientID", "PatientName"], pixels=False)
         patient, name = (str(header.get(tag) or "").strip() for tag in ("PatientID", "PatientName"))
     except Exception:  # a broken file says why when it is read as a whole
         return "", ""

@@ -40,7 +40,7 @@ from coslice.training.collection.catalogue import (
     read_record,
     write_record,
 )
-from coslice.training.collection.chunks import read_chunks, write_chunks
+from coslice.training.collection.chunks import check_parts, read_chunks, write_chunks
 from coslice.training.collection.scans import EMPTY, FoundScans, ScanSource, check_directions, plane_axes
 from coslice.training.collection.subjects import LABEL, ScanClue, subject_labels, subjects_of
 from coslice.volume import Volume
@@ -126,6 +126,7 @@ def open_pack(folder: Path, cache: Path | None = None) -> Pack:
     folder = Path(folder)
     record = read_record(folder)
     if "parts" in record:
+        check_parts(folder, record["parts"])
         return _joined(pack_of(folder, record), record["parts"], Path(cache) if cache else folder / "slices")
     if not record.get("complete"):
         raise CosliceError(f"The pack in {folder} is unfinished; run again what makes it, and it goes on from there.")

@@ -16,8 +16,8 @@ from coslice.networks.edm import EDMDenoiser
 from coslice.networks.unet import UNet, for_patches
 from coslice.priors import SlicePrior, load_prior
 from coslice.priors.denoisers import PublishedDenoiser
+from coslice.priors.metadata import described_prior, prior_of
 from coslice.priors.origins import Shown
-from coslice.priors.storage import described_prior, prior_of
 from coslice.training.learning.objective import EDMObjective, Objective, PublishedObjective
 from coslice.training.presets import family_preset, preset_tree
 from coslice.training.run_settings import TrainingSettings

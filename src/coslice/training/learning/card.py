@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from coslice.parallel import Ranks
 from coslice.training.collection.catalogue import Pack
 from coslice.training.learning.validation import ErrorTable
-from coslice.training.ranks import Ranks
 from coslice.training.run_settings import TrainingSettings
 from coslice.window import CT_WINDOW
 

@@ -8,6 +8,7 @@ anything is believed, and are read without unpickling: tensors, numbers, words a
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import zipfile
@@ -36,13 +37,21 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         CosliceError: the disk refuses.
     """
     latest = folder / LATEST
-    with atomic(latest) as part:
-        try:
-            torch.save(state, part)
-        except RuntimeError as error:  # torch's writer has no OSError
-            raise OSError(str(error).splitlines()[0][:120]) from error
-        if latest.exists():
-            os.replace(latest, folder / PREVIOUS)
+    before = has_checkpoint(folder)
+    try:
+        with atomic(latest) as part:
+            with _Stream(part, "wb") as stream:
+                try:
+                    torch.save(state, stream)
+                except (RuntimeError, OSError) as error:  # torch speaks of positions in its file
+                    raise stream.refusal or OSError(str(error).splitlines()[0][:120]) from error
+            if latest.exists():
+                os.replace(latest, folder / PREVIOUS)
+    except CosliceError as error:
+        kept = "the run is kept as of its last checkpoint" if before else "nothing of the run is kept yet"
+        raise CosliceError(
+            f"{str(error).removesuffix('.')}; {kept}, and the same command goes on from there."
+        ) from error
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, str]:
@@ -68,6 +77,23 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, str]:
             "bring back a copy, or start a new run in another folder."
         )
     return None, ""
+
+
+class _Stream(io.FileIO):
+    """A file that remembers why it was refused what was to be written, whoever reports it how."""
+
+    refusal: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left:  # a full disk takes a part first
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.refusal = error
+            raise
+        return size
 
 
 def _read(path: Path) -> dict[str, Any]:

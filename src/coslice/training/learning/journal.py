@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
+from coslice.io.refusals import advice_on, reason_of
 from coslice.training.learning.trainer import BANDS, StepReport
 
 __all__ = ["Journal", "Listener", "Meter", "record_line"]
@@ -119,7 +120,7 @@ class Journal:
         self._path = folder / "log.jsonl"
         self._board: Any = None
         self._cut(images)
-        with suppress(ImportError):
+        with suppress(ImportError, OSError, ValueError):  # it is not there, or does not like the folder
             from torch.utils.tensorboard.writer import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=images)
@@ -130,21 +131,36 @@ class Journal:
         return self._board is not None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record; numbers in it, also in groups, become TensorBoard's curves."""
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._board:
-            for name, value in _numbers(record):
-                self._board.add_scalar(name, value, record["images"])
+        """Append a record; numbers in it, also in groups, become TensorBoard's curves.
+
+        Raises:
+            CosliceError: the disk refuses.
+        """
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise CosliceError(
+                f"{self._path} cannot be written: {reason_of(error, self._path.parent)}; {advice_on(error)}, and the "
+                "same command goes on from the last checkpoint."
+            ) from error
+        for name, value in _numbers(record):
+            self._tell("add_scalar", name, value, record["images"])
 
     def show(self, name: str, grey: np.ndarray, images: int) -> None:
         """Give TensorBoard a picture (h, w), uint8."""
-        if self._board:
-            self._board.add_image(name, grey, images, dataformats="HW")
+        self._tell("add_image", name, grey, images, dataformats="HW")
 
     def close(self) -> None:
+        self._tell("close")
+
+    def _tell(self, call: str, *values: Any, **named: Any) -> None:
+        """Call TensorBoard's writer; one that cannot write is told no more: the log has it all."""
         if self._board:
-            self._board.close()
+            try:
+                getattr(self._board, call)(*values, **named)
+            except Exception:  # of a thread of its own, which raises here what befell it there
+                self._board = None
 
     def _cut(self, images: int) -> None:
         if not self._path.exists():

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.locks import HIDDEN
+from coslice.io.refusals import check_name
 from coslice.training.collection.pack import is_pack, open_pack
 from coslice.training.learning.beginning import with_published
 from coslice.training.learning.checkpoint import has_checkpoint
@@ -69,12 +71,13 @@ def check_run_folder(out: Path) -> None:
     Raises:
         CosliceError: it does, or is a file.
     """
+    check_name(out.absolute())
     if out.exists() and not out.is_dir():
         raise CosliceError(f"{out} is a file, but a folder is needed for the run; choose another name.")
     if (
         out.is_dir()
         and not (out / "run.yaml").is_file()
-        and {path.name for path in out.iterdir()} - {"slices", "pairs"}
+        and {path.name for path in out.iterdir()} - {"slices", "pairs", HIDDEN}
     ):
         raise CosliceError(f"The folder {out} holds something that is no training run; choose another one.")
 

@@ -16,6 +16,7 @@ import torch
 from coslice.errors import CosliceError
 from coslice.io.files import write_json
 from coslice.networks.unet import UNet
+from coslice.parallel import Ranks
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import (
     as_packed,
@@ -31,7 +32,6 @@ from coslice.training.learning.beginning import Beginning
 from coslice.training.learning.checkpoint import has_checkpoint
 from coslice.training.learning.journal import Listener
 from coslice.training.learning.trainer import measured_moments
-from coslice.training.ranks import Ranks
 from coslice.training.run_settings import TrainingSettings, default_network
 from coslice.training.sections import View
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
+from coslice.parallel import ALONE, Ranks
 from coslice.training.learning.average import averages_of
 from coslice.training.learning.objective import EDMObjective, Objective
 from coslice.training.learning.optimisers import Mapper, clip_, relative_rate, steps_of
-from coslice.training.ranks import ALONE, Ranks
 from coslice.training.run_settings import TrainingSettings
 from coslice.training.supply.batches import Batch, BatchQueue, ImageStream
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ import torch
 
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
-from coslice.io.files import output_folder
+from coslice.io.files import output_folder, remove_dead_temporaries
+from coslice.io.locks import lock_folder
+from coslice.parallel import Ranks, joined
+from coslice.stop_signals import stop_signals
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import split
 from coslice.training.learning.beginning import Beginning, beginning_of
@@ -44,10 +47,8 @@ from coslice.training.learning.run_inputs import (
     run_pack,
     skipped_counts,
 )
-from coslice.training.learning.stop_signals import stop_signals
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
-from coslice.training.ranks import Ranks, joined
 from coslice.training.run_settings import TrainingSettings
 
 __all__ = ["Outcome", "Pace", "train"]
@@ -134,10 +135,18 @@ def train(
         listener = listener if listener and ranks.writes else Listener()
         if where.type != "cpu" and ranks.size > 1:
             where = torch.device(where.type, ranks.local)
-        with output_folder(out, overwrite=True) if ranks.writes else nullcontext():
+        with _own(out, listener) if ranks.writes else nullcontext():
             pack = run_pack(settings, places, out, ranks, listener)
             run = _TrainingRun(settings, pack, out, ranks, pace, listener, start, where, compiled)
             return run.go(began + 60 * minutes if minutes is not None else float("inf"))
+
+
+@contextmanager
+def _own(out: Path, listener: Listener) -> Iterator[None]:
+    """The folder of a run for this process alone, without what a killed one left half-written."""
+    with output_folder(out, overwrite=True), lock_folder(out, listener.note):
+        remove_dead_temporaries(out)
+        yield
 
 
 class _TrainingRun:

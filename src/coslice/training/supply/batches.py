@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from coslice.noise import Key, standard_normal
-from coslice.training.ranks import ALONE, Ranks
+from coslice.parallel import ALONE, Ranks
 
 __all__ = ["Batch", "BatchQueue", "CorruptingStream", "ImageStream", "LevelSource"]
 

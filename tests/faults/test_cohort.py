@@ -123,7 +123,7 @@ def table(folder):
 
 def stamps(folder):
     """Of every file of every result, when it was written."""
-    files = (path for path in (folder / "out").glob("*/*") if path.parent.name != "cohort")
+    files = (path for path in (folder / "out").glob("*/[!.]*") if path.parent.name != "cohort")
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 

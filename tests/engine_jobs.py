@@ -28,6 +28,13 @@ def short_of_memory(context, times):
     return context.number
 
 
+def says_short_of_memory(context):
+    try:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17 bytes")
+    except RuntimeError as error:
+        raise CosliceError("There is too little memory for this run.") from error
+
+
 def refuses(context):
     raise CosliceError("scan: it is broken.")
 

@@ -47,6 +47,7 @@ def test_what_is_tried_again_comes_after_the_others():
 def test_an_attempt_never_raises():
     endings = {
         engine_jobs.refuses: ("refused", "scan: it is broken."),
+        engine_jobs.says_short_of_memory: ("memory", "There is too little memory for this run."),
         engine_jobs.fails: ("broken", "It failed, which is an error of the program: KeyError: 'nobody thought of it'"),
     }
     for function, (ending, message) in endings.items():

@@ -123,7 +123,8 @@ def table(folder):
 
 def stamps(folder):
     """Of every file of every result, when it was written."""
-    return {str(path): path.stat().st_mtime_ns for path in (folder / "out").glob("p*/*")}
+    files = (path for path in (folder / "out").glob("*/[!.]*") if path.parent.name != "cohort")
+    return {str(path): path.stat().st_mtime_ns for path in files}
 
 
 @pytest.mark.parametrize(("engine", "count"), [("local", 6), pytest.param("ray", 12, marks=WITH_RAY)])
@@ -147,6 +148,7 @@ def test_a_broken_scan_is_named_a_killed_worker_loses_nothing_and_what_is_done_i
     record = json.loads((folder / "out" / "cohort.json").read_text())
     assert record["counts"] == {"done": count - 1, "failed": 1} and record["summary"][0]["count"] == count - 1
     before = stamps(folder)
+    assert before
     shutil.copy(folder / "out" / KILLED / "truth.nii.gz", folder / "broken.nii.gz")  # mended
     code, output, errors = ended(started(folder, environment, "--engine", "local", "--workers", 1))
     assert code == 0 and f"{count} scans: {count - 1} done, 1 to do." in output, errors
@@ -277,6 +279,7 @@ def test_tasks_of_a_job_array_share_a_cohort(tmp_path, scan, slurm):
     assert slurm("cohort-array.sbatch", 0, 2)[0] == 0
     assert {name: row["status"] for name, row in table(tmp_path).items()} == {"a": "done", "b": "waiting"}
     before = stamps(tmp_path)
+    assert before
     code, said = slurm("cohort-array.sbatch", 1, 2)
     assert code == 0 and said[-1].endswith("--share 1/2")
     assert {row["status"] for row in table(tmp_path).values()} == {"done"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,6 +66,7 @@ def reconstruct_one(context: Context, task: ScanTask) -> str:
         at = f"{socket.gethostname()}:{os.getpid()}"
         record = ScanRecord("running", task.recipe, shown(task.options), None, before.starts + 1, worker=at)
         cohort.keep(name, record)
+        sys.argv[1:] = ["cohort"]  # what is kept of an unfinished run says whose it is; workers have other words here
         began = time.perf_counter()
         try:
             record = replace(record, scan=_known(task, before))

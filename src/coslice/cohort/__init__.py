@@ -5,7 +5,7 @@ from coslice.cohort.fingerprints import Fingerprint, fingerprint, options_digest
 from coslice.cohort.manifest import Manifest, ManifestScan, read_manifest, share_of
 from coslice.cohort.scan_record import ScanRecord
 from coslice.cohort.statistics import Statistic, flat_numbers, statistics_of
-from coslice.cohort.tables_on_disk import harmless, write_tables
+from coslice.cohort.tables_on_disk import write_tables
 
 __all__ = [
     "Cohort",
@@ -16,7 +16,6 @@ __all__ = [
     "Statistic",
     "fingerprint",
     "flat_numbers",
-    "harmless",
     "options_digest",
     "read_manifest",
     "same_content",

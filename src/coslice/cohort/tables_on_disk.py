@@ -12,11 +12,10 @@ from typing import Any
 from coslice.cohort.manifest import ManifestScan
 from coslice.cohort.scan_record import ScanRecord
 from coslice.cohort.statistics import Statistic
+from coslice.escapes import csv_cell
 from coslice.io.files import write_json, write_text
 
-__all__ = ["CohortLine", "harmless", "write_tables"]
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+__all__ = ["CohortLine", "write_tables"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,6 @@ class CohortLine:
     scan: ManifestScan
     record: ScanRecord
     numbers: Mapping[str, float]
-
-
-def harmless(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: words that begin like one get an apostrophe before them."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def write_tables(
@@ -97,5 +91,5 @@ def write_tables(
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([harmless(cell) for cell in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows([csv_cell(cell) for cell in row] for row in rows)
     return out.getvalue()

@@ -130,23 +130,34 @@ def attempted(job: Job, context: Context) -> Attempt:
             given = Attempt("done", job.function(context, *job.arguments))
         except CosliceError as error:
             print(f"coslice: {error}", file=sys.stderr)
-            given = Attempt("refused", message=str(error))
-        except (SystemExit, KeyboardInterrupt):
-            given = Attempt("stopped", message="It was asked to stop.")
-        except BaseException as error:
-            traceback.print_exc()
+            given = Attempt("memory" if _of_memory(error) else "refused", message=str(error))
+        except Exception as error:
             given = _failed(error)
+        except BaseException as error:  # how Python, and what is at work, say that they were asked to stop
+            print(f"coslice: {str(error) or type(error).__name__}", file=sys.stderr)
+            given = Attempt("stopped", message="It was asked to stop.")
     return Attempt(given.ending, given.value, given.message, time.perf_counter() - began)
 
 
-def _failed(error: BaseException) -> Attempt:
+def _failed(error: Exception) -> Attempt:
     text = " ".join(str(error).split())[:200]
     if getattr(error, "exit_code", None) in (130, 143):  # of the command line's own way to leave
         return Attempt("stopped", message="It was asked to stop.")
-    short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if short or (isinstance(error, RuntimeError) and any(words in text.lower() for words in _NO_MEMORY)):
+    traceback.print_exc()
+    if _of_memory(error):
         return Attempt("memory", message=f"out of memory ({text or type(error).__name__})")
     return Attempt("broken", message=f"It failed, which is an error of the program: {type(error).__name__}: {text}")
+
+
+def _of_memory(error: BaseException | None) -> bool:
+    """Whether there was no memory left, also where that was the cause of what was said."""
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Queue:
             self._waiting.append(job)
             return None
         times = "once" if count == 1 else f"{count} times"
-        sentence = f"It was tried {times} and did not end, the last time: {attempt.message}."
+        sentence = f"It was tried {times} and did not end, the last time: {attempt.message.rstrip('.')}."
         if attempt.ending == "memory" or "signal 9" in attempt.message:
             sentence += " Fewer workers, fewer slices or a smaller batch take less memory."
         return Finished(job.key, Attempt(attempt.ending, None, sentence, attempt.seconds), count)

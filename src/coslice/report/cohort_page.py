@@ -79,7 +79,7 @@ def write_cohort_page(
         rows=rows,
         notes=notes,
         heads=[{"name": metric, "arrow": quantity_of(metric).arrow} for metric in metrics],
-        statistics=[_statistic(one) for one in statistics],
+        statistics=[_statistic(one) for one in statistics if not one.metric.startswith("initial.")],
         recipe=yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=110) if recipe else "",
         command=command,
     )

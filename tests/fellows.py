@@ -24,7 +24,7 @@ class Fellow(Ranks):
     def largest(self, numbers):
         return [max(column) for column in zip(*self.table.meet(self.rank, list(numbers)), strict=True)]
 
-    def from_first(self, value, device):
+    def from_first(self, value, device="cpu"):
         return self.table.meet(self.rank, value)[0]
 
 

@@ -160,8 +160,8 @@ def _warm() -> None:
             main()
     from numba.core.registry import cpu_target  # what the first compiled kernel of a process waits for
 
-    cpu_target.typing_context.refresh()
-    cpu_target.target_context.refresh()
+    cpu_target.typing_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
+    cpu_target.target_context.refresh()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _forked(

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pydicom
+import pydicom.datadict
+import pydicom.dataelem
+import pydicom.encaps
+import pydicom.uid
 from malformed import Malformed, flipped, truncated
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -28,7 +31,7 @@ def _slice(k: int) -> Dataset:
     one.file_meta = FileMetaDataset()
     one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID = CTImageStorage
-    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = f"{_UID}.{k + 1}"
+    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID = pydicom.uid.UID(f"{_UID}.{k + 1}")
     one.SeriesInstanceUID, one.StudyInstanceUID, one.Modality, one.PatientID = f"{_UID}.99", f"{_UID}.98", "CT", "A"
     one.SeriesNumber, one.InstanceNumber, one.ImageType = 1, k + 1, ["ORIGINAL", "PRIMARY", "AXIAL"]
     one.SamplesPerPixel, one.PhotometricInterpretation, one.PixelRepresentation = 1, "MONOCHROME2", 0
@@ -244,7 +247,7 @@ def meta_of(syntax: str) -> bytes:
     """The beginning of a file of a transfer syntax, up to where its elements begin."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = pydicom.uid.UID(syntax), CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"{_UID}.4"
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"{_UID}.4")
     stream = io.BytesIO()
     pydicom.filewriter.write_file_meta_info(pydicom.filebase.DicomFileLike(stream), meta)  # type: ignore[arg-type]
     return bytes(128) + b"DICM" + stream.getvalue()

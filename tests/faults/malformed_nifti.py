@@ -6,6 +6,7 @@ import bz2
 import gzip
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -32,7 +33,7 @@ def content(version: int = 1, data: np.ndarray | None = None, **fields: object) 
     return header.tobytes() + whole[size:]
 
 
-def _of_fields() -> Iterator[tuple[str, bool | None, dict[str, object]]]:
+def _of_fields() -> Iterator[tuple[str, bool | None, dict[str, Any]]]:
     """(name, must be refused, fields)."""
     dim = (3, 32, 32, 8, 1, 1, 1, 1)
     for place in range(4):
@@ -97,7 +98,7 @@ def _of_fields() -> Iterator[tuple[str, bool | None, dict[str, object]]]:
     yield "descrip of control characters", None, {"descrip": b"\x1b[31m\x00\x07" * 8}
 
 
-def _sform(x: float, y: float, z: float) -> dict[str, object]:
+def _sform(x: float, y: float, z: float) -> dict[str, Any]:
     return {"sform_code": 1, "srow_x": (x, 0, 0, 0), "srow_y": (0, y, 0, 0), "srow_z": (0, 0, z, 0)}
 
 
@@ -105,7 +106,7 @@ def headers() -> Iterator[Malformed]:
     """One field at a time."""
     for name, refused, fields in _of_fields():
         yield Malformed(name, {"scan.nii": content(**fields)}, "scan.nii", refused)
-    for name, fields in (
+    of_nifti2: tuple[tuple[str, dict[str, Any]], ...] = (
         ("dim huge", {"dim": (3, 2**40, 2**40, 2**40, 1, 1, 1, 1)}),
         ("dim negative", {"dim": (3, -(2**62), 32, 8, 1, 1, 1, 1)}),
         ("dim overflows", {"dim": (3, 2**32, 2**32, 1, 1, 1, 1, 1)}),
@@ -113,7 +114,8 @@ def headers() -> Iterator[Malformed]:
         ("offset 2^62", {"vox_offset": 2**62}),
         ("offset negative", {"vox_offset": -(2**62)}),
         ("pixdim inf", {"pixdim": (1, _INF, 4, 2, 1, 1, 1, 1)}),
-    ):
+    )
+    for name, fields in of_nifti2:
         yield Malformed(f"NIfTI-2, {name}", {"scan.nii": content(2, **fields)}, "scan.nii", True)
 
 

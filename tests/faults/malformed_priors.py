@@ -289,7 +289,7 @@ def archives(checkpoint: Path) -> Iterator[tuple[str, bytes]]:
             f"an entry said {label}",
             whole[: directory + 20] + struct.pack("<II", size, size) + whole[directory + 28 :],
         )
-    sparse = torch.sparse_coo_tensor([[0], [0]], [1.0], (2**40, 2**20), check_invariants=True)
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0], [0]]), [1.0], (2**40, 2**20), check_invariants=True)
     yield "sparse", saved(state | {first: sparse})
     yield "bool", saved({name: weight > 0 for name, weight in state.items()})
     yield "complex", saved({name: weight.to(torch.complex64) for name, weight in state.items()})

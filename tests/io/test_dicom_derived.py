@@ -197,7 +197,7 @@ def test_nobody_is_named_by_default(tmp_path, full):
     notes = write_dicom(full.volume, tmp_path / "out", full, **WORDS)
     for path in (tmp_path / "out").iterdir():
         content = path.read_bytes()
-        for secret in (b"SECRET", b"1977", b"235959", b"077Y", b"1.77.77"):
+        for secret in (b"SECRET", b"19771231", b"235959", b"077Y", b"1.77.77"):
             assert secret not in content
     one = datasets(tmp_path / "out")[0]
     assert (one.PatientIdentityRemoved, one.BurnedInAnnotation) == ("YES", "NO")

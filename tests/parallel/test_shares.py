@@ -1,5 +1,7 @@
 """What ranks make together is what one process makes, bit for bit."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -120,7 +122,7 @@ def test_a_run_of_several_ranks_is_that_of_one(name):
 
 def work(problem, method, priors):
     # `run` shares with the ranks that the process has joined; here it has joined none, and these stay.
-    return run.__wrapped__(problem, method, priors, seed=3).reconstruction
+    return inspect.unwrap(run)(problem, method, priors, seed=3).reconstruction
 
 
 def test_ranks_that_hold_different_volumes_stop():

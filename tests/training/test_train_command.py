@@ -58,7 +58,7 @@ def test_the_command_line_comes_before_the_file(coslice_train, scans, tmp_path):
         (["--config", "none.yaml"], "cannot be read"),
         (["--set", "learning_rate=1e-3"], "key learning_rate is not known; did you mean optimiser.learning_rate?"),
         (["--set", "optimiser.momentun=0.9"], "did you mean optimiser.momentum? Known are name, learning_rate, betas"),
-        (["--set", "optimiser"], '"optimiser" was given, but NAME=VALUE is needed'),
+        (["--set", "optimiser"], "'optimiser' was given, but NAME=VALUE is needed"),
         (["--batch", 4, "--set", "batch=4"], "batch was given twice"),
         (["--task", "svct-cone-8", "--set", "supervised={}"], "supervised was given as a whole and in parts"),
     ],

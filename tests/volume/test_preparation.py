@@ -72,7 +72,7 @@ def test_a_constant_stays_what_it_is():
 
 
 @pytest.mark.parametrize("name", ["thickness", "spacing", "size", "pad"])
-@pytest.mark.parametrize("value", [0, -1, math.nan])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_numbers_that_are_not_positive_are_refused_before_there_is_a_scan(name, value):
     with pytest.raises(CosliceError, match=f"{name}: {value} was given, a positive number is needed"):
         Preparation(**{name: value})
@@ -83,8 +83,6 @@ def test_numbers_that_are_not_positive_are_refused_before_there_is_a_scan(name, 
     [
         ({"slices": (3, 13)}, "12 slices"),
         ({"thickness": 1.9}, "2 mm"),
-        ({"thickness": math.inf}, "24 mm"),
-        ({"spacing": math.inf}, "positive numbers"),
         ({"pad": 11}, "not below"),
     ],
 )

@@ -7,8 +7,7 @@
                         ->  the unit window, from water or a first reconstruct  `coslice.acquisition.scale`
                         ->  y = (p - mu_low A(1)) / (mu_high - mu_low), in mm
 
-mu is attenuation in 1/mm; mu_low and mu_high are what the prior sees as 0 and 1. Whatever was found, guessed or left
-out on the way is a sentence in the study's `remarks`.
+mu is attenuation in 1/mm; the prior sees mu_low and mu_high as 0 and 1. What was guessed or left out is in `remarks`.
 """
 
 from __future__ import annotations

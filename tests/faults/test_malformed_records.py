@@ -167,7 +167,10 @@ def test_a_pack_of_a_stranger(tmp_path, small_pack):
 
     def read(path):
         pack = open_pack(path.parent)
-        pack.summary(), split(pack, 0.5), [pack.slices(name).sum() for name in pack.names]
+        pack.summary()
+        split(pack, 0.5)
+        for name in pack.names:
+            pack.slices(name).sum()
 
     count, wrong = read_here(read, made(), tmp_path)
     assert not wrong, wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import typer
@@ -51,6 +52,8 @@ def resume_run(context: typer.Context, folder: Path) -> None:
         raise CosliceError(f"The run in {folder} was begun by coslice {words[0]}; say that again to go on with it.")
     os.chdir(place)
     with known[words[0]].make_context(words[0], words[1:], parent=parent) as again:
+        if again.params.get("resume") is not None:
+            raise CosliceError(f"The run in {folder} names no command but --resume; give the whole command.")
         method = again.params.get("method")
         if method is not None and is_own(method):
             raise CosliceError(
@@ -58,4 +61,5 @@ def resume_run(context: typer.Context, folder: Path) -> None:
                 "whole command."
             )
         again.params["out"] = out
+        sys.argv[1:] = words  # what is kept of the run if it is stopped again
         again.command.invoke(again)

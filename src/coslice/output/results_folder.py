@@ -83,9 +83,8 @@ class ResultsFolder:
         Raises:
             CosliceError: the disk is full, say. Earlier results are then as they were, and what was computed is kept.
         """
-        aside = aside_in(self.out)
         try:
-            yield aside
+            yield aside_in(self.out)
             exchange(self.out, digest_of_tree(self.identity))
         except (CosliceError, OSError) as error:
             if exchange_begun(self.out):
@@ -95,7 +94,7 @@ class ResultsFolder:
             if len(places) < len(self.keepers):
                 where = "there was no room to keep the reconstruction either"
             else:
-                where = f"the reconstruction is kept in {', '.join(places)}: with more room, the same command writes it"
+                where = f"the reconstruction is kept in {', '.join(places)}: when that is mended, the same command writes it"
             raise CosliceError(f"{_clause(error)}; earlier results are as they were, and {where}.") from error
 
     @property

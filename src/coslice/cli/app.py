@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from coslice.cli.arguments import check_arguments
 from coslice.cli.bench import bench
@@ -34,7 +35,19 @@ _USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 _UNHEARD = 141
 """Whoever read the standard output has gone: what a shell shows of a program that the system ended for that."""
 
+
+class _Commands(TyperGroup):
+    """All commands; typer would end one that is interrupted without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Stopped("SIGINT", "Interrupted.") from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Reconstruct 3D medical images with diffusion priors trained on 2D slices.",

@@ -64,7 +64,8 @@ def reconstruct_one(context: Context, task: ScanTask) -> str:
         if finished(cohort, task.row, task.recipe, before):
             return "done"
         at = f"{socket.gethostname()}:{os.getpid()}"
-        record = ScanRecord("running", task.recipe, shown(task.options), None, before.starts + 1, worker=at)
+        ours = before.starts > 0 or not _filled(task)
+        record = ScanRecord("running", task.recipe, shown(task.options), None, before.starts + ours, worker=at)
         cohort.keep(name, record)
         sys.argv[1:] = ["cohort"]  # what is kept of an unfinished run says whose it is; workers have other words here
         began = time.perf_counter()
@@ -93,10 +94,14 @@ def _known(task: ScanTask, before: ScanRecord) -> Fingerprint:
 
 def _replaces(task: ScanTask, before: ScanRecord, now: ScanRecord) -> bool:
     """Whether what is in the folder of the result may be replaced: where this cohort put it there."""
-    folder = task.cohort.folder(task.row.name)
-    there = folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir())
     same = before.recipe == now.recipe and before.scan in (None, now.scan)
-    return before.starts > 0 and (there or not same)
+    return before.starts > 0 and (_filled(task) or not same)
+
+
+def _filled(task: ScanTask) -> bool:
+    """Whether there is a result, or something else, in the folder for it."""
+    folder = task.cohort.folder(task.row.name)
+    return folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir())
 
 
 def _picture(cohort: Cohort, name: str) -> None:

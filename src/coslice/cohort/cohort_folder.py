@@ -62,11 +62,10 @@ class Cohort:
 
     def record(self, name: str) -> ScanRecord:
         """Where a scan stands; one whose record is not there or damaged is waiting."""
-        try:
-            values = json.loads(self.beside(name, "json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return ScanRecord()
-        return (ScanRecord.of(values) if isinstance(values, dict) else None) or ScanRecord()
+        path = self.beside(name, "json")
+        values = _object(path)
+        known = None if values is None else ScanRecord.of(values)
+        return known or ScanRecord(starts=int(path.is_file()))  # what a damaged one says at least: it was begun here
 
     def keep(self, name: str, record: ScanRecord) -> None:
         """Keep where a scan stands."""

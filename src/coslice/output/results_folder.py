@@ -31,6 +31,7 @@ from coslice.errors import CosliceError
 from coslice.identities import digest_of_tree, first_difference
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
+from coslice.io.refusals import advice_on, reason_of
 from coslice.output.exchange import aside_in, drop_aside, exchange, exchange_begun, finish_exchange
 from coslice.output.keeping import EVERY, Keeper
 from coslice.plans import Plan
@@ -94,7 +95,7 @@ class ResultsFolder:
             if len(places) < len(self.keepers):
                 where = "there was no room to keep the reconstruction either"
             else:
-                where = f"the reconstruction is kept in {', '.join(places)}: when that is mended, the same command writes it"
+                where = f"the reconstruction is kept in {', '.join(places)}: that mended, the same command writes it"
             raise CosliceError(f"{_clause(error)}; earlier results are as they were, and {where}.") from error
 
     @property
@@ -220,4 +221,6 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _clause(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"A result cannot be written: {reason_of(error)}; {advice_on(error)}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

@@ -22,7 +22,7 @@ from coslice.cli.renamed import sentence_of
 from coslice.cli.selection import list_methods
 from coslice.cli.streams import lasting_streams
 from coslice.cli.terminal import adapt_streams
-from coslice.cli.torchrun import over_ranks, refuse_ranks
+from coslice.cli.torchrun import over_ranks, refuse_ranks, said_by_first
 from coslice.cli.train import train
 from coslice.errors import CosliceError, SaidElsewhere
 from coslice.stop_signals import EXITS, Stopped
@@ -108,6 +108,9 @@ def _outcome() -> int:
         return _failed("The current folder is no more, or cannot be entered; change to another one first.", 2)
     try:
         check_arguments(sys.argv[1:])
+    except CosliceError as error:
+        return 2 if said_by_first() else _failed(str(error), 2)
+    try:
         code = app(prog_name="coslice", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SaidElsewhere:
@@ -115,7 +118,7 @@ def _outcome() -> int:
     except CosliceError as error:
         return _failed(str(error), 2)
     except _USAGE as error:
-        sentence = sentence_of(error)
+        sentence = "" if said_by_first() else sentence_of(error)
         return _failed(sentence, 2) if sentence else 2  # `coslice` alone has shown its help
     except Stopped as stopped:
         return _failed(str(stopped), EXITS[stopped.signal])

@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from coslice.errors import CosliceError
 
-__all__ = ["over_ranks", "refuse_ranks"]
+__all__ = ["over_ranks", "refuse_ranks", "said_by_first"]
 
 _SHARED = ("reconstruct", "train")
 _P = ParamSpec("_P")
@@ -68,6 +68,11 @@ def refuse_ranks(name: str | None) -> None:
         f"coslice {name}: torchrun started {_started()} processes, but only {' and '.join(_SHARED)} work over "
         f"several; {way}."
     )
+
+
+def said_by_first() -> bool:
+    """Whether rank 0 says what this process finds before the ranks have met: of the same command line, the same."""
+    return _started() > 1 and not _first()
 
 
 def _started() -> int:

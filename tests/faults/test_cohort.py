@@ -231,7 +231,7 @@ def test_cells_on_two_workers_are_those_of_one_process(tree, saved, tmp_path, mo
     one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
     computed(benchmark, one)
     cells = keyed_cells(benchmark)
-    complete_on(LocalEngine(2, 1), BenchmarkCall(path, seeds=(0,)), benchmark, cells, two, "cpu")
+    complete_on(LocalEngine(2, 1), BenchmarkCall(path, seeds=(0,)), benchmark, cells, two, "auto")
     assert len(cells) == 3
     for key in cells.values():
         assert one.volume(key).read_bytes() == two.volume(key).read_bytes()

@@ -15,6 +15,7 @@ from coslice.benchmark.cell_keys import Keyed, keyed_cells
 from coslice.benchmark.definition import Benchmark, Cell, load_benchmark
 from coslice.benchmark.grid import Workshop
 from coslice.benchmark.store import Store
+from coslice.devices import chosen_device
 from coslice.engine import Context, Engine, Heard, Job
 from coslice.errors import CosliceError
 
@@ -49,7 +50,7 @@ class BenchmarkCall:
 @lru_cache(maxsize=1)
 def _at_work(call: BenchmarkCall, device: str) -> tuple[Workshop, dict[str, Cell]]:
     benchmark = call.loaded()
-    return Workshop(benchmark, device), {key: cell for cell, key in keyed_cells(benchmark).items()}
+    return Workshop(benchmark, str(chosen_device(device))), {key: cell for cell, key in keyed_cells(benchmark).items()}
 
 
 def compute_cell(context: Context, call: BenchmarkCall, key: str, folder: Path, device: str) -> bool:
@@ -88,7 +89,8 @@ def complete_on(
     Args:
         engine: whose workers compute.
         call: what `benchmark` was loaded with.
-        benchmark, cells, store, device, say: as `complete` takes them.
+        benchmark, cells, store, say: as `complete` takes them.
+        device: likewise, or "auto", which is each worker's own.
         heard: called with the key of a cell as it goes on.
         left: called with the key of a cell that is finished, and how many are not.
         stopping: see `Engine.run`.
@@ -99,7 +101,7 @@ def complete_on(
     pending = {key: cell for cell, key in cells.items() if not store.has(key)}
     if not pending:
         return
-    for sentence in Workshop(benchmark, device).check(pending.values()):
+    for sentence in Workshop(benchmark, str(chosen_device(device))).check(pending.values()):
         say(sentence)
     store.prepare()
     folder = store.folder.absolute()

@@ -67,13 +67,13 @@ class ResultsFolder:
         """What keeps the state of one of the plans, see `coslice.output.keeping.Keeper`."""
         every = float(os.environ.get(_KEEP_EVERY, EVERY))
         path = hidden_folder(self.out) / f"{stem}.safetensors"
-        keeper = Keeper(path, planned, every, asked, self.say, self._way, self.identity.get(stem))
+        keeper = Keeper(path, planned, every, asked, self.say, self.way, self.identity.get(stem))
         self.keepers.append(keeper)
         return keeper
 
     def stopped(self, signal: str) -> Stopped:
         """For a signal that comes while no step is made."""
-        left = self._way if _states(self.out) else "there was nothing to be kept yet"
+        left = self.way if _states(self.out) else "there was nothing to be kept yet"
         return Stopped(signal, f"Stopped by {signal}; {left}.")
 
     @contextmanager
@@ -99,7 +99,8 @@ class ResultsFolder:
             raise CosliceError(f"{_clause(error)}; earlier results are as they were, and {where}.") from error
 
     @property
-    def _way(self) -> str:
+    def way(self) -> str:
+        """How to go on, as the end of a sentence."""
         by_name = f", and so does coslice reconstruct --resume {self.out}" if self.resumable else ""
         return f"the same command goes on from there{by_name}"
 

@@ -59,6 +59,8 @@ NIST's tables (Hubbell & Seltzer, standard reference database 126) have 0.2059 c
 
 # More would leave the integers of numpy's Poisson generator; no scanner comes near.
 _MOST_PHOTONS = 1e15
+# Of line integrals, which are below 20 in patients: what is more than this has a square that is no number.
+_MOST_NOISE = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +141,10 @@ class GaussianNoise(MeasurementNoise):
 
     def __post_init__(self) -> None:
         _positive("GaussianNoise", "standard deviation", self.sd)
+        if self.sd > _MOST_NOISE:
+            raise CosliceError(
+                f"GaussianNoise: a standard deviation of {self.sd:g} was given, at most {_MOST_NOISE:g} is possible."
+            )
 
     def draw(self, p: np.ndarray, seed: int, view: int) -> np.ndarray:
         """p + N(0, sd^2)."""
@@ -170,10 +176,10 @@ class PhotonNoise(MeasurementNoise):
                 f"PhotonNoise: {self.photons:g} photons were given, 1 to {_MOST_PHOTONS:g} are needed, "
                 "such as 1e5 per detector pixel."
             )
-        if not (math.isfinite(self.electronic) and self.electronic >= 0):
+        if not 0 <= self.electronic <= _MOST_PHOTONS:
             raise CosliceError(
                 f"PhotonNoise: electronic noise of {self.electronic:g} counts was given, "
-                "a number from 0 up is needed, such as 10."
+                f"a number from 0 up to {_MOST_PHOTONS:g} is needed, such as 10."
             )
 
     def draw(self, p: np.ndarray, seed: int, view: int) -> np.ndarray:

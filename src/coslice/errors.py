@@ -2,12 +2,20 @@
 
 __all__ = ["CosliceError", "SaidElsewhere"]
 
+_MOST = 1500
+"""Characters of a sentence. What was given may have thousands, and nobody reads them."""
+
 
 class CosliceError(ValueError):
     """Bad input, described in one sentence: who, what was given, what was needed, what to do.
 
-    The command line prints the sentence and exits with code 2.
+    The command line prints the sentence and exits with code 2. A very long one loses its middle.
     """
+
+    def __init__(self, sentence: str = "", *others: object) -> None:
+        if len(sentence) > _MOST:
+            sentence = f"{sentence[: _MOST - 300]} ... {sentence[-200:]}"
+        super().__init__(sentence, *others)
 
 
 class SaidElsewhere(CosliceError):

@@ -12,7 +12,9 @@ import os
 import resource
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 FILE_CALLS = ("fsync", "replace", "unlink", "mkdir", "rmdir")
 
@@ -27,6 +29,7 @@ def meet(fates: str) -> None:
         "full": _full,
         "limit": _limit,
         "memory": _memory,
+        "spoilt": _spoilt,
         "plain": _plain,
     }
     for fate in fates.split("+"):
@@ -108,6 +111,15 @@ def _memory(step: str) -> None:
     """In a step, torch finds no memory."""
     import torch
 
+    _in_data_step(int(step), lambda volume: torch.empty(2**60))
+
+
+def _spoilt(step: str) -> None:
+    """In a step, the data step gives what is no number."""
+    _in_data_step(int(step), lambda volume: volume * float("nan"))
+
+
+def _in_data_step(step: int, done: Callable[[Any], object]) -> None:
     from coslice import fidelity
 
     real, made = fidelity.ProximalCG.__call__, 0
@@ -115,9 +127,7 @@ def _memory(step: str) -> None:
     def call(self, denoised, sigma):
         nonlocal made
         made += 1
-        if made == int(step):
-            torch.empty(2**60)
-        return real(self, denoised, sigma)
+        return done(denoised) if made == step else real(self, denoised, sigma)
 
     fidelity.ProximalCG.__call__ = call
 

@@ -228,6 +228,14 @@ def test_out_of_memory_is_a_sentence_and_the_last_state_is_there(trials, command
     assert "going on after step 2 of 3" in said, said
 
 
+def test_what_is_no_number_stops_at_its_step_and_what_was_kept_stays(trials, command, whole, tmp_path):
+    words, out = command("dds"), tmp_path / "out"
+    trial = trials.tried(*map(str, words), "--out", out, environment=fated("spoilt:3")).sane()
+    assert trial.code == 2 and "at step 3" in trial.errors and "the fidelity gave" in trial.errors
+    assert "What was kept before stays: the same command goes on" in trial.errors
+    assert "going on after step 2 of 3" in resumed(trials, words, out, whole("dds", words)).output
+
+
 @pytest.mark.parametrize("where", ["results", "folder", "disk"])
 def test_a_full_disk_leaves_earlier_results_whole_and_throws_nothing_away(trials, command, whole, tmp_path, where):
     words, out = [*command("dds"), "--overwrite"], tmp_path / "out"

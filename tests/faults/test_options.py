@@ -70,7 +70,7 @@ def test_settings_of_all_methods(trials, place):
         (("--views", "1000000", "--size", "512"), "are available"),
         (("--steps", "1000000000"), "at most 100,000"),
         (("--samples", "1000000000"), "at most 10,000"),
-        (("--measurement-noise", "1e308"), "noise"),
+        (("--measurement-noise", "1e308"), "standard deviation of 1e+308"),
         (("--set", "schedule.sigma_max=1e308"), "0 or 1e-12 to 1e+12 is possible"),
         (("--seed", str(2**64)), "less than 2^63"),
         (("--factor", "1e-9", "--task", "zsr"), "whole numbers"),

@@ -20,12 +20,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from coslice.axes import PLANES
 from coslice.errors import CosliceError
 from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, write_json
+from coslice.io.locks import locked
 from coslice.io.nifti import write_nifti
 from coslice.metrics import PER_PLANE, PER_VOLUME, Curves
 from coslice.tree import built, typed
@@ -168,7 +167,7 @@ class Store:
     @contextmanager
     def taken(self, key: str) -> Iterator[bool]:
         """Whether the cell is this process's to compute, until the end of the block: False if another one has it."""
-        with self._locked(key, timeout=0) as mine:
+        with locked(self._locks / key) as mine:
             if mine:
                 shutil.rmtree(self._aside(key), ignore_errors=True)
             yield mine
@@ -176,25 +175,8 @@ class Store:
     @contextmanager
     def publishing(self, name: str) -> Iterator[None]:
         """The outputs called `name` are this process's to write, until the end of the block; waits for others."""
-        with self._locked(f"{name}.outputs", timeout=-1):
+        with locked(self._locks / f"{name}.outputs", timeout=-1):
             yield
-
-    @contextmanager
-    def _locked(self, name: str, timeout: float) -> Iterator[bool]:
-        lock = FileLock(self._locks / name)
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            yield False
-            return
-        except OSError as error:
-            raise CosliceError(
-                f"{lock.lock_file} cannot be locked ({error.strerror}); choose another folder."
-            ) from error
-        try:
-            yield True
-        finally:
-            lock.release()
 
     def _remeasured(self, key: str, protocol: str) -> Path:
         return self._cells / f"{key}.{protocol}.json"

@@ -302,7 +302,7 @@ def _conclude(session: _Session, counted: Sequence[ManifestScan]) -> int:
     failed = [name for name, record in states.items() if record.state == "failed"]
     open_ = [name for name, record in states.items() if record.state not in ("failed", "done")]
     if failed:
-        what = "; ".join(f"{name}: {states[name].message}" for name in failed[:5])
+        what = "; ".join(f"{name}: {states[name].message.removesuffix('.')}" for name in failed[:5]) + "."
         more = f" (and {len(failed) - 5} more)" if len(failed) > 5 else ""
         warn(f"{len(failed)} of {len(states)} scans failed{more}. {what}")
     elif open_:

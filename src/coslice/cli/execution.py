@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.words import reconstruct_command
+from coslice.errors import CosliceError
 from coslice.operators import ThickSlices
 from coslice.output import Interval, Measured, ResultsFolder, find_intervals, measure, titles, write_results
 from coslice.output.intervals import LEVEL
@@ -64,9 +65,15 @@ def execute(
                 keeper = results.keeper(stem, planned, asked)
                 with watch.task(planned.label) as bar:
                     progress = partial(heard, bar)
-                    found[stem] = run(
-                        planned, truth=study.unit, lpips=lpips, progress=progress, keep=keeper, kept=keeper.kept()
-                    )
+                    kept = keeper.kept()
+                    try:
+                        found[stem] = run(
+                            planned, truth=study.unit, lpips=lpips, progress=progress, keep=keeper, kept=kept
+                        )
+                    except CosliceError as error:
+                        if type(error) is not CosliceError or not keeper.path.is_file():
+                            raise
+                        raise CosliceError(f"{error} What was kept before stays: {results.way}.") from error
             intervals = find_intervals(plans, found)
             with watch.task("metrics") as bar:
                 measured = measure(study, found, lambda done, total: heard(bar, "planes", done, total), intervals)

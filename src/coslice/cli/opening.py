@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.io.nifti import fits_memory, nifti_remarks, nifti_shape, read_nifti
 from coslice.preparation import parse_slices
 from coslice.values import Values, reading_of, settle
@@ -109,11 +111,11 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
         CosliceError: nothing that can be read as one scan; several series and none chosen.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
-        return _of_nifti(path, slices)
+        return _of_nifti(path, series, slices)
     from coslice.io.dicom import is_dicom, open_dicom, upright  # takes long to load, and most scans are NIfTI
 
     if not (path.is_dir() or is_dicom(path)):
-        return _of_nifti(path, slices)
+        return _of_nifti(path, series, slices)
     scan = open_dicom(path, series)
     if not shears(scan.volume.affine):
         return OpenedScan(scan.volume, scan, scan.notes)
@@ -121,7 +123,11 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
     return OpenedScan(volume, scan, (*scan.notes, *([note] if note else [])))
 
 
-def _of_nifti(path: Path, slices: str | None) -> OpenedScan:
+def _of_nifti(path: Path, series: str | None, slices: str | None) -> OpenedScan:
+    if series is not None:
+        raise CosliceError(
+            f"--series {shown(series)} was given, but {path.name} is no DICOM, and holds one scan; leave it out."
+        )
     remarks = nifti_remarks(path)
     if slices is None:
         return OpenedScan(read_nifti(path), remarks=remarks)

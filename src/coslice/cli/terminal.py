@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ from coslice.escapes import visible
 
 __all__ = ["Terminal", "adapt_streams", "print_json"]
 
+_NARROWEST = 20
 _NEAREST = "coslice.nearest"
 """The name of our way to encode, for Python's register of them."""
 _STRICT = ("strict", "surrogateescape", "backslashreplace")
@@ -55,7 +57,13 @@ class Terminal(Console):
 
 
 def adapt_streams() -> None:
-    """Let the standard streams replace what they cannot encode, whoever writes to them, instead of failing."""
+    """Let the standard streams replace what they cannot encode, whoever writes to them, instead of failing.
+
+    And where the environment says that lines have no room for a word, they get some, or nothing at all would be said.
+    """
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and len(columns) < 9 and int(columns) < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in _STRICT:
             stream.reconfigure(errors=_NEAREST)

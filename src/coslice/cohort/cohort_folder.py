@@ -14,17 +14,16 @@ are made from what all have done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from coslice.cohort.scan_record import ScanRecord
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, write_json
+from coslice.io.locks import locked
 
 __all__ = ["RESERVED", "Cohort"]
 
@@ -86,7 +85,7 @@ class Cohort:
     @contextmanager
     def taken(self, name: str) -> Iterator[bool]:
         """Whether the scan is this process's to make, until the end of the block: False if another one is at it."""
-        with self._locked(f"{name}.lock", 0) as mine:
+        with locked(self._inside / f"{name}.lock") as mine:
             yield mine
 
     @contextmanager
@@ -97,7 +96,7 @@ class Cohort:
             CosliceError: another process works on it.
         """
         word = "whole" if share is None else share.replace("/", "-of-")
-        with self._locked(f"{word}.share", 0) as mine:
+        with locked(self._inside / f"{word}.share") as mine:
             if not mine:
                 what = "the cohort" if share is None else f"the share {share}"
                 raise CosliceError(
@@ -108,30 +107,13 @@ class Cohort:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The tables are this process's to write, until the end of the block; waits for others."""
-        with self._locked("tables.share", -1):
+        with locked(self._inside / "tables.share", timeout=-1):
             yield
-
-    @contextmanager
-    def _locked(self, name: str, timeout: float) -> Iterator[bool]:
-        lock = FileLock(self._inside / name)
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            yield False
-            return
-        except OSError as error:
-            raise CosliceError(
-                f"{lock.lock_file} cannot be locked ({error.strerror}); choose another folder."
-            ) from error
-        try:
-            yield True
-        finally:
-            lock.release()
 
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path)
+    except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from coslice.errors import CosliceError
 
-__all__ = ["HIDDEN", "hidden_folder", "lock_folder"]
+__all__ = ["HIDDEN", "hidden_folder", "lock_folder", "locked"]
 
 HIDDEN = ".coslice"
 """Name of the hidden folder."""
@@ -54,6 +54,34 @@ def lock_folder(folder: str | Path, say: Callable[[str], None] = lambda sentence
             _release(lock, hidden / _LOCK)
         with suppress(OSError):
             hidden.rmdir()
+
+
+@contextmanager
+def locked(path: Path, timeout: float = 0) -> Iterator[bool]:
+    """Whether the lock of that name is this process's, until the end of the block.
+
+    For folders that many processes share at once, one piece of work each; the file of a lock stays.
+
+    Args:
+        path: of the lock, in a folder that exists.
+        timeout: seconds to wait for it; -1 waits for ever.
+
+    Raises:
+        CosliceError: the folder cannot be written to, or has no locks.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise CosliceError(f"{path} cannot be locked: {reason}; choose another folder.") from error
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _acquired(folder: str | Path, path: Path, say: Callable[[str], None]) -> FileLock | None:

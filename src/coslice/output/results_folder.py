@@ -18,7 +18,6 @@ and none of it when it has ended. The same command goes on with a run that is no
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from typing import Any, cast
 from coslice.devices import is_out_of_memory
 from coslice.errors import CosliceError
 from coslice.identities import digest_of_tree, first_difference
+from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
 from coslice.io.refusals import advice_on, reason_of
@@ -68,13 +68,13 @@ class ResultsFolder:
         """What keeps the state of one of the plans, see `coslice.output.keeping.Keeper`."""
         every = float(os.environ.get(_KEEP_EVERY, EVERY))
         path = hidden_folder(self.out) / f"{stem}.safetensors"
-        keeper = Keeper(path, planned, every, asked, self.say, self._way, self.identity.get(stem))
+        keeper = Keeper(path, planned, every, asked, self.say, self.way, self.identity.get(stem))
         self.keepers.append(keeper)
         return keeper
 
     def stopped(self, signal: str) -> Stopped:
         """For a signal that comes while no step is made."""
-        left = self._way if _states(self.out) else "there was nothing to be kept yet"
+        left = self.way if _states(self.out) else "there was nothing to be kept yet"
         return Stopped(signal, f"Stopped by {signal}; {left}.")
 
     @contextmanager
@@ -99,7 +99,8 @@ class ResultsFolder:
             raise CosliceError(f"{_clause(error)}; earlier results are as they were, and {where}.") from error
 
     @property
-    def _way(self) -> str:
+    def way(self) -> str:
+        """How to go on, as the end of a sentence."""
         by_name = f", and so does coslice reconstruct --resume {self.out}" if self.resumable else ""
         return f"the same command goes on from there{by_name}"
 
@@ -214,7 +215,7 @@ def _states(out: Path) -> list[Path]:
 def _read(out: Path) -> dict[str, Any]:
     """What the unfinished run in a folder is; nothing where there is none."""
     try:
-        run = json.loads((hidden_folder(out) / _RUN).read_text(encoding="utf-8"))
+        run = read_json(hidden_folder(out) / _RUN)
         return run if isinstance(run["identity"], dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -13,7 +13,6 @@ results are 16-bit files in the run's folder, mapped rather than read, each name
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
+from coslice.io.documents import read_json
 from coslice.io.files import atomic, prepare_output, write_json
 from coslice.priors.supervised import as_input
 from coslice.problems import task_of_key
@@ -180,7 +180,7 @@ def _resampled(pack: Pack, name: str, size: int) -> Tensor:
 def _listed(folder: Path) -> dict[str, float]:
     """The finished files of `folder` with their errors."""
     try:
-        listed = json.loads((folder / "pairs.json").read_text(encoding="utf-8"))
+        listed = read_json(folder / "pairs.json")
         return {file: float(error) for file, error in listed.items() if (folder / file).is_file()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -14,7 +14,6 @@ are made from what all have done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,10 @@ from filelock import FileLock, Timeout
 
 from coslice.cohort.scan_record import ScanRecord
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, write_json
+from coslice.io.plain_files import what_else
+from coslice.io.refusals import advice_on, reason_of, shown_path
 
 __all__ = ["RESERVED", "Cohort"]
 
@@ -44,13 +46,28 @@ class Cohort:
         Raises:
             CosliceError: a folder that holds something else, or cannot be written to.
         """
-        if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
-            with suppress(OSError):  # which the next line reports
-                self._inside.mkdir(parents=True, exist_ok=True)
-        if self.out.is_dir() and not self._inside.is_dir():
-            raise CosliceError(f"The folder {self.out} holds something that is no cohort; choose another one.")
+        self.check()
+        with suppress(OSError):  # which the next line reports
+            self._inside.mkdir(parents=True, exist_ok=True)
         prepare_output(self.out, overwrite=True)
         prepare_output(self._inside, overwrite=True)
+
+    def check(self) -> None:
+        """Refuse what can be no cohort's folder; nothing is made.
+
+        Raises:
+            CosliceError: a file, a folder that holds something else, or a path that cannot be.
+        """
+        try:
+            if not self.out.exists() or self._inside.is_dir() or (self.out.is_dir() and not any(self.out.iterdir())):
+                return
+        except OSError as error:
+            raise CosliceError(
+                f"{shown_path(self.out)} cannot be used: {reason_of(error)}; {advice_on(error)}."
+            ) from error
+        if not self.out.is_dir():
+            raise CosliceError(f"{self.out} {what_else(self.out)}; give a folder for the results.")
+        raise CosliceError(f"The folder {self.out} holds something that is no cohort; choose another one.")
 
     def folder(self, name: str) -> Path:
         """Where the result of a scan is."""
@@ -62,11 +79,8 @@ class Cohort:
 
     def record(self, name: str) -> ScanRecord:
         """Where a scan stands; one whose record is not there or damaged is waiting."""
-        try:
-            values = json.loads(self.beside(name, "json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return ScanRecord()
-        return (ScanRecord.of(values) if isinstance(values, dict) else None) or ScanRecord()
+        values = _object(self.beside(name, "json"))
+        return (ScanRecord.of(values) if values is not None else None) or ScanRecord()
 
     def keep(self, name: str, record: ScanRecord) -> None:
         """Keep where a scan stands."""
@@ -132,7 +146,7 @@ class Cohort:
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path)
+    except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

@@ -8,7 +8,6 @@ old results are as they were.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import flush_folder, write_json
 from coslice.io.locks import hidden_folder
 
@@ -130,7 +130,7 @@ def finish_exchange(out: Path) -> str | None:
 def outdated(out: Path) -> set[str]:
     """Names of the results of an earlier run in `out`: they are not to lie among those of another one."""
     try:
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        record = read_json(out / "run.json")
         stems = [str(stem) for stem in record["recipes"]]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
@@ -145,7 +145,7 @@ def outdated(out: Path) -> set[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        journal = json.loads(path.read_text(encoding="utf-8"))
+        journal = read_json(path)
         names = [*journal["new"], *journal["outdated"]]
         plain = all(isinstance(name, str) and name == Path(name).name and name[:1] != "." for name in names)
     except (OSError, ValueError, KeyError, TypeError):

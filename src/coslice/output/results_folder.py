@@ -18,7 +18,6 @@ and none of it when it has ended. The same command goes on with a run that is no
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from typing import Any, cast
 from coslice.devices import is_out_of_memory
 from coslice.errors import CosliceError
 from coslice.identities import digest_of_tree, first_difference
+from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, remove_dead_temporaries, write_json
 from coslice.io.locks import HIDDEN, hidden_folder, lock_folder
 from coslice.output.exchange import aside_in, drop_aside, exchange, exchange_begun, finish_exchange
@@ -214,7 +214,7 @@ def _states(out: Path) -> list[Path]:
 def _read(out: Path) -> dict[str, Any]:
     """What the unfinished run in a folder is; nothing where there is none."""
     try:
-        run = json.loads((hidden_folder(out) / _RUN).read_text(encoding="utf-8"))
+        run = read_json(hidden_folder(out) / _RUN)
         return run if isinstance(run["identity"], dict) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

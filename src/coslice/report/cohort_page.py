@@ -14,6 +14,7 @@ from PIL import Image
 from coslice.cohort import Cohort, Statistic
 from coslice.cohort.statistics import quantity_of
 from coslice.cohort.tables_on_disk import CohortLine
+from coslice.io.documents import read_json
 from coslice.io.files import write_text
 from coslice.io.nifti import read_nifti
 from coslice.report.environment import template, uri
@@ -34,10 +35,8 @@ def small_picture(folder: Path) -> bytes:
     Raises:
         CosliceError: there is no reconstruction.
     """
-    import json
-
     volume = read_nifti(folder / "reconstruction.nii.gz")
-    window = json.loads((folder / "run.json").read_text(encoding="utf-8"))["study"]["window"]
+    window = read_json(folder / "run.json")["study"]["window"]
     low, high = float(window["low"]), float(window["high"])
     unit = (volume.data - low) / (high - low)
     parts = []

@@ -6,7 +6,6 @@ Together with `run_folder` it finds everything a user can get wrong, while nothi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from coslice.errors import CosliceError
+from coslice.io.documents import read_json
 from coslice.io.files import write_json
 from coslice.networks.unet import UNet
 from coslice.parallel import Ranks
@@ -109,7 +109,7 @@ def other_scans(out: Path) -> CosliceError:
 def skipped_counts(out: Path) -> dict[str, int]:
     """How many files the run in `out` did not use, by kind; {} where nothing was searched."""
     try:
-        record = json.loads((out / SCANS).read_text(encoding="utf-8"))
+        record = read_json(out / SCANS)
         return {str(one["kind"]): int(one["count"]) for one in record["skipped"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -109,11 +109,11 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
         CosliceError: nothing that can be read as one scan; several series and none chosen.
     """
     if path.name.lower().endswith((".nii", ".nii.gz")) and not path.is_dir():
-        return _of_nifti(path, slices)
+        return _of_nifti(path, series, slices)
     from coslice.io.dicom import is_dicom, open_dicom, upright  # takes long to load, and most scans are NIfTI
 
     if not (path.is_dir() or is_dicom(path)):
-        return _of_nifti(path, slices)
+        return _of_nifti(path, series, slices)
     scan = open_dicom(path, series)
     if not shears(scan.volume.affine):
         return OpenedScan(scan.volume, scan, scan.notes)
@@ -121,8 +121,12 @@ def open_scan(path: Path, series: str | None = None, slices: str | None = None) 
     return OpenedScan(volume, scan, (*scan.notes, *([note] if note else [])))
 
 
-def _of_nifti(path: Path, slices: str | None) -> OpenedScan:
+def _of_nifti(path: Path, series: str | None, slices: str | None) -> OpenedScan:
     remarks = nifti_remarks(path)
+    if series is not None:
+        remarks += (
+            f"{path.name} is no DICOM and has no series to choose from: what was given as series does nothing.",
+        )
     if slices is None:
         return OpenedScan(read_nifti(path), remarks=remarks)
     shape = nifti_shape(path)

@@ -230,6 +230,7 @@ def asked(
         "rows": rows,
         "columns": columns,
         "binning": binning,
+        "median": None if median == 1 else median,
         "axisymmetric": axisymmetric or None,
         "no-repair": None if repair else True,
         "water": water,

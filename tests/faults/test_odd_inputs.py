@@ -66,11 +66,13 @@ def test_manifests_are_read_in_time_and_checked_before_the_work(trials, tmp_path
         (("--share", "\u0660/\u0661"), "K/N is needed"),
         (("--out", "m.csv"), "is no"),
         (("--out", "/dev/null"), "is a device"),
+        (("--out", "link"), "is a link to nothing"),
     ],
 )
 def test_a_plan_refuses_what_the_work_would(trials, tmp_path, words, said):
     tiny_scan(tmp_path)
     (tmp_path / "m.csv").write_text(ROW)
+    (tmp_path / "link").symlink_to("nowhere")
     assert said in trials.tried(*PLAN, *words, folder=tmp_path).refused(tmp_path / "out").errors
 
 
@@ -140,3 +142,17 @@ def test_options_that_would_do_nothing(trials, tmp_path):
     words = ("reconstruct", "ball.nii.gz", "--method", "fdk", "--out", "out")
     assert "--median was given" in trials.tried(*words, "--median", "5", folder=tmp_path).refused().errors
     assert "does nothing" in trials.tried("inspect", "ball.nii.gz", "--series", "3", folder=tmp_path).sane().output
+
+
+def test_tasks_that_are_none_are_refused_before_scans_are_packed(trials, tmp_path):
+    words = (
+        "train",
+        tiny_scan(tmp_path),
+        "--task",
+        "svct-parallel-10**9",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "out",
+    )
+    assert "keys are like" in trials.tried(*words).refused(tmp_path / "out").errors

@@ -14,6 +14,7 @@ are made from what all have done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,7 +60,9 @@ class Cohort:
             CosliceError: a file, a folder that holds something else, or a path that cannot be.
         """
         try:
-            if not self.out.exists() or self._inside.is_dir() or (self.out.is_dir() and not any(self.out.iterdir())):
+            if not os.path.lexists(self.out) or self._inside.is_dir():
+                return
+            if self.out.is_dir() and not any(self.out.iterdir()):
                 return
         except OSError as error:
             raise CosliceError(

@@ -137,7 +137,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
                 f"manifest: {path.name} has {found.st_size / 2**20:.0f} MiB, more than the {_MOST_BYTES / 2**20:.0f} "
                 "that are read; divide it."
             )
-        text = path.read_bytes().decode("utf-8-sig")
+        # Some files of the system are regular by their own account, and have 0 bytes until somebody waits for more.
+        text = path.read_bytes().decode("utf-8-sig") if found.st_size else ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no UTF-8 text"
         raise CosliceError(f"manifest: {path} cannot be read ({reason}); give a CSV file with a row a scan.") from error

@@ -144,15 +144,29 @@ def test_options_that_would_do_nothing(trials, tmp_path):
     assert "does nothing" in trials.tried("inspect", "ball.nii.gz", "--series", "3", folder=tmp_path).sane().output
 
 
-def test_tasks_that_are_none_are_refused_before_scans_are_packed(trials, tmp_path):
-    words = (
-        "train",
-        tiny_scan(tmp_path),
-        "--task",
-        "svct-parallel-10**9",
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path / "out",
-    )
-    assert "keys are like" in trials.tried(*words).refused(tmp_path / "out").errors
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "svct-parallel-10**9"), "keys are like"),
+        (("--batch", "1000000000"), "at most 100,000"),
+        (("--epochs", "1e308"), "at most 1,000,000"),
+    ],
+)
+def test_training_refuses_before_scans_are_packed(trials, tmp_path, words, said):
+    done = trials.tried("train", tiny_scan(tmp_path), *words, "--out", tmp_path / "out")
+    assert said in done.refused(tmp_path / "out").errors
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--run", 'dds "'), "a method and options are needed"),
+        (("--run", " "), "nothing was given"),
+        (("--out", "nowhere/table.md"), "does not exist"),
+        (("--out", "pipe.json"), "is a pipe"),
+        (("--threads", "1000000000"), "at most 10,000"),
+    ],
+)
+def test_bench_refuses_before_it_times(trials, tmp_path, words, said):
+    os.mkfifo(tmp_path / "pipe.json")
+    assert said in trials.tried("bench", "--no-parts", "--whole", *words, folder=tmp_path).refused().errors

@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 
+_MOST_EPOCHS = 1_000_000
+
+
 def need(condition: bool, key: str, given: object, needed: str) -> None:
     """Refuse the value of `key` unless `condition` holds.
 
@@ -286,7 +289,8 @@ class RateSettings:
         need(self.warmup >= 0, "schedule.warmup", self.warmup, "at least 0")
         need(self.hold >= 1, "schedule.hold", self.hold, "at least 1")
         need(0 <= self.decay <= 1, "schedule.decay", self.decay, "between 0 and 1")
-        need(self.epochs is None or self.epochs > 0, "schedule.epochs", self.epochs, "above 0, or left out")
+        good = self.epochs is None or 0 < self.epochs <= _MOST_EPOCHS
+        need(good, "schedule.epochs", self.epochs, f"above 0 and at most {_MOST_EPOCHS:,}, or left out")
 
 
 @dataclass(frozen=True)

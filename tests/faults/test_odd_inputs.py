@@ -150,6 +150,7 @@ def test_options_that_would_do_nothing(trials, tmp_path):
         (("--task", "svct-parallel-10**9"), "keys are like"),
         (("--batch", "1000000000"), "at most 100,000"),
         (("--epochs", "1e308"), "at most 1,000,000"),
+        (("--size", "1000000000"), "at most 4,096 pixels"),
     ],
 )
 def test_training_refuses_before_scans_are_packed(trials, tmp_path, words, said):

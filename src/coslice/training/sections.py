@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-_MOST_EPOCHS = 1_000_000
+_MOST_EPOCHS, _MOST_PIXELS = 1_000_000, 4096
 
 
 def need(condition: bool, key: str, given: object, needed: str) -> None:
@@ -113,7 +113,8 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
-        need(self.size is None or self.size >= 32, "data.size", self.size, "at least 32 pixels")
+        good = self.size is None or 32 <= self.size <= _MOST_PIXELS
+        need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
         if isinstance(self.validation, float):
@@ -232,8 +233,8 @@ class SupervisedSettings:
         good = bool(self.tasks) and len(set(self.tasks)) == len(self.tasks)
         need(good, "supervised.tasks", self.tasks, "one or more different tasks, as svct-parallel-8")
         sizes = self.sizes
-        good = sizes is None or (len(set(sizes)) == len(sizes) > 0 and min(sizes) >= 32)
-        need(good, "supervised.sizes", sizes, "one or more different sides of at least 32 pixels")
+        good = sizes is None or (len(set(sizes)) == len(sizes) > 0 and 32 <= min(sizes) <= max(sizes) <= _MOST_PIXELS)
+        need(good, "supervised.sizes", sizes, f"one or more different sides of 32 to {_MOST_PIXELS:,} pixels")
 
 
 @dataclass(frozen=True)

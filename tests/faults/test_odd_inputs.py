@@ -7,11 +7,12 @@ import struct
 import zipfile
 
 import h5py
+import malformed_priors
 import numpy as np
 import pytest
 from hostile_options import commands
 from malformed_recordings import GEOMETRY, SHAPE
-from small_inputs import tiny_scan
+from small_inputs import good_prior, tiny_scan
 
 from coslice.errors import CosliceError
 from coslice.io.documents import json_of
@@ -171,3 +172,12 @@ def test_training_refuses_before_scans_are_packed(trials, tmp_path, words, said)
 def test_bench_refuses_before_it_times(trials, tmp_path, words, said):
     os.mkfifo(tmp_path / "pipe.json")
     assert said in trials.tried("bench", "--no-parts", "--whole", *words, folder=tmp_path).refused().errors
+
+
+def test_a_card_with_a_number_as_a_word(trials, tmp_path):
+    described, weights = malformed_priors.parts(good_prior(tmp_path))
+    described["card"]["seen"] = {"slice_mm": [1, "1e5"]}
+    (tmp_path / "bad.safetensors").write_bytes(malformed_priors.written(described, weights))
+    words = ("--method", "dds", "--steps", "1", "--prior", tmp_path / "bad.safetensors", "--out", tmp_path / "out")
+    done = trials.tried("reconstruct", tiny_scan(tmp_path), *words).refused(tmp_path / "out")
+    assert "card.seen.slice_mm" in done.errors

@@ -152,6 +152,7 @@ def test_options_that_would_do_nothing(trials, tmp_path):
         (("--batch", "1000000000"), "at most 100,000"),
         (("--epochs", "1e308"), "at most 1,000,000"),
         (("--size", "1000000000"), "at most 4,096 pixels"),
+        (("--licence", "\x1b[31m"), "without controls"),
     ],
 )
 def test_training_refuses_before_scans_are_packed(trials, tmp_path, words, said):

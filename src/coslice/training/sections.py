@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.noise import Key, standard_normal
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-_MOST_EPOCHS, _MOST_PIXELS = 1_000_000, 4096
+_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS = 1_000_000, 4096, 499
 
 
 def need(condition: bool, key: str, given: object, needed: str) -> None:
@@ -43,7 +44,7 @@ def need(condition: bool, key: str, given: object, needed: str) -> None:
         CosliceError: it does not.
     """
     if not condition:
-        raise CosliceError(f"train: {key} is {given!r}, but it must be {needed}; correct it.")
+        raise CosliceError(f"train: {key} is {shown(given)}, but it must be {needed}; correct it.")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ class DataSettings:
         need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
+        for name, words in (("licence", self.licence), ("credit", self.credit)):
+            good = len(words) <= _MOST_LETTERS and all(map(str.isprintable, words.splitlines()))
+            need(good, f"data.{name}", words, f"at most {_MOST_LETTERS} letters, without controls")
         if isinstance(self.validation, float):
             need(0 < self.validation < 1, "data.validation", self.validation, "between 0 and 1, or names of scans")
 

@@ -129,7 +129,7 @@ def _in_data_step(step: int, done: Callable[[Any], object]) -> None:
         made += 1
         return done(denoised) if made == step else real(self, denoised, sigma)
 
-    fidelity.ProximalCG.__call__ = call
+    fidelity.ProximalCG.__call__ = call  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _plain() -> None:

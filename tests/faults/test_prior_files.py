@@ -62,7 +62,7 @@ def test_metadata_are_typed(trials, place):
         (("config", "channels"), 64 * 1024, "the two do not belong together"),
         (("card",), "a card", "card is 'a card'"),
         (("card", "name"), ["x"], "card.name is ['x']"),
-        (("card", "seen"), {"pixel_mm": [2, 1]}, "card.seen.pixel_mm is [2.0, 1.0]"),
+        (("card", "seen"), {"pixel_mm": [2, 1]}, "card.seen.pixel_mm is [2, 1]"),
         (("card", "notes"), malformed_priors.RAW + "[" * 200_000, "nested too deeply"),
         (("card", "images"), malformed_priors.RAW + malformed_priors.HUGE, "a number of 5000 digits"),
     ],

@@ -13,6 +13,7 @@ from coslice.cli.options import Device, option
 __all__ = ["bench"]
 
 _WHOLE = "dds"
+_MOST_THREADS, _MOST_RUNS = 10_000, 1000
 
 
 def bench(
@@ -39,14 +40,19 @@ def bench(
     from coslice.data import embedded_file
     from coslice.devices import chosen_device
     from coslice.errors import CosliceError
+    from coslice.escapes import shown
+    from coslice.io.plain_files import check_plain
     from coslice.timing import SIZES, Ledger, kept, machine_words, prepared, starts, whole_runs
 
     for path in out or ():
         if path.suffix not in (".json", ".md"):
             raise CosliceError(f"--out {path} was given, but a name that ends in .json or .md is needed.")
-    for name, value in (("threads", threads), ("runs", runs)):
-        if value is not None and value < 1:
-            raise CosliceError(f"--{name} {value} was given, at least 1 is needed.")
+        if path.exists() or not path.parent.is_dir():  # said now, and not after minutes
+            check_plain(path if path.parent.is_dir() else path.parent, "give a file for the table, in a folder")
+    for name, value, most in (("threads", threads, _MOST_THREADS), ("runs", runs, _MOST_RUNS)):
+        if value is not None and not 1 <= value <= most:
+            raise CosliceError(f"--{name} {shown(value)} was given, at least 1 and at most {most:,} is needed.")
+    asked = [_words(text) for text in run or [_WHOLE]]
     if not whole and (run or scan is not None):
         raise CosliceError("--run or --scan was given without --whole, and parts have a volume of their own; add it.")
     if not (parts or whole):
@@ -75,13 +81,27 @@ def bench(
         if whole:
             cut = [] if scan is not None else ["--slices", f"0:{min(64, size[0])}", "--size", str(size[1])]
             of = [str(embedded_file("chest") if scan is None else scan), *cut, "--device", str(place)]
-            wholes = [whole_runs([*of, "--method", *shlex.split(words)], runs, said) for words in run or [_WHOLE]]
+            wholes = [whole_runs([*of, "--method", *words], runs, said) for words in asked]
     command = shlex.join(["coslice", *(Path(word).name if "/" in word else word for word in sys.argv[1:])])
     ledger = Ledger(command, machine_words(place), size, peaks, lines, wholes, remark)
     show_ledger(ledger)
     for path in out or ():
         kept(ledger, path)
         say(f"Written: {path}")
+
+
+def _words(text: str) -> list[str]:
+    """The words of one --run."""
+    from coslice.errors import CosliceError
+    from coslice.escapes import shown
+
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a quotation mark without its other one
+        words = []
+    if not words:
+        raise CosliceError(f"--run {shown(text)} was given, but a method and options are needed, as in 'dds --fast'.")
+    return words
 
 
 def _busy() -> str:

@@ -31,7 +31,7 @@ from coslice.cohort import (
 )
 from coslice.cohort.cohort_folder import RESERVED
 from coslice.cohort.tables_on_disk import CohortLine
-from coslice.engine import Engine, Finished, Job, chosen_engine
+from coslice.engine import Engine, Finished, Job, check_engine, chosen_engine
 from coslice.errors import CosliceError
 from coslice.problems import Task
 from coslice.report.cohort_page import number_text, write_cohort_page
@@ -199,7 +199,9 @@ def run_cohort(
     """
     if retries < 0:
         raise CosliceError(f"retries: {retries} was given, at least 0 is needed.")
+    check_engine(engine, address, workers, threads, wished.device)
     session = _Session(wished)
+    session.cohort.check()
     if wished.table:
         session.cohort.prepare()
         return _conclude(session, session.rows)

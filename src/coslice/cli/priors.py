@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+
+from coslice.cli.options import option
 
 __all__ = ["priors"]
 
@@ -40,7 +43,7 @@ def list_priors(context: typer.Context) -> None:
 
 @priors.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a prior, a file, or hf:OWNER/REPOSITORY[/FILE].")],
+    name: Annotated[str, typer.Argument(help=escape("Name of a prior, a file, or hf:OWNER/REPOSITORY[/FILE]."))],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the card of a prior: what it was trained on, how far, and what it is for."""
@@ -59,21 +62,15 @@ def show(
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, as its authors left it (.pth, .pt).")],
     format: Annotated[str, typer.Option(help="auto, ncsnpp or guided-diffusion.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="File to write, .safetensors.  [your own store]")] = None,
-    config: Annotated[Path | None, typer.Option(help="Its configuration, JSON or YAML.  [found beside it]")] = None,
-    plane: Annotated[
-        str | None, typer.Option(help="Rows and columns of its images: yx, zx or zy.  [what it says]")
-    ] = None,
-    window: Annotated[
-        str | None, typer.Option(help="What its 0 and 1 mean: ct, mr or LOW:HIGH.  [what it says]")
-    ] = None,
-    range: Annotated[
-        str | None, typer.Option(help="What the network saw for 0 and 1: -1:1 or 0:1.  [what it says]")
-    ] = None,
+    out: Annotated[Path | None, option("File to write, .safetensors.  [your own store]")] = None,
+    config: Annotated[Path | None, option("Its configuration, JSON or YAML.  [found beside it]")] = None,
+    plane: Annotated[str | None, option("Rows and columns of its images: yx, zx or zy.  [what it says]")] = None,
+    window: Annotated[str | None, option("What its 0 and 1 mean: ct, mr or LOW:HIGH.  [what it says]")] = None,
+    range: Annotated[str | None, option("What the network saw for 0 and 1: -1:1 or 0:1.  [what it says]")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the card.")] = "not stated",
     source: Annotated[str, typer.Option(help="Where the weights are from, for the card.")] = "not stated",
     classes: Annotated[
-        str | None, typer.Option(help="Of patches: its class of neighbouring slices, of jumping ones: A,B.  [1,3]")
+        str | None, option("Of patches: its class of neighbouring slices, of jumping ones: A,B.  [1,3]")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
 ) -> None:

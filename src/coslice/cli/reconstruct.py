@@ -209,6 +209,7 @@ def asked(
     from coslice.escapes import shown
     from coslice.preparation import Preparation
     from coslice.problems import DetectorChoice, GridChoice, Stated, make_task
+    from coslice.values import parse_values
 
     if not 0 <= seed < 2**63:
         raise CosliceError(f"seed: {shown(seed)} was given, at least 0 and less than 2^63 is needed.")
@@ -229,6 +230,7 @@ def asked(
         "rows": rows,
         "columns": columns,
         "binning": binning,
+        "median": None if median == 1 else median,
         "axisymmetric": axisymmetric or None,
         "no-repair": None if repair else True,
         "water": water,
@@ -275,6 +277,9 @@ def asked(
         return partial(reconstruct_projections, files, stated, how, where)
     refuse(of_projections, f"{scan.name} is taken for a scan")
     detector = detector_noise(measurement_noise, photons, electronic_noise)
+    interval("slices", slices)
+    if values is not None:
+        parse_values(values)
     preparation = Preparation(None, thickness, spacing, size, pad)
     if from_real or stack:
         refuse({"measurement-noise": measurement_noise, "photons": photons}, "a real scan has its own noise")

@@ -14,6 +14,7 @@ are made from what all have done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from coslice.errors import CosliceError
 from coslice.io.documents import read_json
 from coslice.io.files import prepare_output, write_json
 from coslice.io.locks import locked
+from coslice.io.plain_files import what_else
+from coslice.io.refusals import advice_on, reason_of, shown_path
 
 __all__ = ["RESERVED", "Cohort"]
 
@@ -43,13 +46,30 @@ class Cohort:
         Raises:
             CosliceError: a folder that holds something else, or cannot be written to.
         """
-        if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
-            with suppress(OSError):  # which the next line reports
-                self._inside.mkdir(parents=True, exist_ok=True)
-        if self.out.is_dir() and not self._inside.is_dir():
-            raise CosliceError(f"The folder {self.out} holds something that is no cohort; choose another one.")
+        self.check()
+        with suppress(OSError):  # which the next line reports
+            self._inside.mkdir(parents=True, exist_ok=True)
         prepare_output(self.out, overwrite=True)
         prepare_output(self._inside, overwrite=True)
+
+    def check(self) -> None:
+        """Refuse what can be no cohort's folder; nothing is made.
+
+        Raises:
+            CosliceError: a file, a folder that holds something else, or a path that cannot be.
+        """
+        try:
+            if not os.path.lexists(self.out) or self._inside.is_dir():
+                return
+            if self.out.is_dir() and not any(self.out.iterdir()):
+                return
+        except OSError as error:
+            raise CosliceError(
+                f"{shown_path(self.out)} cannot be used: {reason_of(error)}; {advice_on(error)}."
+            ) from error
+        if not self.out.is_dir():
+            raise CosliceError(f"{self.out} {what_else(self.out)}; give a folder for the results.")
+        raise CosliceError(f"The folder {self.out} holds something that is no cohort; choose another one.")
 
     def folder(self, name: str) -> Path:
         """Where the result of a scan is."""

@@ -18,17 +18,19 @@ import io
 import re
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from coslice.errors import CosliceError
+from coslice.escapes import check_file_name
 
 __all__ = ["Manifest", "ManifestScan", "read_manifest", "share_of"]
 
 _MOST_BYTES = 32 * 2**20  # a line of 100 letters for each of 300,000 scans
-_NAME = re.compile(r'[^\x00-\x1f\x7f/\\:*?"<>|]+')
+_MOST_CELLS = 3_000_000  # ten for each of as many
 _SUFFIXES = (".nii.gz", ".nii", ".dcm", ".npy", ".npz", ".tiff", ".tif", ".hdf5", ".h5", ".mha", ".mhd", ".mat")
 _LONGEST = 150  # bytes of a name; a file system takes 255, and files beside it have longer ones
 
@@ -90,7 +92,7 @@ def read_manifest(path: Path, known: Collection[str], reserved: Collection[str] 
         )
     (_, head), *rows = lines
     columns = [_column(word, path, known) for word in head]
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+    twice = sorted(column for column, count in Counter(columns).items() if count > 1)
     if twice:
         raise CosliceError(f"manifest: {path.name} has the column {twice[0]} twice; leave one out.")
     if "scan" not in columns:
@@ -116,7 +118,7 @@ def share_of(items: Sequence[T], share: str | None) -> tuple[T, ...]:
     """
     if share is None:
         return tuple(items)
-    found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", share)
+    found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", share)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if number >= count:
         counted = ", counted from 0" if found else ""
@@ -135,7 +137,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
                 f"manifest: {path.name} has {found.st_size / 2**20:.0f} MiB, more than the {_MOST_BYTES / 2**20:.0f} "
                 "that are read; divide it."
             )
-        text = path.read_bytes().decode("utf-8-sig")
+        # Some files of the system are regular by their own account, and have 0 bytes until somebody waits for more.
+        text = path.read_bytes().decode("utf-8-sig") if found.st_size else ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no UTF-8 text"
         raise CosliceError(f"manifest: {path} cannot be read ({reason}); give a CSV file with a row a scan.") from error
@@ -143,6 +146,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         raise CosliceError(f"manifest: {path.name} is no text; give a CSV file with a row a scan.")
     first = text.partition("\n")[0]
     between = max(",;\t", key=lambda mark: mark.join(("", first)).count(mark))
+    if text.count(between) + text.count("\n") > _MOST_CELLS:
+        raise CosliceError(f"manifest: {path.name} has more than {_MOST_CELLS:,} cells; divide it.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
     rows: list[tuple[int, list[str]]] = []
     try:
@@ -204,11 +209,11 @@ def _check_names(path: Path, scans: Sequence[ManifestScan], reserved: Collection
     """Refuse names that are no folders, on any system, and those that are there twice."""
     seen: dict[str, ManifestScan] = {}
     for one in scans:
-        fit = _NAME.fullmatch(one.name) and not one.name.startswith(".") and not one.name.endswith((".", " "))
-        if not fit or len(one.name.encode()) > _LONGEST or one.name.casefold() in reserved:
+        check_file_name(one.name, f"manifest: line {one.line} of {path.name}: the name")
+        if len(one.name.encode()) > _LONGEST or one.name.casefold() in reserved:
             raise CosliceError(
-                f'manifest: line {one.line} of {path.name} has the name "{one.name[:_LONGEST]}", which cannot be that '
-                "of a folder of results; give another one in the column name."
+                f'manifest: line {one.line} of {path.name} has the name "{one.name}", which cannot be that of a folder '
+                "of results; give another one in the column name."
             )
         other = seen.setdefault(one.name.casefold(), one)
         if other is not one:

@@ -8,9 +8,12 @@ from importlib.util import find_spec
 
 from coslice.engine.engine import Engine
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 
-__all__ = ["Chosen", "chosen_engine", "cores_here", "shared_out"]
+__all__ = ["Chosen", "check_engine", "chosen_engine", "cores_here", "shared_out"]
 
+_MOST = 10_000
+"""Workers, and threads of each: beyond that no machine starts them, and asking for them is a slip."""
 _USUAL_THREADS = 4
 """Of a worker, where nothing else is said: more help one scan less than another worker helps the cohort."""
 
@@ -50,6 +53,42 @@ def shared_out(cores: int, jobs: int, workers: int | None = None, threads: int |
     return workers, max(1, cores // workers) if threads is None else threads
 
 
+def check_engine(
+    name: str | None, address: str | None, workers: int | None, threads: int | None, device: str = "auto"
+) -> str | None:
+    """Refuse what no engine can be; arguments are those of `chosen_engine`.
+
+    Returns:
+        The address of the cluster, which RAY_ADDRESS may give; None where there is none.
+
+    Raises:
+        CosliceError: another name, a number below 1 or above 10,000, Ray is not installed, an address for "local", or
+            a device that this machine, which is to work, does not have.
+    """
+    if name not in (None, "ray", "local"):
+        raise CosliceError(f'engine: "{name}" was given, but ray or local is needed.')
+    for what, number in (("workers", workers), ("threads", threads)):
+        if number is not None and not 1 <= number <= _MOST:
+            raise CosliceError(f"{what}: {shown(number)} was given, at least 1 and at most {_MOST:,} is needed.")
+    if name == "local" and address is not None:
+        raise CosliceError(f"--address {address} was given with --engine local, which has none; leave one of them out.")
+    if name != "local" and address is None:
+        address = os.environ.get("RAY_ADDRESS") or None  # as Ray's own programs do
+    if find_spec("ray") is None and (name == "ray" or address is not None):
+        raise CosliceError(
+            'engine: Ray was asked for, but it is not installed; install it with pip install "coslice[cluster]", or '
+            "use --engine local."
+        )
+    if address is None and device.startswith("cuda"):
+        if not _gpus(device):  # asked without a context on it, which is the workers' to have
+            raise CosliceError(f'device: "{device}" was given, but this machine has no such GPU; try cpu.')
+    elif address is None:
+        from coslice.devices import chosen_device
+
+        chosen_device(device)
+    return address
+
+
 def chosen_engine(
     jobs: int,
     name: str | None = None,
@@ -72,23 +111,10 @@ def chosen_engine(
         device: "cpu" leaves GPUs alone; one of several, as in "cuda:1", is used alone.
 
     Raises:
-        CosliceError: another name, a number below 1, Ray is not installed or not there, or an address for "local".
+        CosliceError: as of `check_engine`; Ray is not there.
     """
-    if name not in (None, "ray", "local"):
-        raise CosliceError(f'engine: "{name}" was given, but ray or local is needed.')
-    for what, number in (("workers", workers), ("threads", threads)):
-        if number is not None and number < 1:
-            raise CosliceError(f"{what}: {number} was given, at least 1 is needed.")
-    if name == "local" and address is not None:
-        raise CosliceError(f"--address {address} was given with --engine local, which has none; leave one of them out.")
-    if name != "local" and address is None:
-        address = os.environ.get("RAY_ADDRESS") or None  # as Ray's own programs do
+    address = check_engine(name, address, workers, threads, device)
     installed = find_spec("ray") is not None
-    if not installed and (name == "ray" or address is not None):
-        raise CosliceError(
-            'engine: Ray was asked for, but it is not installed; install it with pip install "coslice[cluster]", or '
-            "use --engine local."
-        )
     given = os.environ.get("OMP_NUM_THREADS", "")
     if threads is None and given.isdigit() and int(given):
         threads = int(given)

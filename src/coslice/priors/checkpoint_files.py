@@ -114,6 +114,8 @@ def _check_archive(path: Path) -> None:
                 "many; have it saved without compression."
             )
         for entry in entries:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # which unpack whole blocks
+                raise CosliceError(f"{path.name} is packed by a method that torch does not write; have it saved anew.")
             if entry.filename.endswith(".pkl"):
                 if entry.file_size > _MOST_PICKLED:
                     raise CosliceError(f"{path.name} holds a pickle of more than 64 MB; have its tensors saved alone.")

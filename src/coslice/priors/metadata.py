@@ -137,8 +137,11 @@ def _check_card(card: dict[str, Any], who: str) -> None:
     for name, value in plain(built(_Seen, ends, "card.seen.", who)).items():
         if name == "plane" and value is not None:
             check_plane(value)
-        elif value is not None and not 0 < value[0] <= value[1]:
-            raise CosliceError(f"{who}: card.seen.{name} is {value}, but two numbers above 0 are needed, in order.")
+        elif value is not None and (not 0 < value[0] <= value[1] or any(isinstance(one, str) for one in seen[name])):
+            # What YAML would take for a number is a word in JSON, and the card is used as it is.
+            raise CosliceError(
+                f"{who}: card.seen.{name} is {shown(seen[name])}, but two numbers above 0 are needed, in order."
+            )
 
 
 def _described_denoiser(described: Any, who: str) -> _EDM | _VE | _VP:

@@ -52,6 +52,10 @@ MAY_CHANGE = ("images", "data.licence", "data.credit", "data.strict")
 """What a resumed run may be given anew: its length, and what nothing is computed from."""
 
 
+_MOST_IMAGES = 100_000
+"""In a step: beyond that it is a slip, and packing the scans would be for nothing."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """Everything a training run is made of, besides its scans and its machine.
@@ -93,7 +97,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         need(self.images >= 1, "images", self.images, "at least 1")
-        need(self.batch >= 1, "batch", self.batch, "at least 1")
+        need(1 <= self.batch <= _MOST_IMAGES, "batch", self.batch, f"at least 1 and at most {_MOST_IMAGES:,}")
         slices = self.network.image_channels if self.network else self.patches.slices
         need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.noise import Key, standard_normal
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 
+_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS = 1_000_000, 4096, 499
+
+
 def need(condition: bool, key: str, given: object, needed: str) -> None:
     """Refuse the value of `key` unless `condition` holds.
 
@@ -40,7 +44,7 @@ def need(condition: bool, key: str, given: object, needed: str) -> None:
         CosliceError: it does not.
     """
     if not condition:
-        raise CosliceError(f"train: {key} is {given!r}, but it must be {needed}; correct it.")
+        raise CosliceError(f"train: {key} is {shown(given)}, but it must be {needed}; correct it.")
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,13 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
-        need(self.size is None or self.size >= 32, "data.size", self.size, "at least 32 pixels")
+        good = self.size is None or 32 <= self.size <= _MOST_PIXELS
+        need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
+        for name, words in (("licence", self.licence), ("credit", self.credit)):
+            good = len(words) <= _MOST_LETTERS and all(map(str.isprintable, words.splitlines()))
+            need(good, f"data.{name}", words, f"at most {_MOST_LETTERS} letters, without controls")
         if isinstance(self.validation, float):
             need(0 < self.validation < 1, "data.validation", self.validation, "between 0 and 1, or names of scans")
 
@@ -229,8 +237,8 @@ class SupervisedSettings:
         good = bool(self.tasks) and len(set(self.tasks)) == len(self.tasks)
         need(good, "supervised.tasks", self.tasks, "one or more different tasks, as svct-parallel-8")
         sizes = self.sizes
-        good = sizes is None or (len(set(sizes)) == len(sizes) > 0 and min(sizes) >= 32)
-        need(good, "supervised.sizes", sizes, "one or more different sides of at least 32 pixels")
+        good = sizes is None or (len(set(sizes)) == len(sizes) > 0 and 32 <= min(sizes) <= max(sizes) <= _MOST_PIXELS)
+        need(good, "supervised.sizes", sizes, f"one or more different sides of 32 to {_MOST_PIXELS:,} pixels")
 
 
 @dataclass(frozen=True)
@@ -286,7 +294,8 @@ class RateSettings:
         need(self.warmup >= 0, "schedule.warmup", self.warmup, "at least 0")
         need(self.hold >= 1, "schedule.hold", self.hold, "at least 1")
         need(0 <= self.decay <= 1, "schedule.decay", self.decay, "between 0 and 1")
-        need(self.epochs is None or self.epochs > 0, "schedule.epochs", self.epochs, "above 0, or left out")
+        good = self.epochs is None or 0 < self.epochs <= _MOST_EPOCHS
+        need(good, "schedule.epochs", self.epochs, f"above 0 and at most {_MOST_EPOCHS:,}, or left out")
 
 
 @dataclass(frozen=True)

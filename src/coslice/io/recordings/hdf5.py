@@ -10,6 +10,7 @@ References: De Carlo et al., J. Synchrotron Rad. 21 (2014) 1224 (Data Exchange);
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ import numpy as np
 
 from coslice.errors import CosliceError
 from coslice.io.memory import check_packing
+from coslice.io.plain_files import check_plain, what_else
 from coslice.io.recordings.hdf5_trial import check_by_trial
 from coslice.io.recordings.named_arrays import angles_in_radians, chosen, said_to_be_logged, with_role
 from coslice.io.recordings.stored import (
@@ -55,6 +57,7 @@ def opened(path: Path) -> Iterator[Any]:
     with reading(path):
         check_by_trial(path, _look_through)
         with h5py.File(path, "r") as file:
+            _check_links(file, path)
             yield file
 
 
@@ -62,10 +65,31 @@ def _look_through(path: Path) -> None:
     """Read all of a file but its large arrays."""
     h5py = optional("h5py", path)
     with h5py.File(path, "r") as file:
+        _check_links(file, path)
         for item in datasets(file).values():
             for look in (lambda one: list(one.attrs.items()), _pieces, _small):
                 with suppress(Exception):
                     look(item)
+
+
+def _check_links(file: Any, path: Path) -> None:
+    """Refuse links to what is there and is no plain file: HDF5 opens it, and a pipe is opened for ever.
+
+    Raises:
+        CosliceError: there is one.
+    """
+    h5py = optional("h5py", path)
+    others: set[str] = set()
+
+    def note(name: bytes, link: Any) -> None:
+        if link.type == h5py.h5l.TYPE_EXTERNAL:
+            others.add(os.fsdecode(file.id.links.get_val(name)[0]))
+
+    file.id.links.visit(note, info=True)
+    for other in sorted(others):
+        for place in (path.parent / other, Path(other)):
+            if os.path.lexists(place) and what_else(place) not in ("is a link to nothing", "is a folder"):
+                check_plain(place, f"{path} links to it, and a file is needed")
 
 
 def _pieces(item: Any) -> None:
@@ -74,7 +98,8 @@ def _pieces(item: Any) -> None:
 
 
 def _small(item: Any) -> None:
-    if item.size * item.dtype.itemsize <= _SMALL:
+    elsewhere = item.external or item.is_virtual  # in files that are looked at before they are opened
+    if not elsewhere and item.size * item.dtype.itemsize <= _SMALL:
         item[()]
 
 

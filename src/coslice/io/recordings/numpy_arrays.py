@@ -7,6 +7,7 @@ pickle, which runs whatever its writer liked; it is refused.
 from __future__ import annotations
 
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -27,6 +28,7 @@ from coslice.io.recordings.stored import (
 
 __all__ = ["npz_arrays", "read_npy", "read_npz"]
 
+_LONGEST_HEADER = 1 << 16
 _Header = tuple[tuple[int, ...], bool, np.dtype]
 
 
@@ -54,6 +56,7 @@ def npz_arrays(path: Path) -> tuple[StoredArray, ...]:
         found = []
         for member in archive.infolist():
             if member.filename.endswith(".npy"):
+                _packing(path, member)
                 with archive.open(member) as stream:
                     shape, _, dtype = _header(stream)
                 if any(one.name == member.filename.removesuffix(".npy") for one in found):
@@ -91,7 +94,21 @@ def _header(stream: IO[bytes]) -> _Header:
         raise ValueError(f"its version {version[0]}.{version[1]} is none of NumPy's")
     # Version 3 differs in the letters of field names alone, and arrays with fields are no projections.
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    return read(stream)  # type: ignore[arg-type, return-value]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of headers that Python 2 wrote, which are as good
+        return read(_Pieces(stream))  # type: ignore[arg-type, return-value]
+
+
+class _Pieces:
+    """A stream that gives no more than a header may have: numpy reads as much as one says that it has."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, count: int) -> bytes:
+        if count > _LONGEST_HEADER:
+            raise ValueError(f"its header would have {count} bytes")
+        return self._stream.read(count)
 
 
 def _mapped(path: Path, header: _Header, start: int) -> np.ndarray:
@@ -99,11 +116,17 @@ def _mapped(path: Path, header: _Header, start: int) -> np.ndarray:
     return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    info = archive.getinfo(f"{name}.npy")
+def _packing(path: Path, info: zipfile.ZipInfo) -> int:
+    """How many bytes one of a member may stand for. Other methods unpack all of a block for its first byte."""
     packing = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE}.get(info.compress_type)
     if packing is None:
-        raise damaged(path, f"{name} is packed by a method that numpy does not write")
+        raise damaged(path, f"{info.filename.removesuffix('.npy')} is packed by a method that numpy does not write")
+    return packing
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    info = archive.getinfo(f"{name}.npy")
+    packing = _packing(path, info)
     with archive.open(info) as stream:
         header = shape, fortran, dtype = _header(stream)
         start = stream.tell()

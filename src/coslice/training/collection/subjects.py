@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coslice.errors import CosliceError
+from coslice.io.plain_files import check_plain
 
 __all__ = ["LABEL", "ScanClue", "check_subject_rule", "is_table", "subject_labels", "subjects_of"]
 
@@ -132,6 +133,7 @@ def is_table(rule: str) -> bool:
 
 
 def _tabled(clues: Sequence[ScanClue], path: Path) -> list[str | None]:
+    check_plain(path, "give a table of scans as subjects")
     try:
         if path.stat().st_size > _LARGEST:
             raise CosliceError(f"subjects: {path} is larger than {_LARGEST >> 20} MB; give a table of scans only.")

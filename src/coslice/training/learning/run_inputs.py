@@ -17,6 +17,7 @@ from coslice.io.documents import read_json
 from coslice.io.files import write_json
 from coslice.networks.unet import UNet
 from coslice.parallel import Ranks
+from coslice.problems import task_of_key
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import (
     as_packed,
@@ -59,6 +60,8 @@ def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, rank
     What was found and what was not used is told to the listener, and written into scans.json in `out`.
     """
     data, folder = settings.data, out / "slices"
+    for task in settings.supervised.tasks if settings.supervised else ():
+        task_of_key(task)  # before the hours of packing
     if len(places) == 1 and is_pack(places[0]):
         if not ranks.writes:
             ranks.wait()

@@ -34,9 +34,9 @@ lint: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# One process more than there are cores: many of these tests wait, for a rank to be missed or a worker to start.
+# Two processes more than there are cores: many of these tests wait, for a rank to be missed or a worker to start.
 faults: $(INSTALLED)
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)") --dist loadfile \
+	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 2)") --dist loadfile \
 	    -m faults tests/faults
 
 bench: $(INSTALLED)

@@ -45,7 +45,7 @@ def test_options_of_all_commands(trials, place):
             words = list(usual)
             if word in words:
                 del words[words.index(word) : words.index(word) + 2]
-            for value in islice(values, len(word) % 6, None, 6):
+            for value in islice(values, len(word) % 18, None, 18):
                 trials.tried(*path, *words, word, value, folder=folder).sane()
 
 
@@ -54,7 +54,7 @@ def test_settings_of_all_methods(trials, place):
     for method, path, value in settings():
         kind = (METHODS[method].kinds or ("ct",))[0]
         ended(partial(chosen_method, method, kind, settings=(f"{path}={value}",)))
-    for method, path, value in islice(settings(), 0, None, 60):
+    for method, path, value in islice(settings(), 0, None, 150):
         words = ("--method", method, "--prior", "nowhere", "--out", "out", "--set", f"{path}={value}")
         trials.tried("reconstruct", scan, *words, folder=folder).sane()
 

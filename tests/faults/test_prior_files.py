@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import islice
 
 import malformed_priors
 import pytest
@@ -33,11 +34,11 @@ def _tried(trials, place, content, suffix, use):
 def test_metadata_are_typed(trials, place):
     """Every entry of another type, out of bounds, too long or too deep; some by command, and some of these in use."""
     file = place[0] / "card.safetensors"
-    for number, (_, content) in enumerate(malformed_priors.metadata(place[1])):
+    for number, (_, content) in enumerate(islice(malformed_priors.metadata(place[1]), 0, None, 2)):
         file.write_bytes(content)
         ended(lambda: read_card(file))
-        if number % 12 == 0:
-            _tried(trials, place, content, ".safetensors", use=number % 24 == 0).sane()
+        if number % 18 == 0:
+            _tried(trials, place, content, ".safetensors", use=number % 36 == 0).sane()
 
 
 @pytest.mark.parametrize(

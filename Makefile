@@ -34,10 +34,11 @@ lint: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# Two processes more than there are cores: many of these tests wait, for a rank to be missed or a worker to start.
+# Two processes more than there are cores: many of these tests wait, for a rank to be missed or a worker to start. Files
+# with the longest tests come first, or they would be all that is left at the end.
 faults: $(INSTALLED)
 	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 2)") --dist loadfile \
-	    -m faults tests/faults
+	    --no-loadscope-reorder -m faults tests/faults/test_cohort.py tests/faults/test_ranks.py tests/faults
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

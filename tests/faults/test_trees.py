@@ -68,7 +68,7 @@ def test_files_that_are_no_configuration_of_a_checkpoint(trials, place):
 
 def test_recipes_with_one_thing_wrong(trials, place):
     file = place[0] / "recipe.yaml"
-    for number, (_, content) in enumerate(islice(trees(place[1]), 0, None, 6)):
+    for number, (_, content) in enumerate(islice(trees(place[1]), 0, None, 12)):
         file.write_bytes(content)
         ended(lambda: load_benchmark(str(file)))
         if number % 20 == 0:
@@ -77,7 +77,7 @@ def test_recipes_with_one_thing_wrong(trials, place):
 
 def test_runs_with_one_thing_wrong(trials, place):
     folder, _ = place
-    for number, (_, content) in enumerate(islice(trees(TrainingSettings().to_dict()), 0, None, 6)):
+    for number, (_, content) in enumerate(islice(trees(TrainingSettings().to_dict()), 0, None, 12)):
         (folder / "bad.yaml").write_bytes(content)
         ended(lambda: TrainingSettings.load(folder / "bad.yaml"))
         if number % 20 == 0:

@@ -138,9 +138,9 @@ def _on_workers(
     """Compute what lacks on the workers of an engine."""
     from coslice.benchmark import complete_on
     from coslice.cli.display import Watch, say, warn
-    from coslice.cli.job_bars import EXITS, job_bars
+    from coslice.cli.job_bars import job_bars
     from coslice.engine import chosen_engine
-    from coslice.stop_signals import stop_signals
+    from coslice.stop_signals import EXITS, stop_signals
 
     lacking = {key: cell for cell, key in cells.items() if not store.has(key)}
     name, address, workers = asked_for

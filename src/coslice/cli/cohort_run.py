@@ -13,7 +13,7 @@ from typing import Any
 from coslice.cli.cohort_options import columns, files_of, options_of, read_cohort_recipe, shown, wish_of
 from coslice.cli.cohort_scan import ScanTask, finished, reconstruct_one
 from coslice.cli.display import Watch, plain_table, say, show, warn
-from coslice.cli.job_bars import EXITS, job_bars
+from coslice.cli.job_bars import job_bars
 from coslice.cli.jobs import reconstruct_projections, reconstruct_slices
 from coslice.cli.wishes import How
 from coslice.cohort import (
@@ -35,7 +35,7 @@ from coslice.engine import Engine, Finished, Job, check_engine, chosen_engine
 from coslice.errors import CosliceError
 from coslice.problems import Task
 from coslice.report.cohort_page import number_text, write_cohort_page
-from coslice.stop_signals import stop_signals
+from coslice.stop_signals import EXITS, stop_signals
 
 __all__ = ["Cohorting", "run_cohort"]
 

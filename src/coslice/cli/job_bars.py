@@ -8,10 +8,8 @@ from contextlib import ExitStack, contextmanager
 from coslice.cli.display import Watch
 from coslice.runs import Progress
 
-__all__ = ["EXITS", "JobBars", "job_bars"]
+__all__ = ["JobBars", "job_bars"]
 
-EXITS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-"""Exit codes of a command that was stopped, by signal."""
 _MOST = 8
 _SAMPLING = 0.95  # of a job; the rest is measuring and drawing
 

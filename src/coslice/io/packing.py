@@ -35,13 +35,13 @@ from coslice.errors import CosliceError
 from coslice.escapes import shown
 from coslice.io.documents import json_of
 
-__all__ = ["check_header", "read_weights", "stored_tensors", "write_weights"]
+__all__ = ["TYPES", "check_header", "read_weights", "stored_tensors", "write_weights"]
 
 _LIST = "packed"
 _FIRST, _SECOND = "packed.first", "packed.second"
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
-_TYPES = _DTYPES | {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "I32": torch.int32}
-_TYPES |= {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "BOOL": torch.bool}
+TYPES = _DTYPES | {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "I32": torch.int32}
+TYPES |= {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "BOOL": torch.bool}
 _MOST_HEADER = 16 * 2**20
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MEMORY = 9
@@ -106,7 +106,7 @@ def stored_tensors(path: str | Path) -> dict[str, tuple[torch.dtype, tuple[int, 
     with safetensors.safe_open(path, framework="pt") as file:
         for name in file.keys():
             tensor = file.get_slice(name)
-            dtype = _TYPES.get(tensor.get_dtype())
+            dtype = TYPES.get(tensor.get_dtype())
             if dtype is None:
                 raise _damaged(Path(path).name, f"{shown(name)} is of the type {shown(tensor.get_dtype())}")
             found[name] = dtype, tuple(tensor.get_shape())

@@ -23,22 +23,12 @@ from torch import Tensor
 
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
+from coslice.io.packing import TYPES
 from coslice.states import State
 
 __all__ = ["read_state", "write_state"]
 
-_TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+_TYPES = {dtype: name for name, dtype in TYPES.items()}
 _META, _SUMS = "coslice", "checksums"
 
 

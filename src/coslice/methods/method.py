@@ -36,8 +36,8 @@ __all__ = ["AnyMethod", "Direct", "Method", "Start"]
 
 
 _INVERSE = 100
-_MOST_SAMPLES = 10_000
 """Iterations of the pseudo-inverse in a start from the range, where it has no closed form; as DDNM's."""
+_MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ import numpy as np
 
 from coslice.geometry import Grid
 
-__all__ = ["BIAS", "driving_axis", "to_voxels"]
+__all__ = ["BIAS", "SLACK", "driving_axis", "to_voxels"]
 
 # At 45 degrees two axes tie and rounding would choose; the bias makes every implementation choose alike.
 BIAS = np.array((1 + 2e-6, 1 + 1e-6, 1.0))
+SLACK = 1e-3
+"""Voxels; more than what rounding does to where a ray enters a row."""
 
 
 def to_voxels(grid: Grid, start: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

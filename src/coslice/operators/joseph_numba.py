@@ -33,7 +33,7 @@ import numpy as np
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.kernels import kernel
 from coslice.operators import joseph_avx512
-from coslice.operators.frame import driving_axis, to_voxels
+from coslice.operators.frame import SLACK, driving_axis, to_voxels
 from coslice.parallel import complete_, share
 
 __all__ = ["SeparablePlan", "adjoint", "forward", "normal", "plan", "separable"]
@@ -41,7 +41,6 @@ __all__ = ["SeparablePlan", "adjoint", "forward", "normal", "plan", "separable"]
 _PAD = 2  # one empty voxel for interpolation beyond either end, one for rounding
 _CHUNK = 16  # detector columns a thread takes at once: neighbours share voxels in cache
 _BLOCK = 4  # planes a thread takes at once: they share a read of the projections
-_SLACK = 1e-3  # voxels; more than what rounding does to where a ray enters a row
 _SCALAR = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _OPTIONS = {"parallel": True, **_SCALAR}
 
@@ -86,7 +85,7 @@ class SeparablePlan:
             by_y, first, last = self.span.T
             q0, qs = self.path[:, 0], self.path[:, 1]
             slope = np.where(np.abs(qs) < 1e-12, 1e-12, qs)
-            edges = np.stack(((rows.start - 1 - _SLACK - q0) / slope, (rows.stop + _SLACK - q0) / slope))
+            edges = np.stack(((rows.start - 1 - SLACK - q0) / slope, (rows.stop + SLACK - q0) / slope))
             low, high = np.clip(np.sort(edges, axis=0), -1, self.shape[1])
             low, high = np.where(by_y, rows.start, np.ceil(low)), np.where(by_y, rows.stop - 1, np.floor(high))
             narrow = (by_y, np.maximum(first, low), np.minimum(last, high))

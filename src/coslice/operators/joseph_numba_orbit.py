@@ -22,7 +22,7 @@ from coslice.parallel import complete_, share
 __all__ = ["OrbitPlan", "adjoint", "forward", "normal", "plan"]
 
 _BLOCKS = 32  # portions of planes shared among threads in the transpose
-_SLACK = 1e-3  # voxels; more than what rounding does to where a ray enters a row
+_SLACK = frame.SLACK
 _OPTIONS = {"fastmath": True, "nogil": True, "error_model": "numpy"}
 _BIAS_X, _BIAS_Y, _ = (float(b) for b in frame.BIAS)
 

@@ -1,9 +1,14 @@
 """The one error a user can cause."""
 
-__all__ = ["CosliceError", "SaidElsewhere"]
+__all__ = ["CosliceError", "SaidElsewhere", "shortened"]
 
 _MOST = 1500
 """Characters of a sentence. What was given may have thousands, and nobody reads them."""
+
+
+def shortened(sentence: str) -> str:
+    """A sentence without its middle, where it is very long."""
+    return sentence if len(sentence) <= _MOST else f"{sentence[: _MOST - 300]} ... {sentence[-200:]}"
 
 
 class CosliceError(ValueError):
@@ -13,9 +18,7 @@ class CosliceError(ValueError):
     """
 
     def __init__(self, sentence: str = "", *others: object) -> None:
-        if len(sentence) > _MOST:
-            sentence = f"{sentence[: _MOST - 300]} ... {sentence[-200:]}"
-        super().__init__(sentence, *others)
+        super().__init__(shortened(sentence), *others)
 
 
 class SaidElsewhere(CosliceError):

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from coslice.axes import PLANES
 from coslice.cli.terminal import Terminal
+from coslice.errors import shortened
 from coslice.escapes import visible
 from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
 from coslice.runs import Progress
@@ -38,8 +39,6 @@ __all__ = [
     "warn",
 ]
 
-_LONGEST = 1500
-"""Letters of a warning; what is longer is somebody's value."""
 _TITLES = 11
 """Columns of the terminal that titles of rows have at the least."""
 _DASHED_HEAD = Box(str(SIMPLE_HEAD).replace("─", "-"), ascii=True)
@@ -60,10 +59,7 @@ def show(table: Table) -> None:
 
 def warn(text: str) -> None:
     """Print a line to the standard error stream, without its middle where it is very long."""
-    line = visible(text)
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST - 300]} ... {line[-200:]}"
-    _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(line)))
+    _err.print(Text.assemble(("coslice:", "bold red"), " ", _err.legible(shortened(visible(text)))))
 
 
 _listeners: list[Progress] = []

@@ -47,7 +47,8 @@ def share(count: int) -> slice:
 def shares(count: int) -> list[slice]:
     """Which of `count` things are whose, by rank."""
     size = _DIVIDED.get().size
-    return [slice(count * rank // size, count * (rank + 1) // size) for rank in range(size)]
+    parts = (Ranks(rank, size).share(count) for rank in range(size))
+    return [slice(first, first + number) for first, number in parts]
 
 
 def complete_(memory: Tensor | np.ndarray, rows: Sequence[Sequence[int]] | None = None) -> None:

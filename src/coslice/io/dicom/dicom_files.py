@@ -39,9 +39,8 @@ def read_dataset(path: Path, only: Sequence[str | int] | None = None, pixels: bo
         Exception: what pydicom raises for damaged files.
     """
     tags: list[Any] | None = list(only) if only else None
-    with _opened(path, pixels) as stream:
-        force = not has_preamble(path)
-        found = pydicom.dcmread(stream, stop_before_pixels=not pixels, specific_tags=tags, force=force)
+    with _opened(path, pixels) as (stream, preamble):
+        found = pydicom.dcmread(stream, stop_before_pixels=not pixels, specific_tags=tags, force=not preamble)
         for _ in found if tags else ():  # what is wrong with an element is said here, and not wherever it is used
             pass
     return found
@@ -54,18 +53,20 @@ def has_preamble(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path, pixels: bool) -> Iterator[IO[bytes]]:
+def _opened(path: Path, pixels: bool) -> Iterator[tuple[IO[bytes], bool]]:
+    """The file as pydicom is to read it, and whether it begins with a preamble."""
     check_plain(path, "give a DICOM file, or a folder of them")
     check_packing(path, path.stat().st_size, on_disk(path))
     with open(path, "rb") as stream:
-        if has_preamble(path):
+        preamble = has_preamble(path)
+        if preamble:
             # A file without a transfer syntax, or without a meta group, is not deflated.
             meta = read_file_meta_info(path)
             if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 start = _PREAMBLE + _LENGTH + int(meta.FileMetaInformationGroupLength)
-                yield _inflated(stream, start, meta, path, pixels)
+                yield _inflated(stream, start, meta, path, pixels), preamble
                 return
-        yield stream
+        yield stream, preamble
 
 
 def _inflated(stream: IO[bytes], start: int, meta: Any, path: Path, pixels: bool) -> IO[bytes]:

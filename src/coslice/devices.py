@@ -173,5 +173,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     torch has a class of its own for accelerators only; of the CPU's memory it speaks as of any other failure.
     """
-    words = ("not enough memory", "out of memory", "can't allocate memory")
+    words = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
     return isinstance(error, MemoryError) or any(one in str(error).lower() for one in words)

@@ -8,7 +8,7 @@ from typing import Any
 
 from coslice.background import outside_as_air
 from coslice.errors import CosliceError
-from coslice.escapes import numeral
+from coslice.io.lengths import check_wish
 from coslice.io.memory import check_memory
 from coslice.volume import Volume
 
@@ -16,7 +16,6 @@ __all__ = ["Preparation", "parse_slices"]
 
 _MOST_VOXELS = 2**31
 _BYTES = 12  # of a voxel: the scan, its unit window, and what is made of them
-_LENGTHS, _COUNTS = (1e-6, 1e5), (1, 1e5)  # mm, voxels
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,8 @@ class Preparation:
             raise CosliceError(f"background: {self.background!r} was given, but it is air, or left out.")
         for name in ("thickness", "spacing", "size", "pad"):
             value = getattr(self, name)
-            low, high = _LENGTHS if name in ("thickness", "spacing") else _COUNTS
-            if value is not None and not 0 < value < math.inf:
-                raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
-            if value is not None and not low <= value <= high:
-                raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")
+            if value is not None:
+                check_wish(name, value)
 
     def __call__(self, scan: Volume) -> Volume:
         """The scan, prepared.

@@ -6,6 +6,7 @@ result depends on it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,12 @@ from typing import Any
 
 import torch
 
-__all__ = ["compiled_kernels", "spread"]
+__all__ = ["compiled_kernels", "spread", "usable_cores"]
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from coslice.engine.engine import Engine
 from coslice.errors import CosliceError
 from coslice.escapes import shown
+from coslice.threads import usable_cores
 
 __all__ = ["Chosen", "check_engine", "chosen_engine", "cores_here", "shared_out"]
 
@@ -33,8 +34,7 @@ class Chosen:
 
 def cores_here() -> int:
     """The cores that this process may use; of a job of Slurm those that it was given."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = usable_cores()
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return max(1, min(cores, int(given))) if given.isdigit() and int(given) else cores
 

@@ -31,8 +31,6 @@ Ending = Literal["done", "refused", "broken", "memory", "killed", "stopped"]
 AGAIN = ("memory", "killed")
 """Endings after which a job is tried again."""
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-
 
 @dataclass(frozen=True)
 class Job:
@@ -151,10 +149,12 @@ def _failed(error: Exception) -> Attempt:
 
 def _of_memory(error: BaseException | None) -> bool:
     """Whether there was no memory left, also where that was the cause of what was said."""
+    from coslice.devices import is_out_of_memory  # which brings torch, and a worker is told its threads before that
+
     while error is not None:
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        if type(error).__name__ == "OutOfMemoryError":
             return True
-        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY):
+        if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(error):
             return True
         error = error.__cause__
     return False

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.escapes import numeral
 
-__all__ = ["PLAUSIBLE_MM", "check_place", "check_spacing"]
+__all__ = ["PLAUSIBLE_MM", "check_place", "check_spacing", "check_wish"]
 
 PLAUSIBLE_MM = (1e-3, 1e3)
 """Of a voxel's sides."""
+_WISHED = {"thickness": (1e-6, 1e5), "spacing": (1e-6, 1e5), "size": (1, 1e5), "pad": (1, 1e5)}
+"""What may be asked for, by name: mm, and voxels."""
 _FARTHEST_MM = 1e6
 """No scanner is a kilometre away; float32, which files hold, cannot tell voxels apart much further out."""
 
@@ -42,3 +46,16 @@ def check_place(place: Sequence[float] | np.ndarray, path: str | Path) -> None:
             f"{path} places its voxels {away:.3g} mm from the origin, at most {_FARTHEST_MM:g} are taken; correct its "
             "header."
         )
+
+
+def check_wish(name: str, value: float) -> None:
+    """Refuse a thickness, spacing, size or pad that no grid of voxels can have.
+
+    Raises:
+        CosliceError: naming it.
+    """
+    low, high = _WISHED[name]
+    if not 0 < value < math.inf:
+        raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
+    if not low <= value <= high:
+        raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")

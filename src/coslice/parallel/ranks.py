@@ -30,6 +30,7 @@ from torch import Tensor
 
 from coslice.errors import CosliceError, SaidElsewhere
 from coslice.parallel.pulse import Pulse
+from coslice.threads import usable_cores
 
 __all__ = ["ALONE", "Ranks", "company", "joined"]
 
@@ -64,9 +65,10 @@ class Ranks:
         threads = torch.get_num_threads()
         text = f"{self.size} ranks share the work, each with {threads} thread{'s' if threads > 1 else ''} of a CPU"
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
-        idle = _cores() - beside * threads
+        there = usable_cores()
+        idle = there - beside * threads
         if idle >= beside:
-            text += f"; of {_cores()} cores here {idle} are idle, which OMP_NUM_THREADS={_cores() // beside} would use"
+            text += f"; of {there} cores here {idle} are idle, which OMP_NUM_THREADS={there // beside} would use"
         return f"{text}."
 
     def share(self, count: int) -> tuple[int, int]:
@@ -222,7 +224,7 @@ def _met(rank: int, size: int, local: int) -> tuple[Ranks, Pulse | None]:
     """The ranks, once all of them are there, and their pulse."""
     if size == 1:
         return Ranks(local=local), None
-    _share_cores()
+    _shareusable_cores()
     if torch.cuda.is_available() and local < torch.cuda.device_count():
         torch.cuda.set_device(local)
     # Packing a large folder takes rank 0 hours, in which the others wait; whether it lives, its pulse tells.
@@ -239,12 +241,8 @@ def _leave_standing() -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(dist.group.WORLD))
 
 
-def _share_cores() -> None:
+def _shareusable_cores() -> None:
     """Divide the cores of a machine among its ranks, where nobody has said how many threads each takes."""
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if beside > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, _cores() // beside))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, usable_cores() // beside))

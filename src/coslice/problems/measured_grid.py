@@ -20,8 +20,8 @@ import numpy as np
 from coslice.acquisition.reduction import Reduction
 from coslice.classical.filters import measured_arc
 from coslice.errors import CosliceError
-from coslice.escapes import numeral
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
+from coslice.io.lengths import check_wish
 from coslice.io.memory import check_memory
 
 __all__ = [
@@ -44,7 +44,6 @@ OTHER_SLICES = (
 """What is said where a cone's volume is cut to some of its slices."""
 
 _MOST_VOXELS = 2**31
-_MOST_ACROSS, _LENGTHS = 100_000, (1e-6, 1e5)  # voxels, mm
 _NEARLY = 0.25  # of a pixel that a block may be wider than a voxel
 
 
@@ -69,11 +68,8 @@ class GridChoice:
     def __post_init__(self) -> None:
         for name in ("size", "spacing"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise CosliceError(f"{name}: {numeral(value)} was given, a positive number is needed.")
-            low, high = _LENGTHS if name == "spacing" else (1, _MOST_ACROSS)
-            if value is not None and not low <= value <= high:
-                raise CosliceError(f"{name}: {numeral(value)} was given, from {low:g} to {high:g} is possible.")
+            if value is not None:
+                check_wish(name, value)
 
 
 def usual_grid(geometry: Geometry, choice: GridChoice, asked: Grid | None = None) -> Grid:

@@ -13,12 +13,14 @@ import numpy as np
 import yaml
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.io.plain_files import check_plain
 
-__all__ = ["LARGEST", "Fields", "degrees", "json_or_yaml", "short", "text_of"]
+__all__ = ["LARGEST", "Fields", "degrees", "json_or_yaml", "text_of"]
 
 _MOST_BYTES = 64 * 2**20
 _MOST_YAML = 2**20
+_SHOWN = 60  # letters of a value in a sentence
 """YAML is read letter by letter in Python; a list of angles needs no more."""
 _MOST_COUNTED = 1_000_000
 """Views, rows, columns, voxels along an axis: a slip must not ask for all of the memory."""
@@ -39,7 +41,7 @@ class Fields:
 
     def __init__(self, values: Any, name: str, ignore_case: bool = False) -> None:
         if not isinstance(values, Mapping):
-            raise CosliceError(f"{name}: {short(values)} was given, but names with values are needed.")
+            raise CosliceError(f"{name}: {shown(values, _SHOWN)} was given, but names with values are needed.")
         self.values = {str(key).lower() if ignore_case else str(key): value for key, value in values.items()}
         self.name = name
         self._ignore_case = ignore_case
@@ -80,7 +82,9 @@ class Fields:
         if array.size == 1:
             array = np.repeat(array.reshape(-1), 2)
         if array.shape != (2,) or array.min() <= 0:
-            raise CosliceError(f"{self.name}: {key} {short(self.get(key))} was given, two positive lengths are needed.")
+            raise CosliceError(
+                f"{self.name}: {key} {shown(self.get(key), _SHOWN)} was given, two positive lengths are needed."
+            )
         return float(array[0]), float(array[1])
 
     def three(self, key: str, default: float | None = None) -> tuple[float, float, float]:
@@ -110,7 +114,7 @@ class Fields:
         value = self.get(key)
         word = default if value is None else str(value).strip().lower()
         if word not in choices:
-            given = "nothing" if value is None else short(value)
+            given = "nothing" if value is None else shown(value, _SHOWN)
             raise CosliceError(f"{self.name}: {key} {given} was given; choose one of {', '.join(choices)}.")
         return word
 
@@ -137,7 +141,7 @@ class Fields:
         except (TypeError, ValueError, OverflowError):
             array = np.array(np.nan)
         if _has_truth(value) or not (np.abs(array) <= LARGEST).all():
-            raise CosliceError(f"{self.name}: {key} {short(value)} was given, finite numbers are needed.")
+            raise CosliceError(f"{self.name}: {key} {shown(value, _SHOWN)} was given, finite numbers are needed.")
         return array
 
 
@@ -146,12 +150,6 @@ def _has_truth(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_has_truth(item) for item in value)
     return isinstance(value, bool)
-
-
-def short(value: Any) -> str:
-    """A value in a sentence, cut to 60 letters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def text_of(path: Path) -> str:

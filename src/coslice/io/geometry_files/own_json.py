@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, Orbit, ParallelBeam
 from coslice.io.files import write_text
 from coslice.io.geometry_files.circle_fit import check_pixels
-from coslice.io.geometry_files.fields import Fields, degrees, short
+from coslice.io.geometry_files.fields import Fields, degrees
 from coslice.io.geometry_files.scanner_file import KnownOfRecording, ScannerFile
 
 __all__ = ["TYPES", "from_own", "write_geometry"]
@@ -225,7 +226,9 @@ def _grid(fields: Fields) -> Grid | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise CosliceError(f"{fields.name}: grid has shape, spacing_mm and centre_mm, but {short(given)} was given.")
+        raise CosliceError(
+            f"{fields.name}: grid has shape, spacing_mm and centre_mm, but {shown(given, 60)} was given."
+        )
     inner = Fields(given, f"{fields.name}, grid")
     inner.refuse_unknown(("shape", "spacing_mm", "centre_mm"))
     shape = inner.numbers("shape", 3)

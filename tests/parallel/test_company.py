@@ -47,7 +47,7 @@ def test_an_environment_that_is_no_torchrun_is_refused(monkeypatch):
 
 
 def test_idle_cores_are_said(monkeypatch):
-    monkeypatch.setattr("coslice.parallel.ranks._cores", lambda: 16)
+    monkeypatch.setattr("coslice.parallel.ranks.usable_cores", lambda: 16)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert "14 are idle, which OMP_NUM_THREADS=8 would use" in Ranks(0, 2).description
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)

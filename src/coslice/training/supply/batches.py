@@ -42,9 +42,9 @@ class ImageStream(Protocol):
 
 @runtime_checkable
 class CorruptingStream(Protocol):
-    """A stream that says itself what its images are corrupted by; `supply.pair_stream.PairStream` is one."""
+    """A stream that says itself what images are corrupted by, of some steps or all; `supply.pair_stream.PairStream`."""
 
-    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor]: ...
+    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor] | None: ...
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,9 @@ class BatchQueue:
         total = self.stream.images(step, self.batch)
         images = self.stream.batch(step, self.batch, first, count)
         distance = self.stream.distances(step, first, count)
-        if isinstance(self.stream, CorruptingStream):
-            return Batch(total, images, *self.stream.corruption(step, first, images), distance)
+        own = self.stream.corruption(step, first, images) if isinstance(self.stream, CorruptingStream) else None
+        if own is not None:
+            return Batch(total, images, *own, distance)
         sigma = self.sigmas.levels(Key(self.seed, step, "sigma"), total)[first : first + count]
         noise = torch.empty_like(images)
         for i, plane in enumerate(noise):

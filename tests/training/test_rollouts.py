@@ -95,8 +95,9 @@ def streams(rollouts, share=0.5, **changes):
 def corrupted(stream, step, first, truths):
     """Noise levels and noise of a step that shows a rollout."""
     given = stream.corruption(step, first, truths)
-    assert given is not None
-    return given
+    assert given is not None and given.weight is not None
+    assert torch.allclose(given.weight * given.noise.square().mean(dim=(1, 2, 3)), torch.ones(len(truths)))
+    return given.sigma, given.noise
 
 
 def test_what_is_kept_is_what_a_reconstruction_meets(rollouts, init):

@@ -7,6 +7,7 @@ its steps, shrunk by a factor f uniform in shrink..1, and a noise level about th
     D sees  x + f e_k + sigma n,      ln sigma uniform between the neighbouring kept levels' middles,     and wants x.
 
 In the words of a denoiser's loss, which shows x + sigma n', that is n' = n + f e_k / sigma: only the noise is another.
+The loss is relative to sigma^2, and an error larger than sigma would rule all steps; it counts 1 / mean n'^2 times.
 Flips are those of the other images, of x and e_k alike; nothing is zoomed, since an error belongs to its pixels.
 
 As there, image number `item` of step `step` is a function of (seed, step, item) alone.
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from coslice.noise import Key, generator, standard_normal
 from coslice.training.sections import View
+from coslice.training.supply.batches import Corruption
 from coslice.training.supply.rollouts import Rollout, Rollouts
 from coslice.training.supply.slice_stream import SliceStream
 from coslice.training.supply.views import Views
@@ -110,10 +112,10 @@ class RolloutStream(Views):
         chosen = (self._choose(number, step, first + i) for i in range(count))
         return torch.stack([self._part(number, one, 0) for one in chosen])
 
-    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What `truths`, images first, first + 1, ... of step `step`, are corrupted by: sigma (n,), and n' like them.
+    def corruption(self, step: int, first: int, truths: Tensor) -> Corruption | None:
+        """What `truths`, images first, first + 1, ... of step `step`, are corrupted by; None where it is noise alone.
 
-        None of a step that shows noise alone.
+        The noise is n', and a loss counts in proportion to 1 / mean n'^2.
         """
         number = self.number(step)
         if number is None:
@@ -123,7 +125,8 @@ class RolloutStream(Views):
         for i, one in enumerate(chosen):
             white = standard_normal(Key(self.seed, step, "train"), first + i, tuple(truths.shape[1:]))
             noises.append(white + self._part(number, one, 1 + one.level) * (one.factor / one.sigma))
-        return torch.tensor([one.sigma for one in chosen]), torch.stack(noises)
+        noise = torch.stack(noises)
+        return Corruption(torch.tensor([one.sigma for one in chosen]), noise, 1 / noise.square().mean(dim=(1, 2, 3)))
 
     def distances(self, step: int, first: int, count: int) -> Tensor:
         """mm between the slices of images first..first+count-1 of step `step`, or their classes: (count,)."""

@@ -1,8 +1,9 @@
 """Pages of tables from finished benchmarks: docs/tables/NAME.md for each recipe, and docs/tables/index.md.
 
-    python scripts/results.py coslice-benchmark --date 2026-11-30 --machine "two cores of a server CPU"
+    python scripts/results.py coslice-benchmark --date 2026-11-30 --machine "two cores of a server CPU" \\
+        --priors "ct of 123,000 images"
 
-Every NAME/table.md in the given folder becomes a page, with the command that made it, the date and the machine;
+Every NAME/table.md in the given folder becomes a page, with the command that made it, date, machine and priors;
 NAME.iscs, of another protocol, one of its own.
 Figures that other pages show are copied by hand.
 """
@@ -19,13 +20,13 @@ from coslice.io.files import write_text
 PAGES = Path(__file__).parents[1] / "docs" / "tables"
 
 
-def page(table: str, folder: str, date: str, machine: str) -> str:
-    """A table's Markdown, one heading higher, its command below the first."""
+def page(table: str, folder: str, made: str) -> str:
+    """A table's Markdown, one heading higher, its command below the first, and when and with what it was `made`."""
     higher = re.sub(r"^##", "#", table.strip(), flags=re.MULTILINE)
     heading, rest = higher.split("\n", 1)
     name, _, protocol = folder.partition(".")
     command = f"coslice benchmark {name}" + (f" --protocol {protocol}" if protocol else "")
-    return f"{heading}\n\n    {command}\n\n{date}, {machine}. [All tables](index.md)\n{rest.rstrip()}\n"
+    return f"{heading}\n\n    {command}\n\n{made}. [All tables](index.md)\n{rest.rstrip()}\n"
 
 
 def title_of(text: str) -> str:
@@ -38,13 +39,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what was given to coslice benchmark as --out")
     parser.add_argument("--date", required=True)
     parser.add_argument("--machine", required=True)
+    parser.add_argument("--priors", required=True, help="which version of the embedded priors")
     chosen = parser.parse_args()
     PAGES.mkdir(exist_ok=True)
     for name in shipped_benchmarks():
         for source in (chosen.folder / name / "table.md", *chosen.folder.glob(f"{name}.*/table.md")):
             if source.is_file():
                 folder = source.parent.name
-                text = page(source.read_text(encoding="utf-8"), folder, chosen.date, chosen.machine)
+                made = f"{chosen.date}, {chosen.machine}; priors: {chosen.priors}"
+                text = page(source.read_text(encoding="utf-8"), folder, made)
                 write_text(PAGES / f"{folder}.md", text)
     pages = sorted(path for path in PAGES.glob("*.md") if path.name != "index.md")
     lines = [f"- [{path.stem}]({path.name}): {title_of(path.read_text(encoding='utf-8'))}" for path in pages]

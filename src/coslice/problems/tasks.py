@@ -57,6 +57,11 @@ class Task(Part, ABC):
     noise: MeasurementNoise | None = setting(None, "Noise of the measurement")
     seed: int = setting(0, "Seed of the noise", least=0, most=2**63 - 1)
 
+    @property
+    def key(self) -> str:
+        """A stable name of what is measured, see `SparseViewCT`; of thick slices "zsr-5"."""
+        return self.kind
+
     @abstractmethod
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> Problem:
         """Measure a known volume.
@@ -270,6 +275,10 @@ class SliceSuperResolution(Task):
                 "task zsr: photons were given, but MR counts none; give the measurement Gaussian noise instead."
             )
 
+    @property
+    def key(self) -> str:
+        return f"zsr-{self.factor:g}"
+
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> ThickSliceProblem:
         number = axis_number(self.axis)
         fwhm, thickness = (
@@ -280,8 +289,8 @@ class SliceSuperResolution(Task):
         thick, deviation = operator.forward(truth), 0.0
         if self.noise is not None:
             thick, deviation = measured(thick, self.noise, self.seed), standard_deviation(thick, self.noise)
-        count, key = truth.shape[number], f"zsr-{self.factor:g}"
-        return ThickSliceProblem(thick, self.factor, fwhm, count, grid.spacing, deviation, key, self.axis, thickness)
+        known = truth.shape[number], grid.spacing, deviation, self.key
+        return ThickSliceProblem(thick, self.factor, fwhm, *known, self.axis, thickness)
 
     @property
     def chosen(self) -> dict[str, Any]:

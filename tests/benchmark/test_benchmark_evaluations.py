@@ -23,7 +23,7 @@ YS = ["axial.psnr", "sdiff_gap", "seconds"]
 
 @pytest.fixture(scope="module")
 def made(scan, tiny_prior, tmp_path_factory):
-    """A finished benchmark, not to be changed, whose rows have 2, 3 and 5 steps, one of them with an evaluation more at its end."""
+    """A finished benchmark, not to be changed, whose rows have few steps, some with one evaluation more at the end."""
     rows = {
         "FDK": {"method": "fdk"},
         "DDS, 2": {"method": "dds", "noise": "independent"},
@@ -59,7 +59,8 @@ def test_a_record_holds_the_evaluations_and_one_without_them_has_those_of_its_me
 
 
 def test_a_figure_against_evaluations_has_those_of_the_records(made):
-    """Not those of the settings; a line for rows that differ in nothing but their steps."""
+    """Not those of the settings, and in their order, which is not that of the rows here; a line for rows that differ in
+    nothing but their steps."""
     _, benchmark, store = made
     records = finished_records(benchmark, keyed_cells(benchmark), store)
     means = {row: sum(one["metrics"]["axial"]["psnr"] for one in found) / 2 for (_, row), found in records.items()}

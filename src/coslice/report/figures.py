@@ -161,7 +161,7 @@ def _lines(figure: Figure, y: str, group: str, benchmark: Benchmark, records: Re
         places = sweep(benchmark, group, figure.setting, known)
         if figure.x == COUNTED:
             counts = {row: fmean(record[COUNTED] for record in records[group, row]) for row in places}
-            places = {row: (label, counts[row]) for row, (label, _) in places.items()}
+            places = {row: (places[row][0], counts[row]) for row in sorted(counts, key=lambda row: counts[row])}
     for row, (label, x) in places.items():
         entry = entries[row]
         if x is not None and entry.mean is not None:

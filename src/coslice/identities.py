@@ -21,7 +21,7 @@ from coslice.plans import Plan
 from coslice.priors import SlicePrior
 from coslice.problems import Problem, Study
 
-__all__ = ["digest_of_tree", "first_difference", "plan_identity", "run_identity", "version_of"]
+__all__ = ["digest_of_tree", "first_difference", "plan_identity", "prior_digest", "run_identity", "version_of"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _WORDS = {"measurement": "another measurement", "truth": "another truth", "code": "other code of one's own"}
@@ -50,7 +50,7 @@ def plan_identity(planned: Plan) -> dict[str, Any]:
             "code": digest_of_tree(differing(planned.method)),
             "seed": planned.seed,
             "measurement": _of_problem(planned.problem),
-            "priors": [_of_prior(prior) for prior in planned.priors],
+            "priors": [prior_digest(prior) for prior in planned.priors],
         }
     )
 
@@ -97,7 +97,8 @@ def _of_problem(problem: Problem) -> str:
     return digest_of_tree([*words, *map(_digest, tensors)])
 
 
-def _of_prior(prior: SlicePrior) -> str:
+def prior_digest(prior: SlicePrior) -> str:
+    """32 hexadecimal digits for a prior: its weights, and how it reads a volume."""
     reads = [prior.sigma_range, prior.plane, prior.window, prior.channels, prior.classes, prior.arithmetic]
     weights = prior.denoiser.state_dict()
     return digest_of_tree([*reads, {name: _digest(one) for name, one in weights.items() if isinstance(one, Tensor)}])

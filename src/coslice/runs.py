@@ -42,13 +42,17 @@ from coslice.states import State, Stateful, joined_states, state_below
 from coslice.uncertainty import Welford
 from coslice.variance import Variance
 
-__all__ = ["Keep", "Progress", "Result", "run"]
+__all__ = ["Keep", "Progress", "Result", "Watch", "run"]
 
 Progress = Callable[[str, int, int], None]
 """progress(phase, done, total), called as work goes on."""
 
 Keep = Callable[[State], None]
 """keep(state), called after every step with where the run stands. It may raise, to stop the run there."""
+
+
+Watch = Callable[[Step], None]
+"""watch(step), called with every step of the sampling loop."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def run(
     progress: Progress = lambda phase, done, total: None,
     keep: Keep = lambda state: None,
     kept: State | None = None,
+    watch: Watch = lambda step: None,
 ) -> Result:
     """Reconstruct.
 
@@ -108,6 +113,7 @@ def run(
         keep: called after every step that another one follows, and after every sample.
         kept: a state that `keep` was given by a run of the same plan; the run goes on from there, and its sums are from
             now on this run's. `coslice.output.run_kept` keeps states in a file, and checks whose they are.
+        watch: called with every step of every sample, as it is made; of a method that does not sample, never.
 
     Raises:
         CosliceError: as `coslice.plan`.
@@ -168,6 +174,7 @@ def run(
         log.begin()
         # Driven here and not in a function of its own: whoever debugs a network finds few frames above it.
         for step in sample(x, sigmas, denoiser, fidelity, noise, seed, method.renoising, acting.correction, first):
+            watch(step)
             last = step.index == steps - 1
             x = log.ended(method.end, step, ask, problem) if last else step.x
             log.end(total)

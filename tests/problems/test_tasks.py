@@ -135,7 +135,7 @@ def test_the_record_holds_the_numbers_that_were_left_to_the_task():
 def test_the_key_names_the_views_however_they_were_given(task, key):
     assert task.key == key
     again = task_of_key(key)
-    assert again.key == key and again.angles == task.angles and again.noise is None
+    assert again.key == key and again.angles == task.angles and again.noise is None  # pyright: ignore[reportAttributeAccessIssue]
     assert measured(task, uniform((2, 8, 8)), SPACING).task == key
 
 
@@ -160,7 +160,20 @@ def test_rows_of_two_slices_are_the_published_ones_and_a_parallel_beam_has_its_o
 
 @pytest.mark.parametrize(
     "key",
-    ["", "svct", "zsr", "svct-cone-030", "lact-cone-100-100", "svct-fan-8", "svct-cone-0", "lact-cone-x", "pet-cone-3"],
+    [
+        "",
+        "svct",
+        "zsr",
+        "zsr-05",
+        "zsr-0.5",
+        "zsr-x",
+        "svct-cone-030",
+        "lact-cone-100-100",
+        "svct-fan-8",
+        "svct-cone-0",
+        "lact-cone-x",
+        "pet-cone-3",
+    ],
 )
 def test_a_name_that_is_no_key_is_refused(key):
     with pytest.raises(CosliceError, match="svct-parallel-8"):
@@ -170,7 +183,7 @@ def test_a_name_that_is_no_key_is_refused(key):
 def test_simulated_thick_slices_are_known_from_measured_ones():
     simulated = thick_slices(uniform((10, 4, 4)), 5)
     assert simulated.task == "zsr-5" and ThickSliceProblem(simulated.measurement, 5).task == ""
-    assert not hasattr(SliceSuperResolution(), "key")
+    assert task_of_key("zsr-5") == SliceSuperResolution(5) and SliceSuperResolution(2.5).key == "zsr-2.5"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ network.image_channels network.channels network.multipliers network.blocks netwo
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
 patches.slices patches.jump patches.flip
-supervised.tasks supervised.sizes
+supervised.tasks supervised.sizes rollouts
 optimiser.name optimiser.learning_rate optimiser.betas optimiser.momentum optimiser.clip optimiser.weight_decay
 schedule.name schedule.warmup schedule.hold schedule.decay schedule.epochs
 averages.widths averages.rates
@@ -171,6 +171,7 @@ patches:
   jump: 0.5
   flip: 0.5
 supervised: null
+rollouts: []
 optimiser:
   name: muon
   learning_rate: 0.0012

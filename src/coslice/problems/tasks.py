@@ -57,11 +57,6 @@ class Task(Part, ABC):
     noise: MeasurementNoise | None = setting(None, "Noise of the measurement")
     seed: int = setting(0, "Seed of the noise", least=0, most=2**63 - 1)
 
-    @property
-    def key(self) -> str:
-        """A stable name of what is measured, see `SparseViewCT`; of thick slices "zsr-5"."""
-        return self.kind
-
     @abstractmethod
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> Problem:
         """Measure a known volume.
@@ -79,6 +74,17 @@ class Task(Part, ABC):
     @abstractmethod
     def chosen(self) -> dict[str, Any]:
         """The settings by name, published values in place of what was left out."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """A stable name of what is measured, for networks trained for it and files that speak of it.
+
+        Task, beam and number of views of svct ("svct-cone-30", "svct-parallel-8"); task, beam and wedge in degrees of
+        lact ("lact-cone-100", "lact-parallel-90"), and the number of views where it is not one per degree
+        ("lact-cone-100-50"); task and factor of zsr ("zsr-5"). Noise, the grid, the height of detector rows, and
+        profile and axis of thick slices are not part of it.
+        """
 
     @property
     def settings_chosen(self) -> dict[str, Any]:
@@ -128,16 +134,6 @@ class _CT(Task):
     @abstractmethod
     def angles(self) -> tuple[float, ...]:
         """View angles, rad."""
-
-    @property
-    @abstractmethod
-    def key(self) -> str:
-        """A stable name of the views, for networks that are trained for one task and for files that speak of them.
-
-        Task, beam and number of views of svct ("svct-cone-30", "svct-parallel-8"); task, beam and wedge in degrees of
-        lact ("lact-cone-100", "lact-parallel-90"), and the number of views where it is not one per degree
-        ("lact-cone-100-50"). Noise, the grid and the height of detector rows are not part of it.
-        """
 
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> CTProblem:
         geometry = BEAMS[self.beam].scanner(self.angles, grid, self.row_height)
@@ -275,10 +271,6 @@ class SliceSuperResolution(Task):
                 "task zsr: photons were given, but MR counts none; give the measurement Gaussian noise instead."
             )
 
-    @property
-    def key(self) -> str:
-        return f"zsr-{self.factor:g}"
-
     def problem(self, truth: Tensor, grid: Grid, window: Window) -> ThickSliceProblem:
         number = axis_number(self.axis)
         fwhm, thickness = (
@@ -289,8 +281,14 @@ class SliceSuperResolution(Task):
         thick, deviation = operator.forward(truth), 0.0
         if self.noise is not None:
             thick, deviation = measured(thick, self.noise, self.seed), standard_deviation(thick, self.noise)
-        known = truth.shape[number], grid.spacing, deviation, self.key
-        return ThickSliceProblem(thick, self.factor, fwhm, *known, self.axis, thickness)
+        count = truth.shape[number]
+        return ThickSliceProblem(
+            thick, self.factor, fwhm, count, grid.spacing, deviation, self.key, self.axis, thickness
+        )
+
+    @property
+    def key(self) -> str:
+        return f"zsr-{self.factor:g}"
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -347,11 +345,11 @@ def _settings_of(task: type[Task]) -> list[str]:
     return [item.name for item in fields(task) if item.name not in ("noise", "seed")]
 
 
-def task_of_key(key: str) -> _CT:
-    """The task without noise whose `key` this is: "svct-parallel-8", "lact-cone-100" and the like.
+def task_of_key(key: str) -> Task:
+    """The task without noise whose `key` this is: "svct-parallel-8", "lact-cone-100", "zsr-5" and the like.
 
     Raises:
-        CosliceError: a key that no task of CT has.
+        CosliceError: a key that no task has.
     """
     try:
         match key.split("-"):
@@ -361,6 +359,8 @@ def task_of_key(key: str) -> _CT:
                 found = LimitedAngleCT(beam, angle=float(angle))
             case ["lact", beam, angle, views]:
                 found = LimitedAngleCT(beam, int(views), float(angle))
+            case ["zsr", factor]:
+                found = SliceSuperResolution(float(factor))
             case _:
                 raise ValueError
         # One name for one task: "svct-cone-030" or "lact-cone-100-100" would be second ones.

@@ -23,6 +23,7 @@ import yaml
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
 from coslice.priors.travelling_cards import recipe_without_names
+from coslice.training.rollout_settings import RolloutSettings, check_shares
 from coslice.training.sections import (
     ArithmeticSettings,
     AugmentSettings,
@@ -57,6 +58,23 @@ _MOST_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
+class SimulatedSettings:
+    """What is measured and reconstructed of the scans before training, to be trained on.
+
+    Attributes:
+        supervised: the tasks of an FBP-UNet; None: a diffusion prior. `sigma` and `augment` have no say in it.
+        rollouts: steps of a sampler, shown beside noise; none of a plain diffusion prior.
+    """
+
+    supervised: SupervisedSettings | None = None
+    rollouts: tuple[RolloutSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_shares(self.rollouts)
+        need(not (self.supervised and self.rollouts), "rollouts", "given", "left out where there are supervised.tasks")
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """Everything a training run is made of, besides its scans and its machine.
 
@@ -71,7 +89,7 @@ class TrainingSettings:
             `supervised.sizes`.
         augment: how images are varied.
         patches: slices to an image; more than one makes a prior of patches, as DiffusionBlend needs it.
-        supervised: the tasks of an FBP-UNet; None: a diffusion prior. `sigma` and `augment` have no say in it.
+        simulated: tasks of an FBP-UNet, and rollouts; its keys stand beside the others in a file.
         optimiser: how gradients become steps.
         schedule: the learning rate over images.
         averages: of the weights.
@@ -88,7 +106,7 @@ class TrainingSettings:
     views: tuple[View, ...] | None = None
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     patches: PatchSettings = field(default_factory=PatchSettings)
-    supervised: SupervisedSettings | None = None
+    simulated: SimulatedSettings = field(default_factory=SimulatedSettings, metadata=INLINE)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     schedule: RateSettings = field(default_factory=RateSettings)
     averages: AverageSettings = field(default_factory=AverageSettings)
@@ -111,9 +129,20 @@ class TrainingSettings:
         channels, levels = published.channels, tuple(published.described["sigma_range"])
         need(self.network is None, "network", self.network, "left out, since init brings its own")
         need(self.supervised is None, "supervised", self.supervised, "left out for a published network")
+        need(not self.rollouts, "rollouts", "given", "left out for a published network")
         need(self.patches.slices == channels, "patches.slices", self.patches.slices, f"{channels}, as init has it")
         own = (self.sigma.lowest, self.sigma.highest)
         need(own == levels, "sigma.lowest and sigma.highest", own, f"{levels}, which init was trained for")
+
+    @property
+    def supervised(self) -> SupervisedSettings | None:
+        """The tasks of an FBP-UNet; None: a diffusion prior."""
+        return self.simulated.supervised
+
+    @property
+    def rollouts(self) -> tuple[RolloutSettings, ...]:
+        """Steps of a sampler that are shown beside noise."""
+        return self.simulated.rollouts
 
     @property
     def moments(self) -> tuple[float, float]:

@@ -112,12 +112,31 @@ def card_page(card: dict[str, Any]) -> str:
     lines += ["", f"**{what}** on slices of {where}, root mean square in {unit}:", ""]
     lines += [f"| {first} | {' | '.join(keys)} |", "|---" * (len(keys) + 1) + "|"]
     lines += [f"| {size} | {' | '.join(f'{row[key]:.4g}' for key in keys)} |" for size, row in rows.items()]
+    lines += _rollout_lines(card)
     lines += [
         "",
         "The recipe is in the metadata of the weights. Not for diagnosis: a prior fills in what a measurement",
     ]
     lines += ["leaves open, and may fill in wrongly what was not among its training data.", ""]
     return "\n".join(lines)
+
+
+def _rollout_lines(card: dict[str, Any]) -> list[str]:
+    """Of a prior that was shown a sampler's steps: what is left of their errors."""
+    tables = card.get("rollouts_rmse")
+    if not tables:
+        return []
+    unit, span = ("HU", CT_WINDOW.high - CT_WINDOW.low) if card["data"]["window"] == "ct" else ("window", 1.0)
+    lines = [
+        "",
+        f"**Rollouts** of held-out scans: error ({unit}) of what a sampler shows the prior, before and after it:",
+    ]
+    lines += ["", "| size | task, method | before | after |", "|---|---|---|---|"]
+    for size, table in tables.items():
+        for task, errors in table.items():
+            before, after = (f"{error * span:.3g}" for error in errors)
+            lines.append(f"| {size} | {task} | {before} | {after} |")
+    return lines
 
 
 def _start(card: dict[str, Any]) -> str:

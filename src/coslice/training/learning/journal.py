@@ -56,7 +56,13 @@ def record_line(record: dict[str, Any]) -> str:
     tables = "; ".join(f"{size} " + " ".join(f"{rmse:.4f}" for rmse in row.values()) for size, row in rows.items())
     keys = " ".join(next(iter(rows.values())))
     where = f"of {keys}" if "tasks" in record else f"at sigma {keys}"
-    return f"{record['images']:,} images: validation error {mean:.5f} ({where}: {tables})"
+    rolled = "; ".join(
+        f"{task} at {size} {error:.4f} -> {left:.4f}"
+        for size, table in record.get("rollouts_rmse", {}).items()
+        for task, (error, left) in table.items()
+    )
+    of_rollouts = f"; of rollouts, before and after: {rolled}" if rolled else ""
+    return f"{record['images']:,} images: validation error {mean:.5f} ({where}: {tables}{of_rollouts})"
 
 
 class Meter:

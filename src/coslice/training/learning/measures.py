@@ -15,13 +15,18 @@ from torch import nn
 
 from coslice.training.learning.optimisers import Mapper
 from coslice.training.learning.pair_validation import analytic_errors, pair_errors, pair_picture
+from coslice.training.learning.rollout_validation import rollout_errors
 from coslice.training.learning.trainer import common_side
 from coslice.training.learning.validation import SIGMAS, ErrorTable, Examples, picture, validate
 from coslice.training.run_settings import TrainingSettings
 from coslice.training.supply.pair_stream import PairStream
+from coslice.training.supply.rollout_stream import RolloutStream
 from coslice.training.supply.slice_stream import SliceStream
 
 __all__ = ["Measures", "measures_of"]
+
+_ROLLOUTS = 12
+"""Images of each task that are measured."""
 
 
 class Measures(ABC):
@@ -55,6 +60,10 @@ class Measures(ABC):
 
     def notes(self, examples: dict[str, Any]) -> dict[str, Any]:
         """What log and card say besides."""
+        return {}
+
+    def more(self, denoiser: nn.Module, mapper: Mapper, dtype: torch.dtype) -> dict[str, Any]:
+        """What log and card say besides of a denoiser."""
         return {}
 
     def _counts(self, count: int) -> dict[int, int]:
@@ -95,6 +104,17 @@ class _DenoisingMeasures(Measures):
         return picture(denoiser, shown, mean, highest, mapper, dtype, upwards, lowest=self.settings.sigma.lowest)
 
 
+class _RolloutMeasures(_DenoisingMeasures):
+    """Of a diffusion prior that is shown rollouts: what is left of a sampler's errors too."""
+
+    stream: RolloutStream  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def more(self, denoiser: nn.Module, mapper: Mapper, dtype: torch.dtype) -> dict[str, Any]:
+        """Errors of rollouts of the held-out scans, before and after D, in units of the window."""
+        tables = self.stream.examples(self.names, _ROLLOUTS)
+        return {"rollouts_rmse": rollout_errors(denoiser, tables, mapper, dtype)}
+
+
 class _PairMeasures(Measures):
     """Of an FBP-UNet: what it makes of analytic reconstructions."""
 
@@ -121,10 +141,12 @@ class _PairMeasures(Measures):
         return {"tasks": self.stream.levels, "validation_rmse_analytic": analytic_errors(examples)}
 
 
-def measures_of(settings: TrainingSettings, stream: SliceStream | PairStream, names: Sequence[str]) -> Measures:
+def measures_of(
+    settings: TrainingSettings, stream: SliceStream | PairStream | RolloutStream, names: Sequence[str]
+) -> Measures:
     """The measures that suit a run; arguments as of `Measures`."""
-    kind = _PairMeasures if isinstance(stream, PairStream) else _DenoisingMeasures
-    return kind(settings, stream, names)
+    kinds = {PairStream: _PairMeasures, RolloutStream: _RolloutMeasures, SliceStream: _DenoisingMeasures}
+    return kinds[type(stream)](settings, stream, names)
 
 
 def _spread(count: int) -> torch.Tensor:

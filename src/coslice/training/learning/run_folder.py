@@ -77,7 +77,7 @@ def check_run_folder(out: Path) -> None:
     if (
         out.is_dir()
         and not (out / "run.yaml").is_file()
-        and {path.name for path in out.iterdir()} - {"slices", "pairs", HIDDEN}
+        and {path.name for path in out.iterdir()} - {"slices", "pairs", "rollouts", HIDDEN}
     ):
         raise CosliceError(f"The folder {out} holds something that is no training run; choose another one.")
 

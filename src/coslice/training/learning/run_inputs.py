@@ -17,6 +17,7 @@ from coslice.io.documents import read_json
 from coslice.io.files import write_json
 from coslice.networks.unet import UNet
 from coslice.parallel import Ranks
+from coslice.priors import load_prior
 from coslice.problems import task_of_key
 from coslice.training.collection.catalogue import Pack
 from coslice.training.collection.pack import (
@@ -37,6 +38,8 @@ from coslice.training.run_settings import TrainingSettings, default_network
 from coslice.training.sections import View
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes
 from coslice.training.supply.pairs import check_pairs, make_pairs
+from coslice.training.supply.rollout_stream import RolloutStream
+from coslice.training.supply.rollouts import Rollouts, found_rollouts, make_rollouts
 from coslice.training.supply.slice_stream import SliceStream
 from coslice.training.supply.views import default_views, whole_views
 
@@ -62,6 +65,11 @@ def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, rank
     data, folder = settings.data, out / "slices"
     for task in settings.supervised.tasks if settings.supervised else ():
         task_of_key(task)  # before the hours of packing
+    if settings.rollouts and settings.start.init is None and not all(one.priors for one in settings.rollouts):
+        raise CosliceError(
+            "train: rollouts were asked for, but neither init nor rollouts.priors says whose prior is to reconstruct; "
+            "give --init PRIOR."
+        )
     if len(places) == 1 and is_pack(places[0]):
         if not ranks.writes:
             ranks.wait()
@@ -180,13 +188,13 @@ def image_stream(
     device: torch.device,
     ranks: Ranks,
     listener: Listener,
-) -> tuple[TrainingSettings, SliceStream | PairStream]:
+) -> tuple[TrainingSettings, SliceStream | PairStream | RolloutStream]:
     """Resolved settings with mean and deviation of the images and their number, and the stream of these.
 
-    Pairs are simulated before.
+    Pairs are simulated before, and scans reconstructed for rollouts.
     """
     assert settings.views
-    stream: SliceStream | PairStream
+    stream: SliceStream | PairStream | RolloutStream
     if settings.supervised:
         sizes = sorted({view.side for view in settings.views})
         if not ranks.writes:
@@ -202,11 +210,34 @@ def image_stream(
         classes = settings.published.described.get("classes") if settings.published else None
         patches, seed = settings.patches, settings.start.seed
         stream = SliceStream(pack, names, settings.views, settings.augment, seed, patches, classes)
+        if settings.rollouts:
+            stream = RolloutStream(stream, _rollouts(settings, pack, out, device, ranks, listener))
     if settings.schedule.epochs is not None and not has_checkpoint(out):
         settings = replace(settings, images=max(1, round(settings.schedule.epochs * len(stream))))
     if settings.start.data_mean is None or settings.start.data_std is None:
         settings = settings.with_moments(*measured_moments(stream, settings.batch))
     return settings, stream
+
+
+def _rollouts(
+    settings: TrainingSettings, pack: Pack, out: Path, device: torch.device, ranks: Ranks, listener: Listener
+) -> list[Rollouts]:
+    """Of each of the settings' rollouts; made by the rank that writes, found by the others."""
+    if not ranks.writes:
+        ranks.wait()
+    elif not has_checkpoint(out):
+        settings.save(out / "run.yaml")
+    made: list[Rollouts] = []
+    for one in settings.rollouts:
+        if has_checkpoint(out):
+            made.append(found_rollouts(pack, one, out / "rollouts"))
+            continue
+        names = one.priors or (settings.start.init or "",)
+        priors = [load_prior(name, device=str(device)) for name in names]
+        made.append(make_rollouts(pack, one, priors, out / "rollouts", device, listener.simulating))
+    if ranks.writes:
+        ranks.wait()
+    return made
 
 
 def _views(settings: TrainingSettings, pack: Pack) -> tuple[View, ...]:

@@ -207,7 +207,7 @@ class Trainer:
         images = part.images.contiguous(memory_format=torch.channels_last)
         low = self.dtype == torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext():
-            losses = denoiser.loss(images, part.sigma, part.noise, part.distance)
+            losses = denoiser.loss(images, part.sigma, part.noise, part.distance) * part.weight
         return list(torch.autograd.grad(losses.sum() / part.total, self.parameters)), losses.detach()
 
 

@@ -4,6 +4,7 @@
     DIR/scans.json        how many scans were found, of how many subjects, and what was skipped, with reasons
     DIR/slices/           the scans as a pack (`coslice.training.collection`), unless a pack was given
     DIR/pairs/            of a supervised run, the simulated reconstructions (`coslice.training.supply.pairs`)
+    DIR/rollouts/         of a run with rollouts, the steps of reconstructions (`coslice.training.supply.rollouts`)
     DIR/checkpoint.pt     the state, and checkpoint.previous.pt the one before
     DIR/log.jsonl         a line per record; tensorboard/ the same as curves
     DIR/samples/          pictures of what the averaged weights can do
@@ -258,6 +259,7 @@ class _TrainingRun:
             rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
             record["validation"][name] = {"overall": round(overall(table), 6), **rows}
         record |= self.measures.notes(self.examples)
+        record |= self.measures.more(trainer.averaged(best), trainer.mapper, trainer.dtype)
         if journal:
             grey = self.measures.picture(trainer.averaged(best), self.examples, trainer.mapper, trainer.dtype)
             save_picture(self.out / "samples" / f"{trainer.images:09d}.png", grey)
@@ -288,6 +290,7 @@ class _TrainingRun:
         skipped = skipped_counts(self.out)
         card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, average, skipped)
         card |= self.measures.notes(examples)
+        card |= self.measures.more(trainer.averaged(best), trainer.mapper, trainer.dtype)
         denoiser = trainer.objective.denoiser(trainer.averaged(best))
         return export_prior(self.out, denoiser, self.settings, self.pack, self.measures.sigma_range, card)
 

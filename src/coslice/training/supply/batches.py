@@ -21,7 +21,7 @@ from torch import Tensor
 from coslice.noise import Key, standard_normal
 from coslice.parallel import ALONE, Ranks
 
-__all__ = ["Batch", "BatchQueue", "CorruptingStream", "ImageStream", "LevelSource"]
+__all__ = ["Batch", "BatchQueue", "CorruptingStream", "Corruption", "ImageStream", "LevelSource"]
 
 
 class LevelSource(Protocol):
@@ -40,11 +40,26 @@ class ImageStream(Protocol):
     def distances(self, step: int, first: int, count: int) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class Corruption:
+    """What images are corrupted by.
+
+    Attributes:
+        sigma: (n,), noise levels.
+        noise: like the images.
+        weight: (n,), of the images' losses; None: alike.
+    """
+
+    sigma: Tensor
+    noise: Tensor
+    weight: Tensor | None = None
+
+
 @runtime_checkable
 class CorruptingStream(Protocol):
-    """A stream that says itself what its images are corrupted by; `supply.pair_stream.PairStream` is one."""
+    """A stream that says itself what images are corrupted by, of some steps or all; `supply.pair_stream.PairStream`."""
 
-    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor]: ...
+    def corruption(self, step: int, first: int, truths: Tensor) -> Corruption | None: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Batch:
         sigma: (n,), noise levels.
         noise: standard normal, or as the stream has it, like `images`.
         distance: (n,), mm between the slices of an image; for a network with classes, the class that stands for it.
+        weight: (n,), of the images' losses.
     """
 
     total: int
@@ -64,10 +80,11 @@ class Batch:
     sigma: Tensor
     noise: Tensor
     distance: Tensor
+    weight: Tensor
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.images, self.sigma, self.noise, self.distance
+        return self.images, self.sigma, self.noise, self.distance, self.weight
 
     def to(self, device: torch.device) -> Batch:
         return Batch(self.total, *(part.to(device, non_blocking=True) for part in self.tensors))
@@ -132,13 +149,15 @@ class BatchQueue:
         total = self.stream.images(step, self.batch)
         images = self.stream.batch(step, self.batch, first, count)
         distance = self.stream.distances(step, first, count)
-        if isinstance(self.stream, CorruptingStream):
-            return Batch(total, images, *self.stream.corruption(step, first, images), distance)
+        own = self.stream.corruption(step, first, images) if isinstance(self.stream, CorruptingStream) else None
+        even = torch.ones(len(images))
+        if own is not None:
+            return Batch(total, images, own.sigma, own.noise, distance, even if own.weight is None else own.weight)
         sigma = self.sigmas.levels(Key(self.seed, step, "sigma"), total)[first : first + count]
         noise = torch.empty_like(images)
         for i, plane in enumerate(noise):
             plane.copy_(standard_normal(Key(self.seed, step, "train"), first + i, tuple(plane.shape)))
-        return Batch(total, images, sigma, noise, distance)
+        return Batch(total, images, sigma, noise, distance, even)
 
     def _ordered(self, workers: ThreadPoolExecutor, step: int) -> list[Future[Batch]]:
         first, count = self.ranks.share(self.stream.images(step, self.batch))

@@ -23,6 +23,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
 from coslice.training.sections import View
+from coslice.training.supply.batches import Corruption
 from coslice.training.supply.pairs import FULL, TRUTH, Pairs
 from coslice.training.supply.views import Views, locate
 
@@ -92,13 +93,13 @@ class PairStream(Views):
         chosen = (self._choose(step, first + i) for i in range(count))
         return _stacked([self._slice(TRUTH, name, side, row) for _, name, row in chosen], side)
 
-    def corruption(self, step: int, first: int, truths: Tensor) -> tuple[Tensor, Tensor]:
+    def corruption(self, step: int, first: int, truths: Tensor) -> Corruption:
         """What `truths`, images first, first + 1, ... of step `step`, are corrupted by: sigma (n,), and n like them."""
         side = self.view(step).side
         chosen = [self._choose(step, first + i) for i in range(len(truths))]
         sigma = torch.tensor([self.levels[task] for task, _, _ in chosen])
         analytic = _stacked([self._slice(task, name, side, row) for task, name, row in chosen], side)
-        return sigma, (analytic - truths) / sigma[:, None, None, None]
+        return Corruption(sigma, (analytic - truths) / sigma[:, None, None, None])
 
     def distances(self, step: int, first: int, count: int) -> Tensor:
         """mm between the slices of an image: (count,), 0 for single ones."""

@@ -108,7 +108,10 @@ def check_pairs(pack: Pack, tasks: Sequence[str]) -> None:
             "give axial slices (plane yx) of CT."
         )
     for task in tasks:
-        task_of_key(task)
+        if task_of_key(task).problem_kind != "ct":
+            raise CosliceError(
+                f"train: {task} was given as a task of an FBP-UNet, but tasks of CT are needed, as svct-parallel-8."
+            )
 
 
 def make_pairs(

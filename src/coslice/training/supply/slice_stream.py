@@ -110,10 +110,10 @@ class SliceStream(Views):
     def distances(self, step: int, first: int, count: int) -> Tensor:
         """mm between the slices of images first..first+count-1 of step `step`, or their classes: (count,)."""
         chosen = [self._choose(generator(Key(self.seed, step, "slices"), first + i)) for i in range(count)]
-        told = [self._told(choice.gap, self._spacing[choice.stack]) for choice in chosen]
+        told = [self.told(choice.gap, self._spacing[choice.stack]) for choice in chosen]
         return torch.tensor(told, dtype=torch.float32)
 
-    def _told(self, gap: int, spacing: float) -> float:
+    def told(self, gap: int, spacing: float) -> float:
         """What a network is told of slices that are `gap` apart."""
         return gap * spacing if self.classes is None else self.classes[gap > 1]
 
@@ -149,7 +149,7 @@ class SliceStream(Views):
             scale = min(1.0, side / max(height, width))
             image = _zoomed(_unit(raw), max(1, round(height * scale)), max(1, round(width * scale)))
             _place(out[i], image, 0.5, 0.5)
-            distances[i] = self._told(gap, self.pack.scan(names[stack]).spacing[0])
+            distances[i] = self.told(gap, self.pack.scan(names[stack]).spacing[0])
         return torch.from_numpy(out), distances
 
     def _choose(self, generator: np.random.Generator) -> _Choice:

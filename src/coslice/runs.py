@@ -70,6 +70,8 @@ class Result:
             None of one sample. It is narrower than the error, see `coslice.uncertainty`.
         source: where the deviation comes from; a calibration is for one source.
         resumed: how often the run went on from a kept state.
+        evaluations: how often the priors predicted the whole volume, over all samples, see
+            `coslice.methods.Method.evaluations`; as it was counted, also by parts of one's own.
     """
 
     reconstruction: Tensor
@@ -79,6 +81,7 @@ class Result:
     deviation: Tensor | None = None
     source: str = "samples"
     resumed: int = 0
+    evaluations: int = 0
 
 
 @dividing()
@@ -137,6 +140,7 @@ def run(
         if not samples.count:
             with log.phase("reconstruction"):
                 solved = method.solution.solve(problem, initial, planned.priors, log.iterated)
+            log.evaluations += method.evaluations
             samples.add(solved)
             keep(_state(samples, log, 1, 1))
         return _result(planned, samples.mean, initial, log)
@@ -162,6 +166,8 @@ def run(
             altered(acting.denoiser, partial(log.timed, "prior")),
             log.timed("fidelity", acting.fidelity),
         )
+        if acting.witness is not None:
+            acting.witness.told = log.asked
         ask = denoiser.at(steps - 1) if isinstance(denoiser, Changing) else denoiser
         silent = _silent(method, acting)
         anew = _state(samples, log, number * steps, total, silent=silent)
@@ -260,28 +266,38 @@ def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation
         )
     clamped = planned.problem.clamped
     trajectory, seconds = log.trajectory, log.seconds
-    return Result(clamped(volume), clamped(initial), trajectory, seconds, deviation, resumed=log.resumed)
+    return Result(
+        clamped(volume),
+        clamped(initial),
+        trajectory,
+        seconds,
+        deviation,
+        resumed=log.resumed,
+        evaluations=log.evaluations,
+    )
 
 
 class _Log:
-    """Seconds per phase, the trajectory, and calls of the caller's `progress`."""
+    """Seconds per phase, network evaluations, the trajectory, and calls of the caller's `progress`."""
 
     def __init__(self, watcher: Watcher, progress: Progress) -> None:
         self.watcher, self.progress = watcher, progress
         self.seconds: dict[str, float] = {}
         self.trajectory: list[dict[str, float | int | None]] = []
-        self.resumed = 0
+        self.resumed = self.evaluations = 0
         self._steps, self._began, self._parts_then = 0, 0.0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """All that was logged so far, as JSON takes it."""
-        logged = {"steps": self._steps, "resumed": self.resumed}
+        logged = {"steps": self._steps, "resumed": self.resumed, "evaluations": self.evaluations}
         return logged | {"seconds": dict(self.seconds), "trajectory": list(self.trajectory)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on with the log of a run that was killed."""
         self._steps, self.resumed = int(state_dict["steps"]), int(state_dict["resumed"]) + 1
         self.seconds, self.trajectory = dict(state_dict["seconds"]), list(state_dict["trajectory"])
+        # A state of a coslice that did not count has one evaluation for each step, which nearly all methods have.
+        self.evaluations = int(state_dict.get("evaluations", self._steps))
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
@@ -295,8 +311,12 @@ class _Log:
         """An iteration of a method that does not sample is done."""
         self.progress("reconstruction", done, total)
 
+    def asked(self) -> None:
+        """A prior has predicted the volume once more."""
+        self.evaluations += 1
+
     def timed(self, name: str, function: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor, float], Tensor]:
-        """`function`, its seconds summed over calls."""
+        """`function`, its seconds summed over calls; calls of the prior are counted."""
 
         if not callable(function):
             raise CosliceError(f"run: the {name} is {function!r}, but a function (x, sigma) -> volume is needed.")
@@ -305,6 +325,8 @@ class _Log:
             with self._clock(name):
                 given: Any = function(x, sigma)
                 finish(x.device)
+            if name == "prior":
+                self.asked()
             if not isinstance(given, Tensor) or given.shape != x.shape:
                 found = tuple(given.shape) if isinstance(given, Tensor) else given
                 raise CosliceError(

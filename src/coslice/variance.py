@@ -53,11 +53,13 @@ class Witness:
         denoiser: (x, sigma) -> denoised, of the present step.
         x: what it was last asked.
         estimate: what the data step last made of its answer; None in the first step.
+        told: called whenever it was asked beside the loop, by who counts evaluations.
     """
 
     denoiser: Callable[[Tensor, float], Tensor] | None = None
     x: Tensor | None = None
     estimate: Tensor | None = None
+    told: Callable[[], None] = lambda: None
 
     def watching(self, denoiser: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor, float], Tensor]:
         """The same denoiser; this witness remembers what it is asked."""
@@ -74,6 +76,7 @@ class Witness:
             raise CosliceError(
                 "variance: the prior was asked, but what the loop asks is not watched; write asks = True in the class."
             )
+        self.told()
         return self.denoiser(x, sigma)
 
 
@@ -89,6 +92,10 @@ class Variance(Part, ABC):
     """
 
     asks = False
+
+    def evaluations(self, steps: int) -> int:
+        """How often it asks the prior in a sample of so many steps."""
+        return steps if self.asks else 0
 
     _: KW_ONLY
     blur: float = setting(1.0, "Gaussian that smooths the squares in plane", "pixels", least=0, most=50)
@@ -133,6 +140,9 @@ class TwoNoises(Variance):
     """
 
     kind, asks = "two-noises", True
+
+    def evaluations(self, steps: int) -> int:
+        return steps - 1  # in the first there is no estimate yet
 
     def squares(self, denoised: Tensor, sigma: float, before: Tensor | None, step: int, seen: Witness) -> Tensor | None:
         if seen.estimate is None:

@@ -250,11 +250,13 @@ def test_the_csv_is_tidy_and_has_every_number(made):
     benchmark, _, records = made
     rows = list(csv.DictReader(io.StringIO(tidy_csv(benchmark, records))))
     measured = {(r["group"], r["method"], int(r["seed"]), r["metric"]): r for r in rows if r["origin"] == "measured"}
-    assert len(measured) == len(benchmark.cells()) * (len(benchmark.metrics) + 1)
+    assert len(measured) == len(benchmark.cells()) * (len(benchmark.metrics) + 2)
     for cell in benchmark.cells():
         record = records[cell.group, cell.row][benchmark.seeds.index(cell.seed)]
         for metric in benchmark.metrics:
             assert float(measured[cell.group, cell.row, cell.seed, metric.name]["value"]) == metric.of(record)
+        for name in ("seconds", "evaluations"):
+            assert float(measured[cell.group, cell.row, cell.seed, name]["value"]) == record[name]
     published = [r for r in rows if r["origin"] == "published"]
     assert {(r["method"], r["metric"], r["value"], r["deviation"]) for r in published} == {
         ("DDS", "axial.psnr", "30.0", ""),

@@ -49,7 +49,7 @@ PAPERS = {
     "blend-figure6": {"LIDC": BLEND},
     "blend-figure7": {"AAPM, 8 views": ["Fixed partition", "Adjacency", "Adjacency + cross"]},
 }
-OURS = ("ours", "views", "noise", "pitch", "parallel")
+OURS = ("ours", "views", "noise", "pitch", "parallel", "convergence")
 
 
 def published_edition(name):
@@ -220,7 +220,7 @@ def test_published_networks_know_the_noise_levels_of_published_editions(checkpoi
         for method in (row.method for row in rows.values()):
             if isinstance(method, Direct):
                 continue
-            first, levels = prior_key(needed, kind, method), method.schedule
+            first, levels = prior_key(needed, benchmark.groups[group], method), method.schedule
             for key in [first] + [f"{kind}.planes.auxiliary"] * (method.need == "planes"):
                 (family,) = (family for family in files if family in needed[key].needs)
                 saw = needed[key].shown.input_range

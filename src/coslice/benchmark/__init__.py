@@ -10,7 +10,7 @@ from coslice.benchmark.lesion_numbers import lesion_boxes, lesion_numbers, numbe
 from coslice.benchmark.metric import Metric, metric_called
 from coslice.benchmark.other_protocols import finished_records, remeasured
 from coslice.benchmark.outline import first_reconstruction, outline, sweep
-from coslice.benchmark.recipe_content import Figure
+from coslice.benchmark.recipe_content import COUNTED, Figure
 from coslice.benchmark.recipe_file import shipped_benchmarks
 from coslice.benchmark.rows import TRUTH
 from coslice.benchmark.slice_figure import SliceFigure
@@ -18,6 +18,7 @@ from coslice.benchmark.store import Store, digest_of
 from coslice.benchmark.table import Entry, Records, Row, Table, entry_of, table_of
 
 __all__ = [
+    "COUNTED",
     "NUMERICS",
     "TRUTH",
     "Benchmark",

@@ -24,7 +24,8 @@ PRIORS = tuple(f"{kind}.{need}" for kind, need in USUAL_PRIORS) + (
     *("ct.planes.auxiliary", "ct.relay.auxiliary", "zsr.patches"),
     *("zsr.planes", "zsr.planes.auxiliary", "zsr.relay", "zsr.relay.auxiliary"),
 )
-"""What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs."""
+"""What a recipe may name a prior for, beside a method: the kind of problem, and what the method needs. Behind either
+may stand a task, as in "fbp-unet.svct-parallel-8": then it is for groups that are measured so."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Benchmark:
         """The priors of a method, and what the recipe says of each."""
         kind = self.groups[group].kind
         usual = USUAL_PRIORS.get((kind, method.need), ())
-        keys = _prior_keys(self.priors, kind, method)
+        keys = _prior_keys(self.priors, self.groups[group], method)
         named = tuple(self.priors.get(key, usual[i] if i < len(usual) else None) for i, key in enumerate(keys))
         return named, tuple(self.shown.get(key, Shown()) for key in keys)
 
@@ -154,17 +155,24 @@ def partners_of(groups: Mapping[str, Group]) -> dict[str, str]:
     return found
 
 
-def prior_key(named: Mapping[str, object], kind: str, method: AnyMethod) -> str:
-    """Under what name the first prior of a method is given: the method's own, else what methods of its sort need."""
-    return method.name if method.name in named else f"{kind}.{method.need}"
+def _possible_keys(group: Group, method: AnyMethod) -> tuple[str, ...]:
+    """The names that the first prior of a method may be given under in a group, the most special first."""
+    sort, task = f"{group.kind}.{method.need}", group.task_key
+    return f"{method.name}.{task}", f"{sort}.{task}", method.name, sort
 
 
-def _prior_keys(named: Mapping[str, object], kind: str, method: AnyMethod) -> list[str]:
+def prior_key(named: Mapping[str, object], group: Group, method: AnyMethod) -> str:
+    """Under what name it is given: the task's or the method's own, else what methods of its sort need."""
+    *special, usual = _possible_keys(group, method)
+    return next((key for key in special if key in named), usual)
+
+
+def _prior_keys(named: Mapping[str, object], group: Group, method: AnyMethod) -> list[str]:
     """The same for all its priors; none for a method that needs none."""
     if not method.need:
         return []
     further = len(method.prior.planes) - 1 if isinstance(method, Method) else 0
-    return [prior_key(named, kind, method)] + [f"{kind}.{method.need}.auxiliary"] * further
+    return [prior_key(named, group, method)] + [f"{group.kind}.{method.need}.auxiliary"] * further
 
 
 def setting_of(method: AnyMethod, path: str) -> float | None:
@@ -316,15 +324,19 @@ def _named_priors(
     name: str, content: RecipeContent, given: Mapping[str, str], rows: Mapping[str, Mapping[str, RowMethod]]
 ) -> tuple[dict[str, str], list[str]]:
     """The priors that are named, and words for each that the user must name."""
-    asked = [(content.groups[group].kind, chosen.method) for group, found in rows.items() for chosen in found.values()]
+    asked = [(content.groups[group], chosen.method) for group, found in rows.items() for chosen in found.values()]
     known = {*PRIORS, *(method.name for method in METHODS.values() if method.need)}
-    known |= {key for kind, method in asked if method.need for key in (method.name, *_prior_keys({}, kind, method))}
+    for group, method in asked:
+        known |= {*_possible_keys(group, method), *_prior_keys({}, group, method)} if method.need else set()
     for key in (*content.priors, *given):
         if key not in known:
-            sorts = ", ".join(PRIORS)
-            raise CosliceError(f"{name}: a prior was named for {key}, but priors are for {sorts}, or for one method.")
+            sorts, tasks = ", ".join(PRIORS), dict.fromkeys(group.task_key for group in content.groups.values())
+            raise CosliceError(
+                f"{name}: a prior was named for {key}, but priors are for {sorts}, or for one method, and for one task "
+                f"with a point and its name behind: {', '.join(tasks)}."
+            )
     named: dict[str, str | Needed] = {**content.priors, **given}
-    read = {key for kind, method in asked for key in _prior_keys(named, kind, method)}
+    read = {key for group, method in asked for key in _prior_keys(named, group, method)}
     lacking = [
         f"prior {key}=FILE ({value.needs})" for key, value in named.items() if isinstance(value, Needed) and key in read
     ]

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from coslice.benchmark.definition import Benchmark, Cell
 from coslice.errors import CosliceError
-from coslice.methods import Method
+from coslice.methods import Direct, Method, NetworkSolution
 from coslice.plans import load_priors
 from coslice.priors import Shown, SlicePrior, check_shown, load_prior
-from coslice.priors.supervised import check_diffusion
+from coslice.priors.supervised import check_diffusion, check_supervised
 from coslice.window import same_window
 
 __all__ = ["Fitting"]
@@ -64,8 +64,8 @@ class Fitting:
         """Refuse priors that do not fit their cells, without a measurement; sentences on what was inferred of them.
 
         Raises:
-            CosliceError: as `priors`; a prior of another sort than the method needs, or noise levels that it does not
-                know.
+            CosliceError: as `priors`; a prior of another sort than the method needs, or noise levels or a task that it
+                does not know.
         """
         said: list[str] = []
         for cell in cells:
@@ -76,6 +76,8 @@ class Fitting:
                     f"Prior {priors[0].name} sees planes {priors[0].plane}, each thin slice of {cell.group} alone; one "
                     "of a plane with z sees how they follow each other."
                 )
+            if isinstance(method, Direct) and isinstance(method.solution, NetworkSolution):
+                check_supervised(priors[0], self._benchmark.groups[cell.group].task_key)
             if isinstance(method, Method):
                 for number, prior in enumerate(priors):
                     check_diffusion(prior, method.name)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from coslice.benchmark.definition import Benchmark
+from coslice.benchmark.recipe_content import COUNTED
 from coslice.benchmark.table import Entry, Records, Table
 from coslice.escapes import csv_cell, visible
 
@@ -22,7 +23,7 @@ def tidy_csv(benchmark: Benchmark, records: Records) -> str:
     """A line for every number: one of ours for each seed, then the published ones, which have no seed.
 
     Columns: benchmark, origin ("measured" or "published"), group, method, seed, metric, value, deviation (of published
-    numbers that have one), protocol (of ours). The metrics are the table's, and the seconds.
+    numbers that have one), protocol (of ours). The metrics are the table's, the seconds, and the network evaluations.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -30,7 +31,8 @@ def tidy_csv(benchmark: Benchmark, records: Records) -> str:
     taken = benchmark.protocol.name
     for (group, row), found in records.items():
         for seed, record in zip(benchmark.seeds, found, strict=True):
-            values = {metric.name: metric.of(record) for metric in benchmark.metrics} | {"seconds": record["seconds"]}
+            values = {metric.name: metric.of(record) for metric in benchmark.metrics}
+            values |= {"seconds": record["seconds"], COUNTED: record[COUNTED]}
             for name, value in values.items():
                 words = (benchmark.name, "measured", *map(csv_cell, (group, row)))
                 writer.writerow((*words, seed, name, _number(value), "", taken))
@@ -53,11 +55,13 @@ def markdown(table: Table) -> str:
     lines = [f"## {_plain(table.title)}", ""]
     lines += [line for text in (table.about, table.legend) if text for line in (visible(text, lines=True), "")]
     for group, rows in table.groups.items():
-        lines += [f"### {_plain(group)}", "", _line(["method", *map(_plain, heads)]), _line(["---"] * (len(heads) + 1))]
+        titles = ["method", *map(_plain, heads), *table.costs]
+        lines += [f"### {_plain(group)}", "", _line(titles), _line(["---"] * len(titles))]
         for row in rows:
-            lines.append(_line([_plain(row.title), *_texts(table, row.entries, "**{}**", "{}")]))
+            lines.append(_line([_plain(row.title), *_texts(table, row.entries, "**{}**", "{}"), *table.costs_of(row)]))
             if row.published:
-                lines.append(_line(["*published*", *_texts(table, row.published, "", "*{}*")]))
+                none = [""] * len(table.costs)
+                lines.append(_line(["*published*", *_texts(table, row.published, "", "*{}*"), *none]))
         lines.append("")
     return "\n".join(lines)
 
@@ -77,9 +81,10 @@ def _texts(table: Table, entries: Sequence[Entry], best: str, other: str) -> lis
 
 def latex(table: Table) -> str:
     """A `tabular` with booktabs' rules, best in bold, the published numbers in italics below each row."""
-    titles = " & ".join(_escaped(f"{metric.title} {metric.arrow}".strip()) for metric in table.metrics)
+    heads = [_escaped(f"{metric.title} {metric.arrow}".strip()) for metric in table.metrics]
+    titles = " & ".join([*heads, *table.costs])
     above = " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{plane.capitalize()}}}" for plane, n in table.spans)
-    count = len(table.metrics)
+    count = len(table.metrics) + len(table.costs)
     lines = [
         rf"% \usepackage{{booktabs}}. {_one_line(table.title)}.",
         *(f"% {_one_line(text)}" for text in (table.about, table.legend) if text),
@@ -95,11 +100,12 @@ def latex(table: Table) -> str:
                 (r"\textbf{%s}" if entry.best else "%s") % _escaped(entry.text(metric))
                 for entry, metric in zip(row.entries, table.metrics, strict=True)
             )
-            lines.append(" & ".join((_escaped(row.title), *texts)) + r" \\")
+            lines.append(" & ".join((_escaped(row.title), *texts, *table.costs_of(row))) + r" \\")
             if row.published:
                 pairs = zip(row.published, table.metrics, strict=True)
                 texts = (rf"\textit{{{_escaped(entry.text(metric))}}}" for entry, metric in pairs)
-                lines.append(" & ".join((r"\quad\textit{published}", *texts)) + r" \\")
+                none = [""] * len(table.costs)
+                lines.append(" & ".join((r"\quad\textit{published}", *texts, *none)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

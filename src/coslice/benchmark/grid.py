@@ -153,6 +153,7 @@ class Workshop:
             "trajectory": result.trajectory,
             "seconds": seconds,
             "phases": result.seconds,
+            "evaluations": result.evaluations,
             "device": self._device,
             "threads": torch.get_num_threads(),
             "study": study.settings,

@@ -14,6 +14,7 @@ from typing import Any
 from coslice.benchmark.cell_keys import Keyed
 from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.grid import truth_of
+from coslice.benchmark.recipe_content import COUNTED
 from coslice.benchmark.store import Store
 from coslice.benchmark.table import Records
 from coslice.errors import CosliceError
@@ -34,7 +35,9 @@ def finished_records(benchmark: Benchmark, cells: Keyed, store: Store) -> Record
         record = store.record(key)
         if record is None:
             raise CosliceError(f"{benchmark.name}: {cell.group}, {cell.row} is not finished; run the benchmark again.")
-        records.setdefault((cell.group, cell.row), []).append(record)
+        # A cell of a coslice that did not count had as many as its method asks for.
+        counted = {COUNTED: cell.method.evaluations} | record
+        records.setdefault((cell.group, cell.row), []).append(counted)
     return records
 
 

@@ -36,6 +36,7 @@ from coslice.priors import Shown, parse_range
 from coslice.problems import Task, make_task
 
 __all__ = [
+    "COUNTED",
     "NUMBERS_OF_GROUPS",
     "BenchmarkScan",
     "Figure",
@@ -52,6 +53,8 @@ _SECTIONS = {line.path.partition(".")[0] for method in METHODS.values() for line
 _MEASURED = ("beam", "views", "angle", "rows", "factor", "fwhm_mm")
 _NOISE = ("measurement_noise", "photons", "electronic_noise")
 _OF_GROUPS = "task"
+COUNTED = "evaluations"
+"""What a figure is drawn against that is counted in each run, see `coslice.methods.Method.evaluations`."""
 NUMBERS_OF_GROUPS = (*_MEASURED[1:], *_NOISE)
 """What a figure may be drawn against of the groups, as in "task.views"."""
 
@@ -197,6 +200,11 @@ class Group:
         return self.measurement(0).problem_kind
 
     @property
+    def task_key(self) -> str:
+        """A stable name of its measurement, see `coslice.problems.Task.key`: "svct-parallel-8"."""
+        return self.measurement(0).key
+
+    @property
     def window(self) -> str:
         """Name of the intensities that its rows are compared in, see `coslice.volume.scan_window`."""
         return self.measurement(0).window
@@ -212,9 +220,9 @@ class Figure:
     """A drawing of the table's numbers.
 
     Attributes:
-        x: the path of a setting that is a number and differs from row to row, as in "renoising.eta", or "steps"; a
-            number that differs from group to group, as in "task.views" (`NUMBERS_OF_GROUPS`); "step" for the course of
-            the sampling; or a metric.
+        x: the path of a setting that is a number and differs from row to row, as in "renoising.eta", or "steps";
+            "evaluations", which are counted and not set; a number that differs from group to group, as in "task.views"
+            (`NUMBERS_OF_GROUPS`); "step" for the course of the sampling; or a metric.
         y: what to draw against it, one or several: metrics; with "step" psnr, sdiff or lpips.
 
     Raises:
@@ -257,6 +265,8 @@ class Figure:
             return "course"
         if self.x.partition(".")[0] == _OF_GROUPS:
             return "groups"
+        if self.x == COUNTED:
+            return "sweep"
         return "sweep" if self.setting.partition(".")[0] in _SECTIONS else "scatter"
 
     @property
@@ -266,8 +276,8 @@ class Figure:
 
     @property
     def setting(self) -> str:
-        """The path of the setting that a sweep is over: "schedule.steps"."""
-        return "schedule.steps" if self.x == "steps" else self.x
+        """The path of the setting that a sweep is over: "schedule.steps", which also the evaluations follow."""
+        return "schedule.steps" if self.x in ("steps", COUNTED) else self.x
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from typing import Any
 
 from coslice.benchmark.definition import Benchmark
 from coslice.benchmark.metric import Metric
+from coslice.benchmark.recipe_content import COUNTED
+from coslice.methods import published_evaluations
 from coslice.metrics import Protocol, best_of
 
 __all__ = ["Entry", "Records", "Row", "Table", "entry_of", "table_of"]
@@ -52,12 +54,22 @@ class Row:
         entries: ours, one a metric.
         published: likewise, None where nothing was published of it.
         seconds: that a reconstruction took, the mean over seeds.
+        evaluations: of its networks in a reconstruction, likewise, see `coslice.methods.Method.evaluations`.
+        usual: as many as were published, or as a method of ours has; None of a method that does not sample.
     """
 
     title: str
     entries: tuple[Entry, ...]
     published: tuple[Entry, ...] | None
     seconds: float
+    evaluations: float = 0
+    usual: int | None = None
+
+    @property
+    def counted(self) -> str:
+        """Its evaluations as they are printed: "30", or "40 of 4,000" where more were published."""
+        fewer = self.usual is not None and self.evaluations < self.usual
+        return f"{self.evaluations:,.0f}" + (f" of {self.usual:,}" if fewer else "")
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,16 @@ class Table:
         return [(plane, len(list(run))) for plane, run in groupby(metric.plane for metric in self.metrics)]
 
     @property
+    def costs(self) -> tuple[str, ...]:
+        """Titles of the columns that every table has behind its metrics: what a row took."""
+        asked = any(metric.name == "seconds" for metric in self.metrics)
+        return (COUNTED,) if asked else (COUNTED, "seconds")
+
+    def costs_of(self, row: Row) -> tuple[str, ...]:
+        """The entries of a row in these columns."""
+        return (row.counted, f"{row.seconds:.0f}")[: len(self.costs)]
+
+    @property
     def has_published(self) -> bool:
         return any(row.published for rows in self.groups.values() for row in rows)
 
@@ -96,6 +118,11 @@ class Table:
         parts += ["↑ more is better, ↓ less is better, bold is best of its group." if self._marks else ""]
         if any(metric.title.startswith("PSNR") for metric in self.metrics):
             parts.append("PSNR in dB.")
+        if any(row.usual is not None and row.evaluations < row.usual for rows in self.groups.values() for row in rows):
+            parts.append(
+                "Evaluations are those of the networks, with how many were published, or are usual of a method of "
+                "ours, where that is more."
+            )
         if self.seeds > 1:
             parts.append(f"Mean ± standard deviation of {self.seeds} runs.")
         if self.has_published:
@@ -119,8 +146,10 @@ def table_of(benchmark: Benchmark, records: Records) -> Table:
                 entries=tuple(column[i] for column in columns),
                 published=_published(benchmark, group, row),
                 seconds=statistics.fmean(record["seconds"] for record in records[group, row]),
+                evaluations=statistics.fmean(record[COUNTED] for record in records[group, row]),
+                usual=published_evaluations(chosen.method, benchmark.groups[group].kind),
             )
-            for i, row in enumerate(recipes)
+            for i, (row, chosen) in enumerate(recipes.items())
         )
     words = {"title": benchmark.title, "source": benchmark.source, "about": benchmark.about}
     return Table(

@@ -144,13 +144,15 @@ def show_benchmark(table: BenchmarkTable) -> None:
     for title, rows in table.groups.items():
         lines.append((title, [], "bold"))
         for row in rows:
-            lines.append((row.title, _joined(columns.values(), row.entries, table.metrics), ""))
+            costs = map(Text, table.costs_of(row))
+            lines.append((row.title, [*_joined(columns.values(), row.entries, table.metrics), *costs], ""))
             if row.published:
-                lines.append(("  published", _joined(columns.values(), row.published, table.metrics), "dim italic"))
+                numbers = _joined(columns.values(), row.published, table.metrics)
+                lines.append(("  published", [*numbers, *(Text() for _ in table.costs)], "dim italic"))
     grid = plain_table()
     grid.add_column("\n", min_width=_TITLES)  # long titles are broken, numbers never
-    for i, (head, places) in enumerate(columns.items()):
-        names = " ".join(table.metrics[place].title for place in places)
+    named = [(head, " ".join(table.metrics[place].title for place in places)) for head, places in columns.items()]
+    for i, (head, names) in enumerate([*named, *(("", cost) for cost in table.costs)]):
         over = _out.legible(f"{head if head != names else ''}\n{names}")
         widest = max([*map(cell_len, over.split("\n")), *(numbers[i].cell_len for _, numbers, _ in lines if numbers)])
         grid.add_column(over, justify="right", no_wrap=True, min_width=widest)

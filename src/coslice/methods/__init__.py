@@ -53,6 +53,7 @@ from coslice.methods.papers import (
     default_method,
     find_method,
     methods_for,
+    published_evaluations,
 )
 from coslice.methods.prior_parts import (
     USUAL_PRIORS,
@@ -152,6 +153,7 @@ __all__ = [
     "load_method",
     "methods_for",
     "parts_of",
+    "published_evaluations",
     "setting_lines",
     "usual_priors",
 ]

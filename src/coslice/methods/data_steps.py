@@ -36,7 +36,7 @@ from coslice.renoising import PredictorCorrector, Renoising
 from coslice.sampling import Changing, Correction, Denoiser, Fidelity, altered
 from coslice.settings import Part, setting
 from coslice.states import Stateful
-from coslice.variance import Estimator, SuccessivePredictions, Variance
+from coslice.variance import Estimator, SuccessivePredictions, Variance, Witness
 
 __all__ = [
     "Acting",
@@ -63,12 +63,14 @@ class Acting:
     Attributes:
         denoiser, fidelity, correction: of the loop.
         projection: what is repeated at the end, see `Projecting`; None is `fidelity`.
+        witness: of a data step that asks the prior itself, where it does so; None of all others.
     """
 
     denoiser: Denoiser | Changing
     fidelity: Fidelity
     correction: Correction | None = None
     projection: Fidelity | None = None
+    witness: Witness | None = None
 
     @property
     def memories(self) -> dict[str, Stateful]:
@@ -110,6 +112,10 @@ class DataStep(Part, ABC):
             sigmas: the noise levels, then 0.
         """
         return Acting(self.guided(problem, prior), self.build(problem, along), self.correction(problem, along))
+
+    def evaluations(self, steps: int) -> int:
+        """How often it asks the prior itself in a sample of so many steps, beside the loop."""
+        return 0
 
     def check(self, renoising: Renoising) -> None:
         """Refuse a re-noising that the data step cannot follow.
@@ -197,8 +203,13 @@ class WeightedGradients(Projecting):
 
     def acting(self, problem: Problem, prior: SlicePrior | Changing, along: str, sigmas: Sequence[float]) -> Acting:
         fidelity = self._fidelity(problem, along, self._counts(len(sigmas) - 1))
-        asked = altered(prior, fidelity.estimator.seen.watching) if self.variance.asks else prior
-        return Acting(asked, fidelity, projection=fidelity.again)
+        if not self.variance.asks:
+            return Acting(prior, fidelity, projection=fidelity.again)
+        seen = fidelity.estimator.seen
+        return Acting(altered(prior, seen.watching), fidelity, projection=fidelity.again, witness=seen)
+
+    def evaluations(self, steps: int) -> int:
+        return self.variance.evaluations(steps)
 
     def _fidelity(self, problem: Problem, along: str, counts: Sequence[int]) -> WeightedCG:
         gamma = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,7 +30,12 @@ class Ending(Part, ABC):
     """How a run ends: the reconstruction, made of the last step. An own one overrides `ended`.
 
     Projections between the data and values from 0 to 1 (`rounds` of the data step) come after it.
+
+    Attributes:
+        evaluations: how often it asks the prior.
     """
+
+    evaluations: ClassVar[int] = 0
 
     @abstractmethod
     def ended(self, last: Step, ask: Denoiser, problem: Problem) -> Tensor:
@@ -74,7 +80,7 @@ class DenoisedEstimate(Ending):
     step without noise follows, x + sigma_min^2 score(x, sigma_min), which is D(x, sigma_min).
     """
 
-    kind = "denoised-estimate"
+    kind, evaluations = "denoised-estimate", 1
 
     def ended(self, last: Step, ask: Denoiser, problem: Problem) -> Tensor:
         # The prior reads slices: give it slices in memory, whatever layout the operator left behind.

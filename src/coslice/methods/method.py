@@ -140,6 +140,18 @@ class Method:
         return self.prior.need
 
     @property
+    def evaluations(self) -> int:
+        """Network evaluations of a run: how often its priors predict the whole volume, over all samples.
+
+        One for each step of the loop: a predictor and a corrector have one each, and of two planes a step asks one. In
+        addition what the data step and the end ask for. A prediction whose gradient is taken (DPS, the guided plane of
+        TPDM) is one evaluation too, and takes the time of three. Patches of k slices are one for the whole volume, and
+        take a k-th of the time.
+        """
+        steps = len(self.renoising.sigmas(self.schedule)) - 1
+        return self.samples * (steps + self.data.evaluations(steps) + self.end.evaluations)
+
+    @property
     def label(self) -> str:
         """As tables print it: "DDS + ISCS", "DDS, mean of 5"; with another algorithm in it "DDS (null-space)"."""
         noise = self.noise.label
@@ -175,6 +187,11 @@ class Direct:
     def need(self) -> str:
         """The sort of prior it needs, "" for none."""
         return self.solution.need
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations of a run, as of `Method`."""
+        return self.solution.evaluations
 
     @property
     def label(self) -> str:

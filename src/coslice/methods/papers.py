@@ -36,7 +36,15 @@ from coslice.noise import Independent
 from coslice.renoising import DDIM, DiffPIR, PredictorCorrector, Share
 from coslice.schedule import Geometric, VariancePreserving
 
-__all__ = ["DIFFUSIONBLEND_TV", "KINDS", "METHODS", "default_method", "find_method", "methods_for"]
+__all__ = [
+    "DIFFUSIONBLEND_TV",
+    "KINDS",
+    "METHODS",
+    "default_method",
+    "find_method",
+    "methods_for",
+    "published_evaluations",
+]
 
 DDS = Method(
     name="dds",
@@ -336,6 +344,23 @@ def default_method(kind: str, priors: Sequence[object] = ()) -> str:
     if kind == "zsr":
         return "dds"
     return "wblend" if kind == "ct" and (first is None or second is not None) else "wdds"
+
+
+def published_evaluations(method: AnyMethod, kind: str = "ct") -> int | None:
+    """Network evaluations of a sample by a method of its name as it was published; of one of ours, as it comes.
+
+    Args:
+        method: with any settings.
+        kind: of the problem, as of `find_method`.
+
+    Returns:
+        As many as `Method.evaluations` counts; None of a method that does not sample, or that is not coslice's.
+    """
+    usual = methods_for(kind).get(method.name)
+    if not isinstance(usual, Method):
+        return None
+    steps = usual.published.get("schedule.steps", usual.schedule.steps)
+    return replace(usual, schedule=replace(usual.schedule, steps=steps)).evaluations
 
 
 def find_method(name: str, kind: str = "ct") -> AnyMethod:

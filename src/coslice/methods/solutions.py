@@ -39,9 +39,11 @@ class Solution(Part, ABC):
 
     Attributes:
         need: sort of prior it needs, "" for none.
+        evaluations: how often the prior is asked for the whole volume.
     """
 
     need: ClassVar[str] = ""
+    evaluations: ClassVar[int] = 0
 
     @abstractmethod
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
@@ -204,6 +206,7 @@ class NetworkSolution(Solution):
 
     kind = "network"
     need = "supervised"
+    evaluations = 1
 
     def solve(self, problem: Problem, initial: Tensor, priors: Sequence[SlicePrior], iterated: Iterated) -> Tensor:
         return fbp_unet(priors[0], initial, problem.task)

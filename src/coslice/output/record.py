@@ -48,6 +48,7 @@ def run_record(
         "priors": list(cards.values()),
         "arithmetic": {stem: [prior.products for prior in asked] for stem, asked in computing.items() if asked},
         "seconds": {stem: result.seconds for stem, result in results.items()},
+        "evaluations": {stem: result.evaluations for stem, result in results.items()},
         **_resumed(results),
         "peak_memory_mb": peak_memory_mb(),
         "device": str(study.problem.measurement.device),

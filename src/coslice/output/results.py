@@ -6,7 +6,7 @@ reference.nii.gz        what a real measurement was compared with, where it was
 measurement.nii.gz      the thick slices, for super-resolution
 initial.nii.gz          the reconstruction sampling started from
 metrics.json            every published number, of both, by file; not of a real measurement
-run.json                all settings, versions, seconds per phase, peak memory, trajectory, the calibration
+run.json                all settings, versions, seconds per phase, evaluations, peak memory, trajectory, the calibration
 
 and of several samples, beside NAME.nii.gz, the reconstruction, in the same units
 

@@ -1,6 +1,7 @@
 """The drawings of a benchmark: a metric against a setting, against another metric, or along the sampling.
 
-    sweep      a line for each method over the values its rows give a setting, deviations over seeds as bars
+    sweep      a line for each method over the values its rows give a setting, deviations over seeds as bars; or over
+               the network evaluations that its rows had, as they were counted, with the axis of their logarithms
     groups     a line for each row over a number of the groups, such as that of views; a panel for what else differs
     course     a line for each row: the estimate after each step, of the first seed
     scatter    a point for each row
@@ -14,6 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -21,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from coslice.axes import PLANES
-from coslice.benchmark import Benchmark, Entry, Figure, Records, entry_of, metric_called, sweep
+from coslice.benchmark import COUNTED, Benchmark, Entry, Figure, Records, entry_of, metric_called, sweep
 from coslice.metrics import QUANTITIES
 from coslice.report.style import LINE_WIDTH, STYLE, content, draw_truth, literal, set_style
 
@@ -42,6 +44,7 @@ _WORDS = {
     "noise.angle": "anchor angle (degrees)",
     "prior.cross_every": "one step of so many jumps slices",
     "renoising.eta": "η",
+    COUNTED: "network evaluations",
     "schedule.steps": "network evaluations",
     "steps": "network evaluations",
 }
@@ -156,6 +159,9 @@ def _lines(figure: Figure, y: str, group: str, benchmark: Benchmark, records: Re
     else:
         known = [row for row, entry in entries.items() if entry.mean is not None]
         places = sweep(benchmark, group, figure.setting, known)
+        if figure.x == COUNTED:
+            counts = {row: fmean(record[COUNTED] for record in records[group, row]) for row in places}
+            places = {row: (places[row][0], counts[row]) for row in sorted(counts, key=lambda row: counts[row])}
     for row, (label, x) in places.items():
         entry = entries[row]
         if x is not None and entry.mean is not None:
@@ -194,8 +200,8 @@ def _drawn(
 
 
 def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> None:
-    of_groups = figure.kind == "groups"
-    if of_groups:
+    of_groups, counted = figure.kind == "groups", figure.x == COUNTED
+    if of_groups or counted:
         lines = _with_ticks(axes, lines)
     for i, (label, line) in enumerate(lines.items()):
         mark = _MARKS[i % len(_MARKS)] if figure.kind in ("scatter", "groups") else "o" if len(line.xs) < 12 else None
@@ -205,8 +211,9 @@ def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> No
     axes.set_xlabel(_words(figure.x))
     axes.set_ylabel(_words(y))
     course = figure.kind == "course"
-    gaps = of_groups and y == "sdiff_gap" and min(min(line.ys) for line in lines.values()) > 0
-    set_style(axes, log=gaps or (course and y == "sdiff"), whole=course)
+    of_factors = (of_groups and y == "sdiff_gap") or (counted and y in ("sdiff_gap", "seconds"))
+    factors = of_factors and min(min(line.ys) for line in lines.values()) > 0
+    set_style(axes, log=factors or (course and y == "sdiff"), whole=course)
 
 
 def _with_ticks(axes: Axes, lines: Mapping[str, _Line]) -> dict[str, _Line]:

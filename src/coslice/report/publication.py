@@ -224,7 +224,6 @@ def _page(
         table=table,
         starts=starts,
         aside="" if benchmark.protocol == UNIT else UNIT.sentence,
-        timed=all(metric.name != "seconds" for metric in table.metrics),  # else the recipe asks for them itself
         figures=figures,
         viewer=viewer(scenes),
         groups=[

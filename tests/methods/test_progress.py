@@ -68,7 +68,7 @@ def test_a_bar_moves_within_a_step_and_never_back():
 
 def told(seconds_each, images=300, steps=30, done=0, threads=1):
     """What is said of a run whose images take so long, and after how many of them."""
-    clock, said = [0.0], []
+    clock, said, image = [0.0], [], 0
     forecast = Forecast("DDS", lambda *words: None, said.append, lambda: clock[0])
     forecast.heard("sampling", done, steps)
     clock[0] += 50  # before the first image is there, code is compiled

@@ -56,9 +56,11 @@ class Forecast:
     def _tell(self, each: float, images: int) -> None:
         left = each * images * self._steps
         if left >= _LONG:
+            seconds = f"{each:.2g}" if each < 10 else f"{each:.0f}"
+            steps = "1 step" if self._steps == 1 else f"{self._steps} steps"
             self._say(
-                f"{self._label}: the prior takes {each:.2g} s for an image here. {images} of them in {self._steps} "
-                f"steps are {_spoken(left)} at least; the same command goes on if it is stopped."
+                f"{self._label}: the prior takes {seconds} s for an image here. {images} of them in {steps} are "
+                f"{_spoken(left)} at least; the same command goes on if it is stopped."
             )
 
 

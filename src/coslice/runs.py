@@ -39,13 +39,18 @@ from coslice.problems import Problem
 from coslice.renoising import Renoising
 from coslice.sampling import Changing, Denoiser, Step, altered, sample, start
 from coslice.states import State, Stateful, joined_states, state_below
+from coslice.threads import counting
 from coslice.uncertainty import Welford
 from coslice.variance import Variance
 
 __all__ = ["Keep", "Progress", "Result", "Watch", "run"]
 
 Progress = Callable[[str, int, int], None]
-"""progress(phase, done, total), called as work goes on."""
+"""progress(phase, done, total), called as work goes on: "sampling" counts steps, and once a second "denoising" the
+images of the step at work."""
+
+_OFTEN = 1.0
+"""Seconds between two words on the images of a step."""
 
 Keep = Callable[[State], None]
 """keep(state), called after every step with where the run stands. It may raise, to stop the run there."""
@@ -109,7 +114,7 @@ def run(
         fast: whether to take the method's fast form, see `coslice.methods.fast_form`.
         truth: (z, y, x), only to measure the estimates along the way.
         lpips: whether the trajectory holds LPIPS too.
-        progress: called after every step.
+        progress: called after every step, and within those that take seconds.
         keep: called after every step that another one follows, and after every sample.
         kept: a state that `keep` was given by a run of the same plan; the run goes on from there, and its sums are from
             now on this run's. `coslice.output.run_kept` keeps states in a file, and checks whose they are.
@@ -147,6 +152,7 @@ def run(
     sigmas, along = planned.sigmas, planned.priors[0].along
     steps = len(sigmas) - 1
     total = method.samples * steps
+    log.say_steps(total)
     beginning = _Beginning(planned, initial, log)
     for number in range(samples.count, method.samples):
         seed = planned.seed + number
@@ -286,6 +292,7 @@ class _Log:
         self.trajectory: list[dict[str, float | int | None]] = []
         self.resumed = self.evaluations = 0
         self._steps, self._began, self._parts_then = 0, 0.0, 0.0
+        self._told = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """All that was logged so far, as JSON takes it."""
@@ -322,7 +329,7 @@ class _Log:
             raise CosliceError(f"run: the {name} is {function!r}, but a function (x, sigma) -> volume is needed.")
 
         def call(x: Tensor, sigma: float) -> Tensor:
-            with self._clock(name):
+            with self._clock(name), counting(self._denoised):
                 given: Any = function(x, sigma)
                 finish(x.device)
             if name == "prior":
@@ -369,7 +376,18 @@ class _Log:
         spent = time.perf_counter() - self._began - (self._parts - self._parts_then)
         self.seconds["renoising"] = self.seconds.get("renoising", 0.0) + spent
         self._steps += 1
+        self.say_steps(total)
+
+    def say_steps(self, total: int) -> None:
+        """How many steps of `total` are done."""
         self.progress("sampling", self._steps, total)
+        self._told = time.monotonic()
+
+    def _denoised(self, done: int, total: int) -> None:
+        """So many images of a step are."""
+        if time.monotonic() - self._told >= _OFTEN:
+            self.progress("denoising", done, total)
+            self._told = time.monotonic()
 
     @property
     def _parts(self) -> float:

@@ -10,11 +10,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 
-__all__ = ["compiled_kernels", "spread", "usable_cores"]
+__all__ = ["compiled_kernels", "counting", "spread", "usable_cores"]
+
+_Counted = Callable[[int, int], None]
+_counts: ContextVar[tuple[_Counted, ...]] = ContextVar("counts", default=())
 
 
 def usable_cores() -> int:
@@ -40,6 +44,16 @@ def compiled_kernels() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def counting(counted: _Counted) -> Iterator[None]:
+    """Inside, `spread` says how many of its calls are done, and of how many: counted(done, total)."""
+    before = _counts.set((*_counts.get(), counted))
+    try:
+        yield
+    finally:
+        _counts.reset(before)
+
+
 def spread(device: torch.device, function: Callable[..., object], *lists: Sequence[Any]) -> None:
     """function(a, b, ...) for the items a, b, ... of `lists` that belong together, as `map` calls it.
 
@@ -52,12 +66,20 @@ def spread(device: torch.device, function: Callable[..., object], *lists: Sequen
     operation waits for a thread that was put aside.
     """
     if device.type != "cpu":
-        list(map(function, *lists))
+        _count(map(function, *lists), lists)
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as workers:
-            list(workers.map(function, *lists))
+            _count(workers.map(function, *lists), lists)
     finally:
         torch.set_num_threads(threads)
+
+
+def _count(calls: Iterator[object], lists: Sequence[Sequence[Any]]) -> None:
+    """Go through the calls, and tell who counts; in this thread, whichever makes them."""
+    total = min(map(len, lists))
+    for done, _ in enumerate(calls, 1):
+        for counted in _counts.get():
+            counted(done, total)

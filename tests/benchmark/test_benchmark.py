@@ -7,7 +7,9 @@ import shutil
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 
+import pytest
 import torch
 
 from coslice.benchmark import (
@@ -18,6 +20,7 @@ from coslice.benchmark import (
 )
 from coslice.benchmark.definition import setting_of
 from coslice.io.nifti import read_nifti
+from coslice.output import Keeper
 from coslice.volume import Volume
 from small_benchmark import computed, kept, killed, loaded, sampling, without
 
@@ -125,7 +128,7 @@ def test_processes_share_a_grid_and_compute_no_cell_twice(tree, saved, tmp_path,
     cells = keyed_cells(benchmark)
     done, lock = [], threading.Lock()
 
-    def slowly(self, cell, progress):
+    def slowly(self, cell, progress, state):
         time.sleep(0.02)
         with lock:
             done.append(cells[cell])
@@ -168,6 +171,44 @@ def test_what_a_kill_leaves_is_gone_when_the_cell_is_next_taken_and_half_a_cell_
     (left / "volume.nii.gz").write_bytes(b"half")
     assert not store.has(key) and len(computed(benchmark, store)) == 1
     assert store.has(key) and not left.exists()
+
+
+class Killed(Exception):
+    """As if the process had been."""
+
+
+def test_a_cell_that_is_killed_goes_on_where_it_stood_to_the_same_numbers(tree, saved, tmp_path, monkeypatch):
+    benchmark = loaded(saved(tree), seeds=(0,))
+    cell, key = next((c, k) for c, k in keyed_cells(benchmark).items() if c.row == "DDS+ISCS, longer")
+    whole, cut, strange = (Store(tmp_path / name) for name in ("whole", "cut", "strange"))
+    monkeypatch.setattr(grid, "Keeper", partial(Keeper, every=0))
+    steps = []
+
+    def heard(phase, done, total):
+        steps.append(done) if phase == "sampling" else None
+
+    def killed(phase, done, total):
+        if (phase, done) == ("sampling", 3):
+            raise Killed
+
+    def put(store, progress):
+        store.prepare()
+        with store.taken(key):
+            grid.Workshop(benchmark, "cpu").put(store, key, cell, progress)
+
+    put(whole, heard)
+    with pytest.raises(Killed):
+        put(cut, killed)
+    assert cut.state(key).is_file() and not cut.has(key)
+    shutil.copytree(tmp_path / "cut", tmp_path / "strange", dirs_exist_ok=True)
+    put(cut, heard)
+    monkeypatch.setattr("coslice.identities.version_of", lambda name: "0")  # what was kept is another version's
+    put(strange, heard)
+    assert steps == [0, 1, 2, 3, 2, 3, 0, 1, 2, 3]
+    first, *others = (kept(store, key) for store in (whole, cut, strange))
+    assert all(one["metrics"] == first["metrics"] and one["curves"] == first["curves"] for one in others)
+    assert [one.get("resumed") for one in (first, *others)] == [None, 1, None]
+    assert not any(store.state(key).exists() for store in (whole, cut, strange))
 
 
 def test_a_killed_benchmark_goes_on_and_prints_the_same_table(tree, saved, tmp_path, coslice):

@@ -130,3 +130,13 @@ def test_a_name_that_packing_needs_is_refused(tmp_path):
     weights = {FIRST: torch.ones(3, dtype=torch.bfloat16)}
     with pytest.raises(CosliceError, match=r"packed\.first was given"):
         write_weights(tmp_path / "x.safetensors", weights, {}, packed=True)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100, 2**24])
+def test_a_file_is_read_whole_however_many_numbers_at_once(at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("coslice.io.packing._AT_ONCE", at_once)
+    draw = torch.Generator().manual_seed(0)
+    given = {str(side): torch.randn(side, 3, generator=draw) for side in range(9)}
+    write_weights(tmp_path / "x.safetensors", given, {})
+    found = read_weights(tmp_path / "x.safetensors")
+    assert set(found) == set(given) and all(torch.equal(found[name], weight) for name, weight in given.items())

@@ -1,7 +1,8 @@
 """The cells of a recipe, computed: by one process or by as many as are started on the same folder.
 
 Every process goes through the grid and computes what is neither finished nor another's at the moment; at the end each
-waits for what the others still have. A process that is killed leaves its cell to the others, and one of them takes it.
+waits for what the others still have. A process that is killed leaves its cell to the others, and one of them takes it,
+where it stands: of a cell that takes minutes that is kept once a minute (`coslice.output.keeping`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from coslice.benchmark.store import Store
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
 from coslice.metrics import UNIT, evaluate, per_slice
+from coslice.output import Keeper
 from coslice.plans import Plan, plan
 from coslice.problems import Study, simulate
 from coslice.runs import Progress, run
@@ -134,12 +137,23 @@ class Workshop:
             self.plan(cell)
         return said
 
-    def computed(self, cell: Cell, progress: Progress) -> tuple[dict[str, Any], Volume]:
-        """The record of a cell, and its reconstruction."""
+    def computed(self, cell: Cell, progress: Progress, state: Path) -> tuple[dict[str, Any], Volume]:
+        """The record of a cell, and its reconstruction.
+
+        Args:
+            cell: that this process has taken.
+            progress: called as work goes on.
+            state: file that says where its run stands, if there is one; and will.
+        """
         study, planned = self.study(cell), self.plan(cell)
+        keeper = Keeper(state, planned)
+        try:
+            kept = keeper.kept()
+        except CosliceError:  # what another version of coslice left: the cell begins anew
+            kept = None
         began = time.perf_counter()
-        result = run(planned, truth=study.unit, lpips=cell.lpips, progress=progress)
-        seconds = time.perf_counter() - began
+        result = run(planned, truth=study.unit, lpips=cell.lpips, progress=progress, keep=keeper, kept=kept)
+        seconds = sum(result.seconds.values()) if result.resumed else time.perf_counter() - began
         assert study.unit is not None
         progress("metrics", 0, 1)
         reconstruction, truth = result.reconstruction.cpu(), study.unit.cpu()
@@ -152,6 +166,7 @@ class Workshop:
             "curves": {plane: asdict(curve) for plane, curve in curves.items()},
             "trajectory": result.trajectory,
             "seconds": seconds,
+            **({"resumed": result.resumed} if result.resumed else {}),
             "phases": result.seconds,
             "evaluations": result.evaluations,
             "device": self._device,
@@ -163,7 +178,7 @@ class Workshop:
 
     def put(self, store: Store, key: str, cell: Cell, progress: Progress) -> None:
         """Compute a cell that this process has taken, and keep it."""
-        record, volume = self.computed(cell, progress)
+        record, volume = self.computed(cell, progress, store.state(key))
         store.put(key, {"row": cell.row, "seed": cell.seed, **record}, volume)
 
 

@@ -4,6 +4,7 @@
     cells/KEY.nii.gz     its reconstruction, in the scan's units and place
     cells/KEY.iscs.json  its metrics and curves under another protocol, made from the volume when a table asks for them
     locks/KEY            held by the process that computes it; the system lets go of it when the process is gone
+    locks/KEY.state.safetensors      where its run stands, of one that takes minutes
 
 A record comes after its volume, so a cell that has a record is whole, whenever a process was killed. Recipes that
 share a cell share its record.
@@ -131,6 +132,10 @@ class Store:
         """Whether a cell is finished."""
         return (self._cells / f"{key}.json").is_file() and self.volume(key).is_file()
 
+    def state(self, key: str) -> Path:
+        """Where it is kept how far the run of a cell is, for whoever takes it next; gone once the cell is finished."""
+        return self._locks / f"{key}.state.safetensors"
+
     def volume(self, key: str) -> Path:
         """Where the reconstruction of a cell is."""
         return self._cells / f"{key}.nii.gz"
@@ -162,6 +167,7 @@ class Store:
             former.unlink(missing_ok=True)
         (aside / "volume.nii.gz").replace(self.volume(key))
         (aside / "record.json").replace(self._cells / f"{key}.json")
+        self.state(key).unlink(missing_ok=True)
         shutil.rmtree(aside)
 
     @contextmanager

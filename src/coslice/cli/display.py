@@ -101,14 +101,19 @@ class Watch:
     def task(self, title: str, transient: bool = False) -> Iterator[Progress]:
         """A bar, which a transient one leaves no trace of."""
         bar = self._bars.add_task(title, total=None, visible=False)  # until there is something to show
-        shown = ""
+        shown, steps, part = "", 0, 0.0
 
         def progress(phase: str, done: int, total: int) -> None:
-            nonlocal shown
-            if phase != shown:
-                shown = phase
-                self._bars.reset(bar, total=total, description=visible(f"{title}: {phase}"), visible=True)
-            self._bars.update(bar, completed=done)
+            nonlocal shown, steps, part
+            if phase == "denoising" and shown == "sampling":  # of a step that is not done, and may ask twice
+                part = max(part, done / total)
+                self._bars.update(bar, completed=steps + part)
+            else:
+                if phase != shown:
+                    shown = phase
+                    self._bars.reset(bar, total=total, description=visible(f"{title}: {phase}"), visible=True)
+                steps, part = done, 0.0
+                self._bars.update(bar, completed=done)
             for listener in _listeners:
                 listener(phase, done, total)
 

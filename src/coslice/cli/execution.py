@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from coslice.cli.display import Watch, say, show_table
+from coslice.cli.forecast import Forecast
 from coslice.cli.words import reconstruct_command
 from coslice.errors import CosliceError
 from coslice.operators import ThickSlices
@@ -57,14 +58,14 @@ def execute(
 
         def heard(progress: Progress, phase: str, done: int, total: int) -> None:
             progress(phase, done, total)
-            if asked and phase != "sampling":  # a step is finished and kept first
+            if asked and phase not in ("sampling", "denoising"):  # a step is finished and kept first
                 raise results.stopped(asked[0])
 
         with Watch() as watch:
             for stem, planned in plans.items():
                 keeper = results.keeper(stem, planned, asked)
                 with watch.task(planned.label) as bar:
-                    progress = partial(heard, bar)
+                    progress = partial(heard, Forecast(planned.label, bar, say).heard)
                     kept = keeper.kept()
                     try:
                         found[stem] = run(

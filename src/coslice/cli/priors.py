@@ -13,6 +13,9 @@ from coslice.cli.options import option
 
 __all__ = ["priors"]
 
+_LARGE = 100_000_000
+"""Bytes of a file that is read for seconds, which is said."""
+
 priors = typer.Typer(
     no_args_is_help=False, invoke_without_command=True, help="List the priors there are; show one; import others'."
 )
@@ -88,6 +91,8 @@ def import_(
     if os.path.exists(target) and not overwrite:
         raise CosliceError(f"priors import: {target} exists; choose another name, or ask for it with --overwrite.")
     saw = None if range is None else parse_range(range)
+    if checkpoint.is_file() and (size := checkpoint.stat().st_size) > _LARGE:
+        say(f"Reading {checkpoint.name}, {size / 1e9:.2g} GB; each of its weights is looked at.")
     prior = import_prior(checkpoint, format, config, plane, window, licence, source, _parsed(classes), saw)
     if out is not None:
         prior.card["name"] = target.stem

@@ -48,6 +48,8 @@ _MEMORY = 9
 """zlib's largest: a code for every 32,768 bytes, which is what pays most for weights."""
 _BYTES_PER_BYTE = 8
 """The most that a byte of a Huffman code can stand for."""
+_AT_ONCE = 2**24
+"""Numbers that are read while a file is open once."""
 
 
 def write_weights(
@@ -119,16 +121,34 @@ def stored_tensors(path: str | Path) -> dict[str, tuple[torch.dtype, tuple[int, 
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, as they are or unpacked, bit for bit what was written.
+    """The tensors of a safetensors file, as they are or unpacked, bit for bit what was written, in memory of their own.
 
     Raises:
         CosliceError: a packed file whose list and streams do not belong together.
         safetensors.SafetensorError: no safetensors file.
     """
+    weights: dict[str, Tensor] = {}
     with safetensors.safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}
+        lengths = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}
         listed = (file.metadata() or {}).get(_LIST)
+    for names in _portions(lengths):
+        # An open file's pages stay with the process once they were read: opened anew, few of them are there at once.
+        with safetensors.safe_open(path, framework="pt") as file:
+            weights |= {name: file.get_tensor(name).clone() for name in names}
     return weights if listed is None else _unpacked(weights, listed, Path(path).name)
+
+
+def _portions(lengths: Mapping[str, int]) -> list[list[str]]:
+    """The names, in order, in portions of tensors that together have `_AT_ONCE` numbers, or of one larger tensor."""
+    portions: list[list[str]] = []
+    room = 0
+    for name, length in lengths.items():
+        if length > room or not portions:
+            portions.append([])
+            room = _AT_ONCE
+        portions[-1].append(name)
+        room -= length
+    return portions
 
 
 def _save(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ _SLACK = 2**20
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What the file holds, as tensors and plain values.
+    """What the file holds, as tensors and plain values; the numbers of most files are read when they are looked at.
 
     Raises:
         CosliceError: no such file; damaged; a pickle that holds more than tensors and plain values; larger in memory
@@ -64,13 +64,14 @@ def read_checkpoint(path: Path) -> Any:
             check_header(path)
             return safetensors.torch.load_file(path)
         if opening.startswith(b"PK\x03\x04"):  # as torch tells an archive from pickles one after the other
-            _check_archive(path)
+            mapped = _check_archive(path)
         else:
             _check_pickles(path)
+            mapped = False
         with warnings.catch_warnings():
             # About odd pickles, of which the outcome will speak.
             warnings.simplefilter("ignore")
-            return torch.load(path, weights_only=True, map_location="cpu")
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except CosliceError:
         raise
     except pickle.UnpicklingError as error:
@@ -103,8 +104,12 @@ def check_sizes(tensors: Iterable[Tensor], path: Path) -> None:
         )
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse archives that are larger in memory than on disk, and pickles that take for ever."""
+def _check_archive(path: Path) -> bool:
+    """Refuse archives that are larger in memory than on disk, and pickles that take for ever.
+
+    Returns:
+        Whether its numbers lie in it as they are, so that those nobody asks for, an optimiser's, need not be read.
+    """
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -120,6 +125,7 @@ def _check_archive(path: Path) -> None:
                 if entry.file_size > _MOST_PICKLED:
                     raise CosliceError(f"{path.name} holds a pickle of more than 64 MB; have its tensors saved alone.")
                 _check_pickle(io.BytesIO(archive.read(entry)), path)
+    return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
 
 
 def _check_pickles(path: Path) -> None:

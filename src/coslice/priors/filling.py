@@ -5,7 +5,7 @@ Names, shapes and types have to agree, all of them; what is allocated is what th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -46,8 +46,14 @@ def check_fit(network: nn.Module, stored: Mapping[str, tuple[torch.dtype, tuple[
         )
 
 
-def filled(network: Any, weights: Mapping[str, Tensor], name: str) -> nn.Module:
+def filled(network: Any, weights: MutableMapping[str, Tensor], name: str, own: bool = False) -> nn.Module:
     """A network that has no memory yet with `weights`, which fit it, in it: float32, in eval mode, frozen.
+
+    Args:
+        network: as its configuration says.
+        weights: taken out one by one, so that no more than one of them is there twice.
+        name: of their file.
+        own: whether each lies in memory of its own, so that one of float32 need not be copied.
 
     Raises:
         CosliceError: weights that are no numbers.
@@ -55,8 +61,8 @@ def filled(network: Any, weights: Mapping[str, Tensor], name: str) -> nn.Module:
     if broken := [key for key, weight in weights.items() if not bool(weight.isfinite().all())]:
         raise CosliceError(f"{name} holds values that are not finite ({some(broken)}); it cannot be used.")
     # Copied, for a tensor that is a piece of a file lies where it may, and products of it round as that has it.
-    copies = {key: weight.to(torch.float32, copy=True).contiguous() for key, weight in weights.items()}
-    network.load_state_dict(copies, assign=True)
+    state = {key: weights.pop(key).to(torch.float32, copy=not own).contiguous() for key in list(weights)}
+    network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)
 
 

@@ -126,7 +126,7 @@ def read_published(
     weights, family = _named(weights, path.name, format)
     if average is not None:
         weights, scaled = _averaged(weights, average, path.name)
-        notes = (*notes, *scaled)
+        notes, average = (*notes, *scaled), None  # nothing else may keep what `filled` takes out
     elif family == "ncsnpp":
         notes = notes or ("The file holds no averaged (EMA) weights; the trained ones were taken.",)
     settings, more = settings_of(path, config)
@@ -318,6 +318,6 @@ def _filled(network_class: Any, config: Any, weights: dict[str, Tensor], name: s
     except (ValueError, RuntimeError) as error:
         raise CosliceError(f"{name}: no network can be built with {config} ({error}).") from error
     if "sigmas" in network.state_dict() and "sigmas" not in weights:
-        weights = {**weights, "sigmas": noise_levels(config.levels)}
+        weights["sigmas"] = noise_levels(config.levels)
     check_fit(network, {key: (weight.dtype, tuple(weight.shape)) for key, weight in weights.items()}, name)
     return filled(network, weights, name)

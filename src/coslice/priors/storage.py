@@ -289,7 +289,7 @@ def _description(path: Path) -> dict[str, Any] | None:
 def _restored(path: Path, name: str, described: dict[str, Any]) -> tuple[SlicePrior, torch.dtype]:
     """The prior a file of coslice's describes, in float32, and the type its weights are stored in."""
     prior, stored = _prior_without_weights(path, name, described)
-    filled(prior.network, read_weights(path), path.name)
+    filled(prior.network, read_weights(path), path.name, own=True)
     dtypes = {dtype for dtype, _ in stored.values()}
     return prior, torch.bfloat16 if dtypes == {torch.bfloat16} else torch.float32
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.words import reconstruct_command
 from coslice.errors import CosliceError
@@ -15,6 +17,7 @@ from coslice.output import Interval, Measured, ResultsFolder, find_intervals, me
 from coslice.output.intervals import LEVEL
 from coslice.parallel import company
 from coslice.plans import Plan
+from coslice.priors import remarks_on_brightness
 from coslice.problems import Study, remarks_on_residual
 from coslice.report.run_page import write_run_page
 from coslice.runs import Progress, Result, run
@@ -100,6 +103,8 @@ def _write(
     if study.measured and measured.residuals:
         ends = measured.residuals["initial"], measured.residuals[next(iter(plans))]
         said = remarks_on_residual(study.problem, *ends)
+        if study.known is None:
+            said += _on_brightness(study, plans, next(iter(found.values())).initial)
         study = replace(study, remarks=(*study.remarks, *said))
         for remark in said:
             say(remark)
@@ -116,6 +121,13 @@ def _write(
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
     _say_intervals(intervals, measured)
     say(f"Report: {results.out / page.name}")
+
+
+def _on_brightness(study: Study, plans: Mapping[str, Plan], first: Tensor) -> tuple[str, ...]:
+    """Where a first reconstruction is far brighter or darker than what the priors were trained on."""
+    priors = {one.name: one for planned in plans.values() for one in planned.priors}
+    said = (remarks_on_brightness(first, name, one.card, one.plane, study.window) for name, one in priors.items())
+    return tuple(remark for remarks in said for remark in remarks)
 
 
 def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:

@@ -6,6 +6,8 @@ A prior fills in what it has seen. Its card says what that was, under "seen":
     pixel_mm     smallest and largest distance between pixels, mm, as the network was shown them
     slice_mm     smallest and largest distance between slices, mm
     size         smallest and largest image shown, pixels of a side
+    intensity    how bright its scans were, from the least to the most, see `coslice.values.brightness`:
+                 "level", "bright" and "clipped", in the unit window
 
 A card that coslice's training wrote says the same of its scans under "data", and how they were zoomed under "recipe".
 A card without either, as of a published checkpoint, says nothing, and so do we.
@@ -22,27 +24,37 @@ import torch
 from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.priors.slices import SlicePrior
+from coslice.values import brightness_of
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["check_window_of_prior", "remarks_for_card", "remarks_for_prior", "seen_by"]
+__all__ = [
+    "check_window_of_prior",
+    "remarks_for_card",
+    "remarks_for_prior",
+    "remarks_on_brightness",
+    "seen_by",
+]
 
 _PIXEL, _SLICE, _SIZE = 1.15, 1.5, 1.5
 """By how much pixels, slices and sizes may leave what was seen before it is worth a sentence: no more than that is
 between two scans of one patient."""
+_BRIGHTER, _CLIPPED, _SOME = 1.25, 2.0, 0.002
+"""By how much a scan may be brighter or darker than those that were seen, how many times as much of its images may lie
+beyond the window, and what part of an image is too little to be worth a sentence. Gains of training differ by 1.05."""
 _TILTED = 30.0
 """Degrees from which on slices are oblique; heads and gantries tilt by up to 25."""
 
 
 def seen_by(card: dict[str, Any]) -> dict[str, Any]:
-    """What the card says the network was shown: "plane", "pixel_mm", "slice_mm", "size", each where it is known."""
+    """What the card says the network was shown, by the names of the module, each where it is known."""
     if isinstance(seen := card.get("seen"), dict):
         return seen
     data, recipe = card.get("data"), card.get("recipe", {})
     views = recipe.get("views", [])
     if not isinstance(data, dict):
         return {}
-    known = {key: data[key] for key in ("plane", "slice_mm") if key in data}
+    known = {key: data[key] for key in ("plane", "slice_mm", "intensity") if key in data}
     # A view of scale 0.5 shows pixels twice as large.
     scales = [scale for view in views for scale in view.get("scale", [])] or [1.0]
     if recipe.get("supervised") and "size" in data:  # whole slices, resized to the side of a view
@@ -86,6 +98,42 @@ def remarks_for_card(volume: Volume, name: str, card: dict[str, Any], plane: str
     if seen.get("plane", plane) != plane:
         remarks.append(f"the plane {seen['plane']}, and is asked in {plane}")
     return tuple(f"Prior {name} was trained on {one}; details may be filled in wrongly." for one in remarks)
+
+
+def remarks_on_brightness(
+    unit: torch.Tensor, name: str, card: dict[str, Any], plane: str, window: Window | None = None
+) -> tuple[str, ...]:
+    """One sentence where a scan is far brighter, darker or more clipped than what a prior was trained on.
+
+    Args:
+        unit: the scan (z, y, x) in the unit window, or a first reconstruction of it.
+        name, card, plane: of the prior.
+        window: intensities that are 0 and 1, to say numbers in HU.
+    """
+    seen = seen_by(card).get("intensity")
+    if not seen:
+        return ()
+    order = [axis_number(axis) for axis in (stacked_along(plane), *plane)]
+    found = brightness_of(unit.detach().cpu().permute(order).numpy())
+    said: list[str] = []
+    for key, what in (("level", "whose body lies at"), ("bright", "whose brightest hundredth begins at")):
+        here = getattr(found, key)
+        if _outside((here,), seen.get(key), _BRIGHTER):
+            said.append(f"{what} {_values(seen[key], window)} (here {_values((here, here), window)})")
+    if seen.get("clipped") and found.clipped > max(_SOME, _CLIPPED * seen["clipped"][1]):
+        most, here = (f"{100 * share:.2g} %" for share in (seen["clipped"][1], found.clipped))
+        said.append(f"of which at most {most} of a slice lie beyond the window (here {here})")
+    if not said:
+        return ()
+    return (f"Prior {name} was trained on scans {', and '.join(said)}; details may be filled in wrongly.",)
+
+
+def _values(ends: Any, window: Window | None) -> str:
+    """Ends of a range of the unit window, in HU where these are known."""
+    if window is None or window.unit != "HU":
+        return f"{_numbers(ends)} of the window"
+    low, high = (f"{window.low + end * window.width:.0f}" for end in ends)
+    return f"{low} HU" if low == high else f"{low} to {high} HU"
 
 
 def _tilt(volume: Volume) -> float:

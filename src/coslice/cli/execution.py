@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
 from coslice.cli.display import Watch, say, show_table
 from coslice.cli.words import reconstruct_command
 from coslice.errors import CosliceError
@@ -104,7 +102,7 @@ def _write(
         ends = measured.residuals["initial"], measured.residuals[next(iter(plans))]
         said = remarks_on_residual(study.problem, *ends)
         if study.known is None:
-            said += _on_brightness(study, plans, next(iter(found.values())).initial)
+            said += _on_brightness(study, next(iter(plans.values())), next(iter(found.values())))
         study = replace(study, remarks=(*study.remarks, *said))
         for remark in said:
             say(remark)
@@ -123,10 +121,13 @@ def _write(
     say(f"Report: {results.out / page.name}")
 
 
-def _on_brightness(study: Study, plans: Mapping[str, Plan], first: Tensor) -> tuple[str, ...]:
-    """Where a first reconstruction is far brighter or darker than what the priors were trained on."""
-    priors = {one.name: one for planned in plans.values() for one in planned.priors}
-    said = (remarks_on_brightness(first, name, one.card, one.plane, study.window) for name, one in priors.items())
+def _on_brightness(study: Study, planned: Plan, result: Result) -> tuple[str, ...]:
+    """Where a result is far brighter or darker than what its priors were trained on.
+
+    A first reconstruction would not tell: of a wedge it is dark, and of few views it is full of streaks.
+    """
+    volume = result.reconstruction
+    said = (remarks_on_brightness(volume, p.name, p.card, p.plane, study.window) for p in planned.priors)
     return tuple(remark for remarks in said for remark in remarks)
 
 

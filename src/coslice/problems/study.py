@@ -84,7 +84,7 @@ class Study:
     def known(self) -> Tensor | None:
         """What is known of the voxels before anything is reconstructed, in the unit window.
 
-        Of a simulation the truth, of thick slices themselves; None of projections, whose first reconstruction tells.
+        Of a simulation the truth, of thick slices themselves; None of projections.
         """
         if not self.measured:
             return self.unit

@@ -37,7 +37,7 @@ def test_slices_that_show_nothing_say_nothing_unless_all_do():
 
 
 def test_numbers_follow_the_scale_of_a_scan():
-    """So that a scale that is wrong by a quarter is seen as just that."""
+    """So that a scale that is wrong is seen as just that."""
     whole, half = brightness_of(chest().numpy()), brightness_of(0.5 * chest().numpy())
     assert (half.level, half.bright) == pytest.approx((whole.level / 2, whole.bright / 2), rel=1e-5)
 

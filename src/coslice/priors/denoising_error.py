@@ -33,11 +33,11 @@ from coslice.priors.partitions import Patch
 from coslice.priors.slices import SlicePrior
 from coslice.priors.supervised import tasks_of
 from coslice.resampling import resize
-from coslice.values import settle
+from coslice.values import Settled, settle
 from coslice.volume import Volume
 from coslice.window import EMPTY, Window
 
-__all__ = ["SIGMAS", "ErrorRow", "Measurement", "mean_squares", "measure_prior"]
+__all__ = ["SIGMAS", "ErrorRow", "Measurement", "mean_squares", "measure_prior", "settled_for"]
 
 SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Noise levels at which priors are measured."""
@@ -178,6 +178,15 @@ def measure_prior(
     return Measurement(tuple(rows), seed, machine_words(_device(prior)), prior.products)
 
 
+def settled_for(prior: SlicePrior, scan: Volume, values: str | None = None) -> Settled:
+    """A scan in the unit of a prior's window, with what was done to it.
+
+    Raises:
+        CosliceError: as `coslice.values.settle`.
+    """
+    return settle(scan, _NEEDED.get(prior.window_for(scan).unit, ""), values)
+
+
 @dataclass(frozen=True)
 class _Stack:
     """A scan as the prior meets it: images (n, rows, columns) in the unit window, mm of (slices, rows, columns)."""
@@ -199,7 +208,7 @@ class _Stack:
 
 
 def _stack(prior: SlicePrior, scan: Volume, slices: tuple[int | None, int | None], values: str | None) -> _Stack:
-    settled = settle(scan, _NEEDED.get(prior.window_for(scan).unit, ""), values).scan
+    settled = settled_for(prior, scan, values).scan
     window = prior.window_for(settled)
     order = [axis_number(axis) for axis in (prior.along, *prior.plane)]
     data = settled.data.permute(order)

@@ -43,7 +43,7 @@ _LEVEL, _BRIGHT, _CLIPPED, _SOME = 1.2, 1.3, 1.5, 0.002
 """By how much the body of a scan, and what is brightest in it, may be brighter or darker than of those that were seen;
 how many times as much of its slices may lie beyond the window; and what part of a slice is too little to be worth a
 sentence. Gains of training differ by 1.05. Held-out scans, cropped, padded, noisy or in another plane, leave what was
-seen by 1.13, by 1.2, and not at all; a scale that is wrong by a quarter, or a bowel full of barium, by more."""
+seen by 1.13, by 1.2, and not at all; a scale that is wrong by 1.3, or a bowel full of barium, by more."""
 _TILTED = 30.0
 """Degrees from which on slices are oblique; heads and gantries tilt by up to 25."""
 

@@ -77,7 +77,7 @@ MR = {"level": [0.6018, 0.6473], "bright": [0.82, 0.864]}
 """Of 20 chests and abdomens, and of 10 brains."""
 
 
-def on_brightness(unit, seen=CT, plane="yx", window=CT_WINDOW):
+def on_brightness(unit, seen=CT, plane="yx", window: Window | None = CT_WINDOW):
     return remarks_on_brightness(unit, "one", {"seen": {"intensity": seen}}, plane, window)
 
 

@@ -93,18 +93,18 @@ def measure(
     loaded = load_prior(prior, chosen_device(device))
     opened = [open_scan(scan, series) for scan in scans]
     settled = [settled_for(loaded, one.volume, values) for one in opened]
-    for one, found in zip(opened, settled, strict=True):
-        window = loaded.window_for(found.scan)
-        unit = window.to_unit(found.scan.data)
-        like = remarks_on_brightness(unit, loaded.name, loaded.card, loaded.plane, window)
-        for remark in (*one.remarks, *found.remarks, *remarks_for_prior(found.scan, loaded), *like):
-            warn(remark)
     with Watch() as watch, watch.task(f"prior {loaded.name}", transient=True) as progress:
         measured = measure_prior(loaded, [found.scan for found in settled], kept, most, seed, "any", progress)
     if as_json:
         print_json(plain(measured))
     else:
         show_measured(measured, [scan.name for scan in scans])
+    for one, found in zip(opened, settled, strict=True):
+        window = loaded.window_for(found.scan)
+        unit = window.to_unit(found.scan.data)
+        like = remarks_on_brightness(unit, loaded.name, loaded.card, loaded.plane, window)
+        for remark in (*one.remarks, *found.remarks, *remarks_for_prior(found.scan, loaded), *like):
+            warn(remark)
     if path is not None:
         written = write_measurement(path, measured)
         if not as_json:

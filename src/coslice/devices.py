@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ __all__ = [
     "finish",
     "images_at_once",
     "is_out_of_memory",
+    "machine_words",
     "multiplies_bfloat16",
 ]
 
@@ -140,6 +142,15 @@ def finish(device: torch.device) -> None:
     wait = getattr(getattr(torch, device.type, None), "synchronize", None)
     if wait is not None:
         wait()
+
+
+def machine_words(device: torch.device) -> str:
+    """The class of machine: threads and what its processor multiplies, or the accelerator's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    able = torch.backends.cpu.get_cpu_capability()
+    return f"{threads} thread{'s' * (threads > 1)} of {cores} cores ({platform.machine()}, {able}), {device.type}"
 
 
 @contextmanager

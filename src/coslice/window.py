@@ -16,7 +16,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.escapes import visible
 
-__all__ = ["CT_WINDOW", "DISPLAYS", "Window", "check_window", "same_window", "scan_window"]
+__all__ = ["CT_WINDOW", "DISPLAYS", "EMPTY", "Window", "check_window", "same_window", "scan_window"]
 
 
 _BELOW = 0.01
@@ -63,6 +63,9 @@ class Window:
 
 CT_WINDOW = Window(-1000.0, 1600.0)
 """The paper's window for CT (appendix A.2)."""
+
+EMPTY = 0.02
+"""In the unit window: an image that is nowhere brighter than this shows nothing."""
 
 DISPLAYS = {
     "chest": (-480.0, 820.0),

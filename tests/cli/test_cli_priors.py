@@ -12,10 +12,12 @@ import torch
 
 from coslice import load_prior
 from coslice.errors import CosliceError
+from coslice.io.nifti import read_nifti
 from coslice.networks.guided_diffusion import GuidedUNet
-from coslice.priors import import_prior, read_card, save_prior
+from coslice.priors import import_prior, measure_prior, read_card, save_prior
 from coslice.priors.blends import Blend
 from coslice.priors.denoisers import VPDenoiser
+from coslice.priors.measured_cards import measured_of
 from coslice.priors.partitions import RandomPartitions
 from laws import draw
 from published import SMALL_PATCHES, blend_checkpoint, filled, reference
@@ -40,6 +42,32 @@ def test_the_card_is_for_people_and_for_programs(coslice):
     code, said, _ = coslice("priors", "show", "ct", "--json")
     assert code == 0 and json.loads(said) == read_card("ct")
     code, said, complaint = coslice("priors", "show", "nothing")
+    assert code == 2 and not said and len(complaint.strip().splitlines()) == 1
+
+
+def test_what_is_measured_is_what_the_library_measures_and_is_shown_by_the_card(coslice, scan, tiny_prior, tmp_path):
+    """Without --write nothing is written; with it the card and the page beside it, and `show` says it all again."""
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(tiny_prior, mine)
+    words = ("priors", "measure", mine, scan, "--slices", "2:10", "--most", "3", "--seed", "4")
+    code, said, _ = coslice(*words, "--json")
+    library = measure_prior(load_prior(mine), [read_nifti(scan)], (2, 10), 3, 4)
+    assert code == 0 and [row["rmse"] for row in json.loads(said)["rows"]] == [row.rmse for row in library.rows]
+    assert mine.read_bytes() == tiny_prior.read_bytes()
+    mine.with_suffix(".md").write_text("# mine\n")
+    code, said, _ = coslice(*words, "--write")
+    assert code == 0 and "Written" in said and scan.name in said
+    written = measured_of(read_card(mine))
+    assert [row.rmse for row in written.rows] == [row.rmse for row in library.rows]  # pyright: ignore
+    assert "| 1: 32 x 32 of 4 mm |" in mine.with_suffix(".md").read_text()
+    code, shown, _ = coslice("priors", "show", mine)
+    hu = library.rows[0].rmse_hu["0.1"]
+    assert code == 0 and f"{hu:#.3g}".removesuffix(".") in shown and "not stated: licence, data licence" in shown
+
+
+@pytest.mark.parametrize("words", [("ct", "SCAN", "--write"), ("ct-fbp-unet", "SCAN"), ("ct", "SCAN", "--slices", "9")])
+def test_what_cannot_be_measured_or_written_is_one_sentence(coslice, scan, words):
+    code, said, complaint = coslice("priors", "measure", *(scan if word == "SCAN" else word for word in words))
     assert code == 2 and not said and len(complaint.strip().splitlines()) == 1
 
 

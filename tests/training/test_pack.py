@@ -1,6 +1,7 @@
 """A pack holds the window's slices to half a step, is made once, survives an interruption, and travels without loss."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel
@@ -10,9 +11,13 @@ import torch
 
 from coslice.errors import CosliceError
 from coslice.io.nifti import read_nifti
+from coslice.priors import read_card, update_card
+from coslice.priors.suitability import seen_by
 from coslice.training.collection import pack as packing
 from coslice.training.collection.pack import is_pack, known_scans, make_pack, open_pack, split, split_pack
+from coslice.training.collection.pack_brightness import pack_intensity, write_intensity
 from coslice.training.collection.scans import FoundScans, find_scans
+from coslice.values import brightness_of, spans
 from coslice.window import scan_window
 
 SHAPE = (33, 40, 36)  # (z, y, x)
@@ -69,6 +74,26 @@ def test_resampled_slices_are_those_of_the_resampled_volume(tmp_path, found):
         expected = volume.with_data(scan_window("ct", volume.data).to_unit(volume.data)).resized((32, 48))
         assert np.abs(pack.slices(scan.name) / 65535 - expected.data.numpy()).max() < 1e-5
         np.testing.assert_allclose(pack.scan(scan.name).spacing, expected.spacing, rtol=1e-6)
+
+
+def test_how_bright_a_pack_is_is_how_bright_its_scans_are_in_their_windows(tmp_path, found, tiny_prior):
+    pack = make_pack(found, "zx", "ct", tmp_path / "pack")
+    volumes = [read_nifti(scan.paths[0]).data for scan in found.scans]
+    units = [scan_window("ct", data).to_unit(data).permute(1, 0, 2).numpy() for data in volumes]
+    for names, chosen in ((None, units), (["b"], units[1:2])):
+        intensity, expected = pack_intensity(pack, names), spans(map(brightness_of, chosen))
+        assert intensity.keys() == expected.keys() == {"level", "bright", "clipped"}
+        for name, ends in expected.items():
+            assert intensity[name] == pytest.approx(ends, abs=2e-4)
+    shutil.copy(tiny_prior, tmp_path / "mine.safetensors")
+    update_card(tmp_path / "mine.safetensors", {"data": {"plane": "zx", "pixel_mm": [1.0, 2.0]}})
+    written = write_intensity(tmp_path / "mine.safetensors", pack, ["b"])
+    seen = seen_by(read_card(tmp_path / "mine.safetensors"))
+    assert seen == {"plane": "zx", "pixel_mm": [1.0, 2.0], "intensity": written} and written == pack_intensity(
+        pack, "b"
+    )
+    # The window of an MR scan is made by what lies beyond it, so that says nothing.
+    assert "clipped" not in pack_intensity(replace(pack, window="mr"))
 
 
 def test_mr_scans_have_windows_of_their_own(tmp_path):

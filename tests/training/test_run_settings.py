@@ -124,6 +124,7 @@ def test_what_travels_names_no_folder_and_no_scan(init, told):
 KEYS = """
 images batch micro precision seed init preset data_mean data_std
 data.plane data.window data.size data.validation data.background data.subjects data.strict data.licence data.credit
+data.not_for
 network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
@@ -158,6 +159,7 @@ data:
   strict: false
   licence: ''
   credit: ''
+  not_for: ''
 network: null
 views: null
 augment:

@@ -18,6 +18,10 @@ from safetensors.torch import load_file
 
 from coslice.errors import CosliceError
 from coslice.priors import read_card
+from coslice.priors.suitability import seen_by
+from coslice.priors.travelling_cards import NOT_FOR
+from coslice.training.collection.pack import open_pack, split
+from coslice.training.collection.pack_brightness import pack_intensity
 from coslice.training.learning.beginning import initial_denoiser
 from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.training_run import Pace, train
@@ -38,11 +42,11 @@ from small_runs import (
 def finished(pack, tmp_path_factory):
     """The folder of an uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    go(out, pack)
+    go(out, pack, settings={**SMALL, "data": {"not_for": "anything but discs"}})
     return out
 
 
-def test_a_run_leaves_everything_promised(finished):
+def test_a_run_leaves_everything_promised(finished, pack):
     assert {path.name for path in finished.iterdir()} >= {
         "checkpoint.previous.pt",
         "checkpoint.pt",
@@ -58,6 +62,10 @@ def test_a_run_leaves_everything_promised(finished):
     page = (finished / "prior.md").read_text()
     card = read_card(str(finished / "prior.safetensors"))
     assert card["validated_on"] == {"scans": 1, "subjects": 1} and not re.search(r"scan\d", json.dumps(card))
+    trained = pack_intensity(open_pack(pack), split(open_pack(pack), 0.1)[0])
+    assert seen_by(card)["intensity"] == trained and trained["level"] == pytest.approx([0.4, 0.4], abs=2e-3)
+    assert card["not_for"] == f"{NOT_FOR}; anything but discs" and card["data_licence"] == "not stated"
+    assert f"| not for | {card['not_for']} |" in page
     assert "80 images in 20 steps" in page and "30 slices of 3 scans (CT)" in page and "1 scan held out" in page
 
 

@@ -38,11 +38,11 @@ def bench(
     from coslice.cli.display import Watch, say, warn
     from coslice.cli.ledger_table import show_ledger
     from coslice.data import embedded_file
-    from coslice.devices import chosen_device
+    from coslice.devices import chosen_device, machine_words
     from coslice.errors import CosliceError
     from coslice.escapes import shown
     from coslice.io.plain_files import check_plain
-    from coslice.timing import SIZES, Ledger, kept, machine_words, prepared, starts, whole_runs
+    from coslice.timing import SIZES, Ledger, kept, prepared, starts, whole_runs
 
     for path in out or ():
         if path.suffix not in (".json", ".md"):

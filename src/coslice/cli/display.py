@@ -19,7 +19,12 @@ from coslice.cli.terminal import Terminal
 from coslice.errors import shortened
 from coslice.escapes import visible
 from coslice.metrics import PER_PLANE, QUANTITIES, UNIT, Quantity
+from coslice.priors.measured_cards import error_table, measured_of
+from coslice.priors.travelling_cards import TERMS
 from coslice.runs import Progress
+
+if TYPE_CHECKING:
+    from coslice.priors import Measurement
 
 if TYPE_CHECKING:  # the room of benchmarks takes long to load, and most commands need no table of one
     from coslice.benchmark import Entry, Metric
@@ -34,6 +39,7 @@ __all__ = [
     "show_benchmark",
     "show_benchmarks",
     "show_card",
+    "show_measured",
     "show_priors",
     "show_table",
     "warn",
@@ -215,7 +221,9 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
 
     _out.print(visible(name), style="bold")
     for key, value in card.items():
-        if key.startswith("validation") and _is_grid(value):
+        if key == "measured" and (measured := measured_of(card)):
+            show_measured(measured)
+        elif key.startswith("validation") and _is_grid(value):
             _out.print(_grid(key, value))
         elif isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
             lines = yaml.safe_dump(value, sort_keys=False).rstrip().split("\n")
@@ -226,6 +234,31 @@ def show_card(name: str, card: Mapping[str, Any]) -> None:
             say(f"{_words(key)}:", *(f"  - {item}" for item in value))
         else:
             say(f"{_words(key)}: {_compact(value)}")
+    if missing := [key for key in TERMS if not card.get(key)]:
+        say(f"not stated: {', '.join(map(_words, missing))}")
+
+
+def show_measured(measured: Measurement, names: Sequence[str] = ()) -> None:
+    """What was measured of a prior: a table in HU, where its window is in HU, and one in units of the window.
+
+    Args:
+        measured: of the prior.
+        names: of the scans; none of a card, which names none.
+    """
+    said = {"Denoising error, in units of the window, by noise level": False}
+    if all(row.rmse_hu for row in measured.rows):
+        said = {"Denoising error, in HU, by noise level of the window": True} | said
+    for title, in_hu in said.items():
+        head, *rows = error_table(measured, in_hu)
+        table = plain_table(title=title, title_justify="left")
+        for number, word in enumerate(head):
+            table.add_column(word, justify="right" if number else "left", no_wrap=number > 0)
+        for row in rows:
+            table.add_row(*map(_short, row))
+        _out.print(table)
+    for number, name in enumerate(names, 1):
+        say(f"Scan {number}: {name}")
+    say(f"Convolutions in {measured.arithmetic}; seed {measured.seed}; times of {measured.machine}.")
 
 
 def _is_grid(value: Any) -> bool:

@@ -16,6 +16,7 @@ from coslice.output import Interval, Measured, ResultsFolder, find_intervals, me
 from coslice.output.intervals import LEVEL
 from coslice.parallel import company
 from coslice.plans import Plan
+from coslice.priors import remarks_on_brightness
 from coslice.problems import Study, remarks_on_residual
 from coslice.report.run_page import write_run_page
 from coslice.runs import Progress, Result, run
@@ -101,6 +102,8 @@ def _write(
     if study.measured and measured.residuals:
         ends = measured.residuals["initial"], measured.residuals[next(iter(plans))]
         said = remarks_on_residual(study.problem, *ends)
+        if study.known is None:
+            said += _on_brightness(study, next(iter(plans.values())), next(iter(found.values())))
         study = replace(study, remarks=(*study.remarks, *said))
         for remark in said:
             say(remark)
@@ -117,6 +120,16 @@ def _write(
         show_table({names[stem]: values for stem, values in measured.numbers.items()})
     _say_intervals(intervals, measured)
     say(f"Report: {results.out / page.name}")
+
+
+def _on_brightness(study: Study, planned: Plan, result: Result) -> tuple[str, ...]:
+    """Where a result is far brighter or darker than what its priors were trained on.
+
+    A first reconstruction would not tell: of a wedge it is dark, and of few views it is full of streaks.
+    """
+    volume = result.reconstruction
+    said = (remarks_on_brightness(volume, p.name, p.card, p.plane, study.window) for p in planned.priors)
+    return tuple(remark for remarks in said for remark in remarks)
 
 
 def _say_intervals(intervals: Mapping[str, Interval], measured: Measured) -> None:

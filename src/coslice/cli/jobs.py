@@ -25,7 +25,7 @@ from coslice.output import open_results
 from coslice.parallel import company
 from coslice.plans import Plan, load_priors, plan
 from coslice.preparation import Preparation, parse_slices
-from coslice.priors import SlicePrior, remarks_for_prior
+from coslice.priors import SlicePrior, remarks_for_prior, remarks_on_brightness
 from coslice.problems import (
     SliceSuperResolution,
     Stated,
@@ -257,7 +257,10 @@ def _read_so(study: Study, opened: OpenedScan) -> Study:
 
 def _suited(study: Study, priors: Sequence[SlicePrior]) -> Study:
     """The study with what is outside of what its priors have seen."""
-    said = (remark for prior in priors for remark in remarks_for_prior(study.volume, prior))
+    said = [remark for prior in priors for remark in remarks_for_prior(study.volume, prior)]
+    if (unit := study.known) is not None:
+        for one in priors:
+            said += remarks_on_brightness(unit, one.name, one.card, one.plane, study.window)
     return replace(study, remarks=(*study.remarks, *dict.fromkeys(said)))
 
 

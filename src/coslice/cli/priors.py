@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from coslice.cli.options import option
+from coslice.cli.options import Device, option
 
 __all__ = ["priors"]
 
@@ -17,7 +17,9 @@ _LARGE = 100_000_000
 """Bytes of a file that is read for seconds, which is said."""
 
 priors = typer.Typer(
-    no_args_is_help=False, invoke_without_command=True, help="List the priors there are; show one; import others'."
+    no_args_is_help=False,
+    invoke_without_command=True,
+    help="List the priors there are; show one; measure one; import others'.",
 )
 
 
@@ -59,6 +61,57 @@ def show(
         print_json(card)
     else:
         show_card(name, card)
+
+
+@priors.command()
+def measure(
+    prior: Annotated[str, typer.Argument(help="Name of a prior, or a file.")],
+    scans: Annotated[list[Path], typer.Argument(help="Scans that it was not trained on: NIfTI, folders of DICOM.")],
+    slices: Annotated[str | None, option("FIRST:LAST along the axis that its images are stacked along.  [all]")] = None,
+    most: Annotated[int, option("Images of a scan, evenly through it.  [32]")] = 32,
+    seed: Annotated[int, option("Of the noise: same seed, same numbers.  [0]")] = 0,
+    values: Annotated[str | None, option("What the scans' numbers are, as of `coslice reconstruct`.  [found]")] = None,
+    series: Annotated[str | None, option("Of a folder of several DICOM series.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Put it onto its card, and the page beside it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Measure how well a prior removes noise, on scans and at two sizes of pixel."""
+    from coslice.cli.display import Watch, say, show_measured, warn
+    from coslice.cli.opening import open_scan
+    from coslice.cli.parsing import interval
+    from coslice.cli.terminal import print_json
+    from coslice.devices import chosen_device
+    from coslice.errors import CosliceError
+    from coslice.escapes import shown
+    from coslice.priors import load_prior, measure_prior, remarks_for_prior, remarks_on_brightness
+    from coslice.priors.denoising_error import settled_for
+    from coslice.priors.measured_cards import own_file, write_measurement
+    from coslice.tree import plain
+
+    if not 0 <= seed < 2**63:
+        raise CosliceError(f"seed: {shown(seed)} was given, at least 0 and less than 2^63 is needed.")
+    path = own_file(prior) if write else None
+    kept = interval("slices", slices) or (None, None)
+    loaded = load_prior(prior, chosen_device(device))
+    opened = [open_scan(scan, series) for scan in scans]
+    settled = [settled_for(loaded, one.volume, values) for one in opened]
+    with Watch() as watch, watch.task(f"prior {loaded.name}", transient=True) as progress:
+        measured = measure_prior(loaded, [found.scan for found in settled], kept, most, seed, "any", progress)
+    if as_json:
+        print_json(plain(measured))
+    else:
+        show_measured(measured, [scan.name for scan in scans])
+    for one, found in zip(opened, settled, strict=True):
+        window = loaded.window_for(found.scan)
+        unit = window.to_unit(found.scan.data)
+        like = remarks_on_brightness(unit, loaded.name, loaded.card, loaded.plane, window)
+        for remark in (*one.remarks, *found.remarks, *remarks_for_prior(found.scan, loaded), *like):
+            warn(remark)
+    if path is not None:
+        written = write_measurement(path, measured)
+        if not as_json:
+            say(f"Written: {', '.join(map(str, written))}")
 
 
 @priors.command("import")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ from coslice.errors import CosliceError
 from coslice.escapes import shown
 from coslice.io.documents import json_of
 
-__all__ = ["TYPES", "check_header", "read_weights", "stored_tensors", "write_weights"]
+__all__ = ["TYPES", "check_header", "read_weights", "replace_metadata", "stored_tensors", "write_weights"]
 
 _LIST = "packed"
 _FIRST, _SECOND = "packed.first", "packed.second"
@@ -149,6 +150,34 @@ def _portions(lengths: Mapping[str, int]) -> list[list[str]]:
         portions[-1].append(name)
         room -= length
     return portions
+
+
+def replace_metadata(path: str | Path, copy: str | Path, entries: Mapping[str, str]) -> None:
+    """Write a copy of a safetensors file with other metadata; every byte of its tensors stays.
+
+    Args:
+        path: the file.
+        copy: to write.
+        entries: of the metadata; others stay.
+
+    Raises:
+        CosliceError: a header that is none.
+        OSError: the operating system refuses.
+    """
+    check_header(path)
+    with open(path, "rb") as file, open(copy, "wb") as written:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header: Any = json_of(file.read(length).decode())
+            header["__metadata__"] = {**header.get("__metadata__", {}), **entries}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CosliceError(
+                f"{Path(path).name} cannot be read: its header is damaged; get the file anew."
+            ) from error
+        content = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        content += b" " * (-len(content) % 8)  # tensors begin at a multiple of 8
+        written.write(len(content).to_bytes(8, "little") + content)
+        shutil.copyfileobj(file, written, 1 << 22)
 
 
 def _save(tensors: dict[str, Tensor], path: str | Path, metadata: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Priors: networks trained on 2D images, made into denoisers of volumes."""
 
 from coslice.priors.denoisers import InputRange
+from coslice.priors.denoising_error import Measurement, measure_prior
 from coslice.priors.guidance import Guided, PullBack, by_autograd
 from coslice.priors.origins import Shown, parse_range
 from coslice.priors.places import embedded_priors, stored_priors, user_store
@@ -12,12 +13,14 @@ from coslice.priors.storage import (
     load_prior,
     read_card,
     save_prior,
+    update_card,
 )
-from coslice.priors.suitability import check_window_of_prior, remarks_for_prior
+from coslice.priors.suitability import check_window_of_prior, remarks_for_prior, remarks_on_brightness
 
 __all__ = [
     "Guided",
     "InputRange",
+    "Measurement",
     "PullBack",
     "Shown",
     "SlicePrior",
@@ -28,10 +31,13 @@ __all__ = [
     "import_prior",
     "is_published",
     "load_prior",
+    "measure_prior",
     "parse_range",
     "read_card",
     "remarks_for_prior",
+    "remarks_on_brightness",
     "save_prior",
     "stored_priors",
+    "update_card",
     "user_store",
 ]

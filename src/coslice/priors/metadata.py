@@ -24,9 +24,10 @@ from coslice.networks import NETWORKS, GuidedUNet
 from coslice.networks.edm import EDMDenoiser
 from coslice.networks.limits import check_room
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
+from coslice.priors.denoising_error import Measurement
 from coslice.priors.slices import SlicePrior
 from coslice.priors.suitability import seen_by
-from coslice.tree import built, plain, typed
+from coslice.tree import built, typed
 from coslice.window import check_window
 
 __all__ = ["KEYS", "check_classes", "checked_description", "described_prior", "prior_of"]
@@ -68,6 +69,15 @@ _DENOISERS: dict[str, Any] = {"edm": _EDM, "ve": _VE, "vp": _VP}
 
 
 @dataclass(frozen=True)
+class _Intensity:
+    """As `coslice.values.brightness` has it."""
+
+    level: tuple[float, float] | None = None
+    bright: tuple[float, float] | None = None
+    clipped: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class _Seen:
     """As `coslice.priors.suitability` has it."""
 
@@ -75,6 +85,7 @@ class _Seen:
     pixel_mm: tuple[float, float] | None = None
     slice_mm: tuple[float, float] | None = None
     size: tuple[float, float] | None = None
+    intensity: _Intensity | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +96,15 @@ class _Card:
     title: str | None = None
     plane: str | None = None
     licence: str | None = None
+    credit: str | None = None
+    data_licence: str | None = None
+    data_credit: str | None = None
+    not_for: str | None = None
     images: int | None = None
     seen: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    measured: Measurement | None = None
 
 
 def checked_description(entry: str, path: Path) -> dict[str, Any]:
@@ -134,14 +150,20 @@ def _check_card(card: dict[str, Any], who: str) -> None:
             f"{who}: its card does not say what it was trained on in a form that can be read; get the file anew."
         ) from error
     ends = {name: seen[name] for name in _Seen.__dataclass_fields__ if name in seen}
-    for name, value in plain(built(_Seen, ends, "card.seen.", who)).items():
-        if name == "plane" and value is not None:
-            check_plane(value)
-        elif value is not None and (not 0 < value[0] <= value[1] or any(isinstance(one, str) for one in seen[name])):
-            # What YAML would take for a number is a word in JSON, and the card is used as it is.
-            raise CosliceError(
-                f"{who}: card.seen.{name} is {shown(seen[name])}, but two numbers above 0 are needed, in order."
-            )
+    built(_Seen, ends, "card.seen.", who)
+    if ends.get("plane") is not None:
+        check_plane(ends["plane"])
+    lengths = {name: value for name, value in ends.items() if name not in ("plane", "intensity")}
+    _check_ends(lengths, "card.seen.", 1 / _LARGEST, "above 0", who)
+    _check_ends(ends.get("intensity") or {}, "card.seen.intensity.", 0.0, "from 0 up", who)
+
+
+def _check_ends(ranges: Mapping[str, Any], path: str, least: float, words: str, who: str) -> None:
+    """Refuse pairs that are no ranges of numbers."""
+    for name, value in ranges.items():
+        # What YAML would take for a number is a word in JSON, and the card is used as it is.
+        if value is not None and (any(isinstance(one, str) for one in value) or not least <= value[0] <= value[1]):
+            raise CosliceError(f"{who}: {path}{name} is {shown(value)}, but two numbers {words} are needed, in order.")
 
 
 def _described_denoiser(described: Any, who: str) -> _EDM | _VE | _VP:

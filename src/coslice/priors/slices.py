@@ -200,7 +200,7 @@ class SlicePrior:
         """Write into `result` the slices of `stack`, both (slices, rows, columns), that `patches` answer for."""
         height, width = stack.shape[1:]
         images = stack[torch.tensor([patch.slices for patch in patches], device=stack.device)]
-        label = None if spacing is None else self._label(patches, spacing, stack.device)
+        label = None if spacing is None else self.label(patches, spacing, stack.device)
         with answering(answers):
             denoised = self.denoiser(*self._inputs(images, sigma, label))[..., :height, :width]
         for patch, slices in zip(patches, denoised, strict=True):
@@ -219,8 +219,14 @@ class SlicePrior:
         auto = self.arithmetic == "auto" and sigma >= EIGHT_BITS_FROM and multiplies_eight_bits()
         return Answers(eight_bits=auto or self.arithmetic == "int8")
 
-    def _label(self, patches: Sequence[Patch], spacing: float, device: torch.device) -> Tensor | None:
-        """What the network asks for besides patches and noise level: their classes, or the mm between their slices."""
+    def label(self, patches: Sequence[Patch], spacing: float, device: torch.device | str = "cpu") -> Tensor | None:
+        """What the network asks for besides patches and noise level: their classes, or the mm between their slices.
+
+        Args:
+            patches: (b,).
+            spacing: mm between neighbouring slices.
+            device: of the answer, (b,); None of a network that asks for nothing.
+        """
         if self.classes is not None:
             return torch.tensor([self.classes[patch.gap > 1] for patch in patches], device=device)
         if getattr(self.denoiser, "positions", False):
@@ -286,7 +292,7 @@ class SlicePrior:
         measured = _MEASURED.setdefault(self.denoiser, {})
         if (device, sides) not in measured:
             one, lowest = torch.zeros((1, self.channels, *sides), device=device), self.sigma_range[0]
-            label = self._label([Patch(tuple(range(self.channels)), (0,))], 1.0, device)
+            label = self.label([Patch(tuple(range(self.channels)), (0,))], 1.0, device)
             measured[device, sides] = images_at_once(device, lambda: self.denoiser(*self._inputs(one, lowest, label)))
         return measured[device, sides]
 

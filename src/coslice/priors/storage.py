@@ -10,7 +10,9 @@ The metadata entry "coslice" is a JSON object:
     plane                  rows and columns of the images
     sigma_range            noise levels trained for
     classes                of neighbouring slices and of jumping ones, of a prior of patches that has classes; or absent
-    card                   name, data, licences, training, validation losses: for people
+    card                   for people: name, data, training, validation losses; "licence" of the weights, "data_licence"
+                           and "data_credit" of what they were trained on, "not_for"; for programs too: "seen", see
+                           `coslice.priors.suitability`, and "measured", see `coslice.priors.denoising_error`
 
 A network is stored in the type it is to be computed in: those that coslice trains in bfloat16, imported ones in
 float32, as published. Weights of 16 bits may be packed without loss, as those that come with coslice are, see
@@ -21,6 +23,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,7 @@ from coslice.axes import stacked_along
 from coslice.devices import multiplies_bfloat16
 from coslice.errors import CosliceError
 from coslice.io.files import atomic
-from coslice.io.packing import check_header, read_weights, stored_tensors, write_weights
+from coslice.io.packing import check_header, read_weights, replace_metadata, stored_tensors, write_weights
 from coslice.io.refusals import check_name
 from coslice.priors.denoisers import InputRange
 from coslice.priors.filling import check_fit, filled
@@ -40,7 +44,8 @@ from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_
 from coslice.priors.places import find_prior
 from coslice.priors.published import Published, read_published
 from coslice.priors.slices import SlicePrior
-from coslice.priors.travelling_cards import called, named_card, unnamed, without_names
+from coslice.priors.travelling_cards import NOT_FOR, called, named_card, unnamed, without_names
+from coslice.tree import plain
 from coslice.window import same_window
 
 __all__ = [
@@ -50,6 +55,7 @@ __all__ = [
     "load_prior",
     "read_card",
     "save_prior",
+    "update_card",
 ]
 
 _PUBLISHED_CLASSES = (1, 3)
@@ -181,6 +187,9 @@ def _imported(
         **named_card(path, published.family),
         "source": source,
         "licence": licence,
+        "data_licence": "not stated",
+        "data_credit": "not stated",
+        "not_for": NOT_FOR,
         "parameters": sum(parameter.numel() for parameter in published.network.parameters()),
         "image_size": published.image_size or "not stated",
         **shown_in_words(shown.plane, seen, shown.input_range),
@@ -263,6 +272,31 @@ def read_card(name: str | Path) -> dict[str, Any]:
     if "input_range" in described["denoiser"]:
         found["input_range"] = described["denoiser"]["input_range"]
     return {"name": path.stem, **card, **found}
+
+
+def update_card(path: str | Path, entries: Mapping[str, Any]) -> None:
+    """Say more on the card of a prior's file, or something else; its weights stay as they are, bit for bit.
+
+    Args:
+        path: of a file of coslice's.
+        entries: of the card, of plain values; None takes one away.
+
+    Raises:
+        CosliceError: a file that is none, entries that a card cannot have, or a place that cannot be written to.
+    """
+    path = Path(path)
+    described = _description(path)
+    if described is None:
+        raise CosliceError(
+            f"prior: {path.name} is no file that coslice wrote, so it has no card to write on; make one of it with "
+            "coslice priors import."
+        )
+    card = {key: value for key, value in {**described["card"], **plain(entries)}.items() if value is not None}
+    entry = json.dumps({**described, "card": card}, allow_nan=False)
+    checked_description(entry, path)  # what would not be read again is not written
+    with atomic(path) as part:
+        replace_metadata(path, part, {"coslice": entry})
+        shutil.copymode(path, part)
 
 
 def _description(path: Path) -> dict[str, Any] | None:

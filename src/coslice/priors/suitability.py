@@ -6,6 +6,8 @@ A prior fills in what it has seen. Its card says what that was, under "seen":
     pixel_mm     smallest and largest distance between pixels, mm, as the network was shown them
     slice_mm     smallest and largest distance between slices, mm
     size         smallest and largest image shown, pixels of a side
+    intensity    how bright its scans were, from the least to the most, see `coslice.values.brightness`:
+                 "level", "bright" and "clipped", in the unit window
 
 A card that coslice's training wrote says the same of its scans under "data", and how they were zoomed under "recipe".
 A card without either, as of a published checkpoint, says nothing, and so do we.
@@ -22,27 +24,39 @@ import torch
 from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.priors.slices import SlicePrior
+from coslice.values import brightness_of
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
-__all__ = ["check_window_of_prior", "remarks_for_card", "remarks_for_prior", "seen_by"]
+__all__ = [
+    "check_window_of_prior",
+    "remarks_for_card",
+    "remarks_for_prior",
+    "remarks_on_brightness",
+    "seen_by",
+]
 
 _PIXEL, _SLICE, _SIZE = 1.15, 1.5, 1.5
 """By how much pixels, slices and sizes may leave what was seen before it is worth a sentence: no more than that is
 between two scans of one patient."""
+_LEVEL, _BRIGHT, _CLIPPED, _SOME = 1.2, 1.3, 1.5, 0.002
+"""By how much the body of a scan, and what is brightest in it, may be brighter or darker than of those that were seen;
+how many times as much of its slices may lie beyond the window; and what part of a slice is too little to be worth a
+sentence. Gains of training differ by 1.05. Held-out scans, cropped, padded, noisy or in another plane, leave what was
+seen by 1.13, by 1.2, and not at all; a scale that is wrong by 1.3, or a bowel full of barium, by more."""
 _TILTED = 30.0
 """Degrees from which on slices are oblique; heads and gantries tilt by up to 25."""
 
 
 def seen_by(card: dict[str, Any]) -> dict[str, Any]:
-    """What the card says the network was shown: "plane", "pixel_mm", "slice_mm", "size", each where it is known."""
+    """What the card says the network was shown, by the names of the module, each where it is known."""
     if isinstance(seen := card.get("seen"), dict):
         return seen
     data, recipe = card.get("data"), card.get("recipe", {})
     views = recipe.get("views", [])
     if not isinstance(data, dict):
         return {}
-    known = {key: data[key] for key in ("plane", "slice_mm") if key in data}
+    known = {key: data[key] for key in ("plane", "slice_mm", "intensity") if key in data}
     # A view of scale 0.5 shows pixels twice as large.
     scales = [scale for view in views for scale in view.get("scale", [])] or [1.0]
     if recipe.get("supervised") and "size" in data:  # whole slices, resized to the side of a view
@@ -86,6 +100,42 @@ def remarks_for_card(volume: Volume, name: str, card: dict[str, Any], plane: str
     if seen.get("plane", plane) != plane:
         remarks.append(f"the plane {seen['plane']}, and is asked in {plane}")
     return tuple(f"Prior {name} was trained on {one}; details may be filled in wrongly." for one in remarks)
+
+
+def remarks_on_brightness(
+    unit: torch.Tensor, name: str, card: dict[str, Any], plane: str, window: Window | None = None
+) -> tuple[str, ...]:
+    """One sentence where a scan is far brighter, darker or more clipped than what a prior was trained on.
+
+    Args:
+        unit: the scan (z, y, x) in the unit window, or what was reconstructed of it.
+        name, card, plane: of the prior.
+        window: intensities that are 0 and 1, to say numbers in HU.
+    """
+    seen = seen_by(card).get("intensity")
+    if not seen:
+        return ()
+    order = [axis_number(axis) for axis in (stacked_along(plane), *plane)]
+    found = brightness_of(unit.detach().cpu().permute(order).numpy())
+    said: list[str] = []
+    if _outside((found.level,), seen.get("level"), _LEVEL):
+        said.append(f"whose body lies at {_values(seen['level'], found.level, window)}")
+    if _outside((found.bright,), seen.get("bright"), _BRIGHT):
+        said.append(f"whose brightest hundredth begins at {_values(seen['bright'], found.bright, window)}")
+    if seen.get("clipped") and found.clipped > max(_SOME, _CLIPPED * seen["clipped"][1]):
+        most, here = (f"{100 * share:.2g} %" for share in (seen["clipped"][1], found.clipped))
+        said.append(f"of which at most {most} of a slice lie beyond the window (here {here})")
+    if not said:
+        return ()
+    return (f"Prior {name} was trained on scans {', and '.join(said)}; details may be filled in wrongly.",)
+
+
+def _values(ends: Any, here: float, window: Window | None) -> str:
+    """Ends of a range of the unit window, and where a scan lies; in HU where these are known."""
+    if window is None or window.unit != "HU":
+        return f"{_numbers(ends)} of the window (here {here:.2g})"
+    low, high, own = (f"{window.low + one * window.width:.0f}" for one in (*ends, here))
+    return f"{low} to {high} HU (here {own})"
 
 
 def _tilt(volume: Volume) -> float:

@@ -16,8 +16,13 @@ from typing import Any
 from coslice.priors.configurations import configuration_beside
 from coslice.priors.origins import published_name
 
-__all__ = ["called", "named_card", "place_name", "recipe_without_names", "unnamed", "without_names"]
+__all__ = ["NOT_FOR", "TERMS", "called", "named_card", "place_name", "recipe_without_names", "unnamed", "without_names"]
 
+NOT_FOR = "diagnosis; anatomy, contrast, implants and disease unlike its training data may be filled in wrongly"
+"""What no prior is for."""
+TERMS = ("licence", "data_licence", "data_credit", "not_for")
+"""What a card is to say besides its numbers: the licence of the weights, that of the training data, whom to credit for
+these, and what the prior cannot do."""
 _TABLES = (".csv", ".tsv", ".txt")
 
 

@@ -81,6 +81,16 @@ class Study:
         return self.volume if self.unit is not None else None
 
     @property
+    def known(self) -> Tensor | None:
+        """What is known of the voxels before anything is reconstructed, in the unit window.
+
+        Of a simulation the truth, of thick slices themselves; None of projections.
+        """
+        if not self.measured:
+            return self.unit
+        return None if self.thick is None else self.window.to_unit(self.thick.data)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Task, preparation and what came of them, for the record of a run."""
         return {

@@ -6,7 +6,7 @@ which is the roofline model (Williams, Waterman & Patterson, Communications of t
 than its floor can be won by better code; what the floor itself takes, only by fewer operations.
 """
 
-from coslice.timing.ledger import HEADS, Ledger, Line, Whole, kept, machine_words
+from coslice.timing.ledger import HEADS, Ledger, Line, Whole, kept
 from coslice.timing.parts import SIZES, Bench, prepared
 from coslice.timing.peaks import Peaks, measured_peaks
 from coslice.timing.starting import starts
@@ -21,7 +21,6 @@ __all__ = [
     "Peaks",
     "Whole",
     "kept",
-    "machine_words",
     "measured_peaks",
     "prepared",
     "starts",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -11,14 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from coslice.errors import CosliceError
 from coslice.io.files import write_json, write_text
 from coslice.timing.peaks import Peaks
 from coslice.timing.stopwatch import Seconds
 
-__all__ = ["HEADS", "Ledger", "Line", "Whole", "kept", "machine_words"]
+__all__ = ["HEADS", "Ledger", "Line", "Whole", "kept"]
 
 
 @dataclass(frozen=True)
@@ -155,15 +151,6 @@ def kept(ledger: Ledger, path: Path) -> None:
         write_text(path, ledger.page)
     else:
         raise CosliceError(f"--out {path} was given, but a name that ends in .json or .md is needed.")
-
-
-def machine_words(device: torch.device) -> str:
-    """The class of machine: threads and what its processor multiplies, or the accelerator's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    able = torch.backends.cpu.get_cpu_capability()
-    return f"{threads} thread{'s' * (threads > 1)} of {cores} cores ({platform.machine()}, {able}), {device.type}"
 
 
 def _seconds(value: float) -> str:

@@ -100,6 +100,7 @@ class DataSettings:
             names, folders and DICOM tell.
         strict: refuse a folder with a scan that cannot be used instead of skipping the scan.
         licence, credit: of the scans, for the card.
+        not_for: what the prior is not for, besides what every prior is not for, for the card.
     """
 
     plane: str = "yx"
@@ -111,6 +112,7 @@ class DataSettings:
     strict: bool = False
     licence: str = ""
     credit: str = ""
+    not_for: str = ""
 
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
@@ -118,7 +120,8 @@ class DataSettings:
         need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
-        for name, words in (("licence", self.licence), ("credit", self.credit)):
+        for name in ("licence", "credit", "not_for"):
+            words = getattr(self, name)
             good = len(words) <= _MOST_LETTERS and all(map(str.isprintable, words.splitlines()))
             need(good, f"data.{name}", words, f"at most {_MOST_LETTERS} letters, without controls")
         if isinstance(self.validation, float):

@@ -31,6 +31,7 @@ def prior_description(name: str) -> Description:
             (f"pixels of {_range(seen.get('pixel_mm'))} mm", "pixel_mm" in seen),
             (f"slices {_range(seen.get('slice_mm'))} mm apart", "slice_mm" in seen),
             (f"images of {_range(seen.get('size'))} pixels a side", "size" in seen),
+            (f"bodies at {_range((seen.get('intensity') or {}).get('level'))} of its window", "intensity" in seen),
         )
         if known
     ]

@@ -19,7 +19,7 @@ from coslice.io.dicom.dicom_files import read_dataset
 from coslice.io.dicom.headers import quiet
 from coslice.methods import default_method, find_method, usual_priors
 from coslice.priors import read_card
-from coslice.priors.suitability import remarks_for_card
+from coslice.priors.suitability import remarks_for_card, remarks_on_brightness
 from coslice.problems import from_thick_slices, modality_of, thick_axis
 from coslice.values import parse_values, reading_of, remarks_for_scan, settle
 from coslice.volume import Volume, shears
@@ -270,7 +270,11 @@ class _Scan:
         remarks: dict[str, list[str]] = {}
         for name in names:
             card = read_card(name)
-            for remark in remarks_for_card(empty, name, card, card["plane"]):
+            said = remarks_for_card(empty, name, card, card["plane"])
+            if not any(severity == "grave" for severity, _ in self.doubts):
+                unit = self.window.to_unit(self.volume.data)
+                said += remarks_on_brightness(unit, name, card, card["plane"], self.window)
+            for remark in said:
                 remarks.setdefault(remark.removeprefix(f"Prior {name} was "), []).append(name)
         for remark, of in remarks.items():
             who = f"Prior {of[0]} was" if len(of) == 1 else f"Priors {' and '.join(of)} were"

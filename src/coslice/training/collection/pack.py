@@ -41,10 +41,10 @@ from coslice.training.collection.catalogue import (
     write_record,
 )
 from coslice.training.collection.chunks import check_parts, read_chunks, write_chunks
-from coslice.training.collection.scans import EMPTY, FoundScans, ScanSource, check_directions, plane_axes
+from coslice.training.collection.scans import FoundScans, ScanSource, check_directions, plane_axes
 from coslice.training.collection.subjects import LABEL, ScanClue, subject_labels, subjects_of
 from coslice.volume import Volume
-from coslice.window import check_window, scan_window
+from coslice.window import EMPTY, check_window, scan_window
 
 __all__ = [
     "as_packed",

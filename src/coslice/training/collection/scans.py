@@ -35,15 +35,13 @@ from coslice.training.collection.skips import PASSED_OVER, SkippedScan, Unusable
 from coslice.training.collection.subjects import ScanClue, check_subject_rule, subjects_of
 from coslice.values import Intensities, reading_of
 from coslice.volume import Volume
-from coslice.window import check_window, scan_window
+from coslice.window import EMPTY, check_window, scan_window
 
-__all__ = ["EMPTY", "FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
+__all__ = ["FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
 
 _COARSE = 1.5
 _TILT = 20.0
 _SMALLEST = 32
-EMPTY = 0.02
-"""In the unit window: slices nowhere brighter than this are not kept."""
 
 
 @dataclass(frozen=True)

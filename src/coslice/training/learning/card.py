@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from coslice.parallel import Ranks
+from coslice.priors.travelling_cards import NOT_FOR
 from coslice.training.collection.catalogue import Pack
+from coslice.training.collection.pack_brightness import pack_intensity
 from coslice.training.learning.validation import ErrorTable
 from coslice.training.run_settings import TrainingSettings
 from coslice.window import CT_WINDOW
@@ -51,16 +53,19 @@ def prior_card(
         average: name of the averaged weights.
         skipped: how many files were found and not used, by kind of reason.
     """
+    trained = [name for name in pack.names if name not in held_out]
     rows = {size: {key: round(rmse, 6) for key, rmse in row.items()} for size, row in table.items()}
     card: dict[str, Any] = {
         "name": name,
         "title": f"{pack.scans[0].modality}, plane {pack.plane}{_as_patches(settings.patches.slices)}"
         + (", FBP-UNet" if settings.supervised else "")
         + (f", {settings.published.described['network']}" if settings.published else ""),
-        "data": pack.summary(),
+        "data": {**pack.summary(), "intensity": pack_intensity(pack, trained or None)},
         "skipped": dict(skipped),
         "licence": settings.data.licence,
-        "credit": settings.data.credit or pack.credits,
+        "data_licence": settings.data.licence or "not stated",
+        "data_credit": settings.data.credit or pack.credits or "not stated",
+        "not_for": f"{NOT_FOR}; {own}" if (own := settings.data.not_for) else NOT_FOR,
         **progress,
         "average": float(average) if average[0].isdigit() else average,
         "validated_on": {"scans": len(held_out), "subjects": len({pack.scan(name).person for name in held_out})},
@@ -89,8 +94,10 @@ def card_page(card: dict[str, Any]) -> str:
         **({"background": f"set to {data['background']}"} if data.get("background") else {}),
         "data": f"{data['slices']:,} slices of {_scans(data)} ({data['modality']})",
         **_skipped(card),
-        "licence of the data": card["licence"] or "not stated",
-        "credit": card["credit"] or "not stated",
+        **_brightness(data),
+        "licence of the data": card["data_licence"],
+        "credit": card["data_credit"],
+        "not for": card["not_for"],
         "training": f"{card['images']:,} images in {card['steps']:,} steps, "
         f"{card['hours']:.1f} h on {card['hardware']}",
         "started from": _start(card),
@@ -137,6 +144,15 @@ def _rollout_lines(card: dict[str, Any]) -> list[str]:
             before, after = (f"{error * span:.3g}" for error in errors)
             lines.append(f"| {size} | {task} | {before} | {after} |")
     return lines
+
+
+def _brightness(data: dict[str, Any]) -> dict[str, str]:
+    """How bright the scans were, in the unit window."""
+    seen = data["intensity"]
+    words = f"bodies at {_range(seen['level'])} of the window, their brightest hundredth from {_range(seen['bright'])}"
+    if "clipped" in seen:
+        words += f"; at most {100 * seen['clipped'][1]:.2g} % of a slice beyond it"
+    return {"brightness": words}
 
 
 def _start(card: dict[str, Any]) -> str:

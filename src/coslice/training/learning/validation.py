@@ -1,11 +1,8 @@
 """How good a denoiser is on scans it does not learn from: numbers, and a picture.
 
 The training loss mixes all noise levels, weighted for the optimiser. What a reconstruction feels is the error of the
-denoiser itself, so validation measures, on held-out slices x and fixed noise n, for a handful of sigmas,
-
-    RMSE(sigma) = sqrt(mean (clip(D(x + sigma n, sigma)) - x)^2)
-
-in units of the window (times its width: in HU).
+denoiser itself, so validation measures that, as `coslice.priors.denoising_error` has it, on held-out slices and fixed
+noise, for a handful of sigmas.
 """
 
 from __future__ import annotations
@@ -22,7 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from coslice.io.files import atomic
-from coslice.noise import Independent, Key, standard_normal
+from coslice.noise import Independent, Key
+from coslice.priors.denoising_error import SIGMAS, mean_squares
 from coslice.renoising import Share
 from coslice.sampling import sample, start
 from coslice.schedule import Karras
@@ -32,9 +30,6 @@ __all__ = ["SIGMAS", "ErrorTable", "Examples", "overall", "picture", "save_pictu
 
 ErrorTable = dict[str, dict[str, float]]
 """{"128 px": {sigma or task: RMSE in units of the window}}."""
-
-SIGMAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Noise levels at which priors are validated."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +63,16 @@ def validate(
     """
     device, images = next(denoiser.parameters()).device, examples.images
 
-    def squares(numbers: Sequence[int]) -> Tensor:
+    def squares(numbers: Sequence[int]) -> np.ndarray:
         some = images[numbers[0] : numbers[-1] + 1].to(device)
         distances = examples.distances[numbers[0] : numbers[-1] + 1].to(device)
-        noise = torch.stack([standard_normal(Key(0, 0, "validate"), i, tuple(some.shape[1:])) for i in numbers])
-        errors = [
-            _denoised(denoiser, some + sigma * noise.to(device), distances, sigma, dtype).clamp(0, 1) - some
-            for sigma in sigmas
-        ]
-        return torch.stack([error.square().mean(dim=(1, 2, 3)).sum() for error in errors]).cpu().double()
+        return mean_squares(lambda x, sigma: _denoised(denoiser, x, distances, sigma, dtype), some, numbers, levels)
 
-    sigmas = tuple(sigmas)
+    levels = tuple(sigmas)
     size = 1 if device.type == "cpu" else 16
     groups = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    means = torch.stack(list(mapper(squares, groups))).sum(dim=0) / len(images)
-    return dict(zip(sigmas, means.sqrt().tolist(), strict=True))
+    means = np.concatenate(list(mapper(squares, groups)), axis=1).mean(axis=1)
+    return dict(zip(levels, np.sqrt(means).tolist(), strict=True))
 
 
 def overall(table: Mapping[str, Mapping[Any, float]]) -> float:

@@ -61,6 +61,19 @@ def test_yaml_as_people_write_it(tmp_path):
         ({"averages": {"widths": [0.5]}}, r"averages\.widths"),
         ({"sigma": {"lowest": 30}}, r"sigma\.lowest is 30\.0"),
         ({"sigma": {"median": 0}}, r"sigma\.median"),
+        ({"sigma": {"draw": "mixture"}}, r"sigma\.ranges is \[\], but it must be one or more ranges for a mixture"),
+        ({"sigma": {"ranges": [{"lowest": 0.1, "highest": 1, "share": 0.5}]}}, "left out where draw is no mixture"),
+        ({"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 0.1, "share": 0.5}]}}, "a higher one"),
+        ({"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 2, "share": 0}]}}, "share is 0"),
+        (
+            {"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 21, "share": 1}]}},
+            r"within .* 0\.002 to 20",
+        ),
+        (
+            {"sigma": {"draw": "mixture", "ranges": 2 * [{"lowest": 1, "highest": 2, "share": 0.6}]}},
+            "at most 1 together",
+        ),
+        ({"sigma": {"draw": "published"}}, "log-normal or mixture for this network"),
         ({"network": {"width": 3}}, r"key network\.width is not known"),
         ({"network": {"multipliers": [1, "2"]}}, r"network\.multipliers\[1\] is '2'"),
         ({"views": []}, "views is"),
@@ -132,7 +145,7 @@ supervised.tasks supervised.sizes
 optimiser.name optimiser.learning_rate optimiser.betas optimiser.momentum optimiser.clip optimiser.weight_decay
 schedule.name schedule.warmup schedule.hold schedule.decay schedule.epochs
 averages.widths averages.rates
-sigma.median sigma.spread sigma.lowest sigma.highest sigma.draw
+sigma.median sigma.spread sigma.lowest sigma.highest sigma.draw sigma.ranges
 published
 """
 """Of run.yaml, in its order, since the first release: finished runs and priors hold them."""
@@ -197,6 +210,7 @@ sigma:
   lowest: 0.002
   highest: 20.0
   draw: log-normal
+  ranges: []
 published: null
 """
 """Of a run of which nothing was said."""

@@ -23,6 +23,7 @@ import yaml
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
 from coslice.priors.travelling_cards import recipe_without_names
+from coslice.training.levels import SigmaSettings
 from coslice.training.sections import (
     ArithmeticSettings,
     AugmentSettings,
@@ -32,7 +33,6 @@ from coslice.training.sections import (
     PatchSettings,
     PublishedSettings,
     RateSettings,
-    SigmaSettings,
     StartSettings,
     SupervisedSettings,
     View,
@@ -102,8 +102,9 @@ class TrainingSettings:
         need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
         need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
-        drawn = "published" if self.published else "log-normal"
-        need(self.sigma.draw == drawn, "sigma.draw", self.sigma.draw, f"{drawn} for this network")
+        good = (self.sigma.draw == "published") == bool(self.published)
+        drawn = "published" if self.published else "log-normal or mixture"
+        need(good, "sigma.draw", self.sigma.draw, f"{drawn} for this network")
         if self.published:
             self._check_published(self.published)
 

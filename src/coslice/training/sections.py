@@ -1,4 +1,5 @@
 """Sections of a training run's settings: small frozen values that refuse what cannot be, by the key in the file.
+Those of the noise levels are in `levels`.
 
 What each means for the images, the network and its steps is said where it is used; here is only what can be chosen.
 """
@@ -10,12 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
 from coslice.escapes import shown
-from coslice.noise import Key, standard_normal
 
 __all__ = [
     "ArithmeticSettings",
@@ -26,7 +24,6 @@ __all__ = [
     "PatchSettings",
     "PublishedSettings",
     "RateSettings",
-    "SigmaSettings",
     "StartSettings",
     "SupervisedSettings",
     "View",
@@ -314,34 +311,6 @@ class AverageSettings:
         good = all(0 < width <= 0.25 for width in self.widths)
         need(good and bool(self.widths or self.rates), "averages.widths", self.widths, "numbers above 0, up to 0.25")
         need(all(0 <= rate < 1 for rate in self.rates), "averages.rates", self.rates, "numbers from 0 to below 1")
-
-
-@dataclass(frozen=True)
-class SigmaSettings:
-    """Noise levels of training: ln sigma ~ N(ln median, spread^2), clamped to lowest..highest.
-
-    Attributes:
-        median, spread, lowest, highest: as above.
-        draw: "log-normal", or "published", as a published network draws them (`coslice.priors.denoisers`), which reads
-            neither median nor spread.
-    """
-
-    median: float = 0.15
-    spread: float = 1.5
-    lowest: float = 0.002
-    highest: float = 20.0
-    draw: str = "log-normal"
-
-    def __post_init__(self) -> None:
-        need(self.draw in ("log-normal", "published"), "sigma.draw", self.draw, "log-normal or published")
-        need(self.median > 0, "sigma.median", self.median, "above 0")
-        need(self.spread >= 0, "sigma.spread", self.spread, "at least 0")
-        need(0 < self.lowest < self.highest, "sigma.lowest", self.lowest, "above 0 and below sigma.highest")
-
-    def levels(self, key: Key, count: int) -> Tensor:
-        """Log-normal noise levels: (count,) float32, a function of `key` alone."""
-        sigma = (math.log(self.median) + self.spread * standard_normal(key, 0, (count,))).exp()
-        return sigma.clamp(self.lowest, self.highest)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,9 @@ class TrainingSettings:
         need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
         need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
+        thickness = self.data.thickness
+        good = thickness is None or not self.supervised
+        need(good, "data.thickness", thickness, "left out where there are supervised.tasks")
         good = (self.sigma.draw == "published") == bool(self.published)
         drawn = "published" if self.published else "log-normal or mixture"
         need(good, "sigma.draw", self.sigma.draw, f"{drawn} for this network")

@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 
-_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS = 1_000_000, 4096, 499
+_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS, _MOST_SNAPSHOTS = 1_000_000, 4096, 499, 200
+_MOST_MM = 50
 
 
 def need(condition: bool, key: str, given: object, needed: str) -> None:
@@ -96,6 +97,7 @@ class DataSettings:
         subjects: a table or pattern that says whose the scans are, see `coslice.training.collection.subjects`; None:
             names, folders and DICOM tell.
         strict: refuse a folder with a scan that cannot be used instead of skipping the scan.
+        thickness: least thickness, in mm, of the slices that are shown, see `coslice.training.supply.slice_stream`.
         licence, credit: of the scans, for the card.
     """
 
@@ -108,6 +110,7 @@ class DataSettings:
     strict: bool = False
     licence: str = ""
     credit: str = ""
+    thickness: float | None = None
 
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
@@ -115,6 +118,8 @@ class DataSettings:
         need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
+        good = self.thickness is None or 0 < self.thickness <= _MOST_MM
+        need(good, "data.thickness", self.thickness, f"above 0 and at most {_MOST_MM} mm, or left out")
         for name, words in (("licence", self.licence), ("credit", self.credit)):
             good = len(words) <= _MOST_LETTERS and all(map(str.isprintable, words.splitlines()))
             need(good, f"data.{name}", words, f"at most {_MOST_LETTERS} letters, without controls")
@@ -167,12 +172,13 @@ class AugmentSettings:
     Attributes:
         flip_columns: probability that an image is mirrored left to right.
         flip_rows: probability that it is mirrored top to bottom.
+        rotate: largest angle, in degrees, by which it is turned either way; what lies outside the slice is air.
         gain: values are multiplied by up to this much more or less than 1.
         offset: up to this much is added or taken away, in the unit window; 0 stays 0.
         dequantise: move each value to a random place on its own step.
 
     Raises:
-        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset.
+        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset, an angle outside 0..180.
     """
 
     flip_columns: float = 0.5
@@ -180,8 +186,10 @@ class AugmentSettings:
     gain: float = 0.05
     offset: float = 0.01
     dequantise: bool = True
+    rotate: float = 0.0
 
     def __post_init__(self) -> None:
+        need(0 <= self.rotate <= 180, "augment.rotate", self.rotate, "at least 0 and at most 180 degrees")
         if not all(0 <= share <= 1 for share in (self.flip_columns, self.flip_rows, self.gain, self.offset)):
             raise CosliceError(f"train: {self} was given, but flips, gain and offset must lie between 0 and 1.")
 
@@ -302,15 +310,20 @@ class AverageSettings:
     Attributes:
         widths: standard deviation of each average's weighting over the run, as a share of the run so far.
         rates: of exponential averages: what of the average a step leaves; 0 is the last weights.
+        snapshots: so many of each width are kept along the run, from which `coslice priors average` makes those of
+            other widths; 0 keeps none.
     """
 
     widths: tuple[float, ...] = (0.05, 0.12)
     rates: tuple[float, ...] = ()
+    snapshots: int = 8
 
     def __post_init__(self) -> None:
         good = all(0 < width <= 0.25 for width in self.widths)
         need(good and bool(self.widths or self.rates), "averages.widths", self.widths, "numbers above 0, up to 0.25")
         need(all(0 <= rate < 1 for rate in self.rates), "averages.rates", self.rates, "numbers from 0 to below 1")
+        good = 0 <= self.snapshots <= _MOST_SNAPSHOTS
+        need(good, "averages.snapshots", self.snapshots, f"at least 0 and at most {_MOST_SNAPSHOTS}")
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,9 @@ def image_stream(
     else:
         classes = settings.published.described.get("classes") if settings.published else None
         patches, seed = settings.patches, settings.start.seed
-        stream = SliceStream(pack, names, settings.views, settings.augment, seed, patches, classes)
+        stream = SliceStream(
+            pack, names, settings.views, settings.augment, seed, patches, classes, settings.data.thickness
+        )
     if settings.schedule.epochs is not None and not has_checkpoint(out):
         settings = replace(settings, images=max(1, round(settings.schedule.epochs * len(stream))))
     if settings.start.data_mean is None or settings.start.data_std is None:

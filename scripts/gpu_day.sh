@@ -20,11 +20,12 @@
 #   SHARES    of the time, as in "4 2 1 1"; equal if left out. What one does not need, the next ones have
 #   SET       settings as KEY=VALUE, of all of them
 #   AVERAGE   widths, as in 0.04,0.07,0.1: at its end a run tries averages of these too, and the best is its prior
-#   KEEP      1; with 0 only priors and records are kept in OUT, and no state with which a run could go on
+#   KEEP      1: what a run needs to go on is kept in OUT, 16 bytes a weight; "all": and its averages along the way, for
+#             AVERAGE in a later call, 27 more; 0: priors and records only, and no run can go on
 set -uo pipefail
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-    sed -n '2,23s/^# \{0,1\}//p' "$0"
+    sed -n '2,24s/^# \{0,1\}//p' "$0"
     exit 2
 fi
 out=$1 minutes=${2:-12}
@@ -57,9 +58,11 @@ part() { # part SECONDS NAME: one part of benchmarks/gpu.py, and the summary aft
 
 keep_state() { # keep_state RUN FOLDER: a run in files of at most 16 MB, new ones in place of old ones when they are whole
     [ "${KEEP:-1}" != 0 ] || return 0
+    local along=(--exclude=./averages)
+    [ "${KEEP:-1}" != all ] || along=()
     rm -rf "$2.new" && mkdir -p "$2.new"
     # Slices are made again from the pack, and what is only looked at is in the folder of the training.
-    tar -C "$1" --exclude=./samples --exclude=./slices --exclude=./tensorboard --exclude=./checkpoint.previous.pt \
+    tar -C "$1" ${along[@]+"${along[@]}"} --exclude=./samples --exclude=./slices --exclude=./tensorboard --exclude=./checkpoint.previous.pt \
         -cf - . | gzip -1 | split -b 15m - "$2.new/part-"
     rm -rf "$2" && mv "$2.new" "$2"
 }

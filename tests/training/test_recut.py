@@ -34,8 +34,10 @@ def test_it_is_what_the_scans_would_have_become(scans, tmp_path, plane):
     pack = make_pack(find_scans([scans]), "yx", "ct", tmp_path / "axial", bits=8)
     split_pack(pack, tmp_path / "travel")
     wanted = make_pack(find_scans([scans]), plane, "ct", tmp_path / "wanted", bits=8)
-    for number, source in enumerate((pack, open_pack(tmp_path / "travel"))):
-        cut, left_out = recut_pack(source, plane, tmp_path / f"cut{number}")
+    travelled = open_pack(tmp_path / "travel")
+    cut = pack
+    for source in (pack, travelled):
+        cut, left_out = recut_pack(source, plane, tmp_path / source.folder.name / "cut")
         assert left_out == () and (cut.plane, cut.window, cut.bits) == (plane, "ct", 8)
         for name in wanted.names:
             assert np.array_equal(cut.slices(name), wanted.slices(name))
@@ -45,7 +47,7 @@ def test_it_is_what_the_scans_would_have_become(scans, tmp_path, plane):
         assert cut.scan("a").left_out == 3
     # Found the second time, and made anew where it is of another pack.
     times = {path: path.stat().st_mtime_ns for path in cut.folder.iterdir()}
-    assert recut_pack(source, plane, cut.folder)[0] == cut
+    assert recut_pack(travelled, plane, cut.folder)[0] == cut
     assert {path: path.stat().st_mtime_ns for path in cut.folder.iterdir()} == times
     (scans / "a.nii.gz").unlink()
     fewer = make_pack(find_scans([scans]), "yx", "ct", tmp_path / "fewer", bits=8)

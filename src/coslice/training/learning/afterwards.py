@@ -27,14 +27,14 @@ from coslice.training.learning.snapshots import stored_snapshots
 from coslice.training.learning.training_run import Pace, TrainingRun, opened_run
 from coslice.training.learning.validation import ErrorTable, overall
 
-__all__ = ["WIDTHS", "Candidate", "KeptAverages", "average_run", "parse_widths"]
+__all__ = ["WIDTHS", "KeptAverages", "MeasuredAverage", "average_run", "parse_widths"]
 
 WIDTHS = (0.04, 0.07, 0.1, 0.15, 0.2)
 """Tried where none are named, beside those that the run tracked."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MeasuredAverage:
     """Averaged weights that were measured.
 
     Attributes:
@@ -116,7 +116,7 @@ def average_run(
     device: str = "auto",
     pace: Pace | None = None,
     listener: Listener | None = None,
-) -> tuple[Path, tuple[Candidate, ...]]:
+) -> tuple[Path, tuple[MeasuredAverage, ...]]:
     """Measure averages of several widths of the run in `out`, and write the best as a prior.
 
     Args:
@@ -170,7 +170,7 @@ def parse_widths(text: str) -> tuple[float, ...]:
 
 def _best(
     run: TrainingRun, widths: Sequence[float], listener: Listener
-) -> tuple[Candidate, torch.nn.Module, list[Candidate]]:
+) -> tuple[MeasuredAverage, torch.nn.Module, list[MeasuredAverage]]:
     """The average with the lowest error, as a learner, and all that were measured."""
     kept, trainer, examples = KeptAverages(run), run.trainer, run.last_examples()
     ways = [(average.name, lambda average=average: (average.weights, 0.0)) for average in trainer.averages]
@@ -180,7 +180,7 @@ def _best(
     for name, way in ways:
         weights, missed = way()
         learner = trainer.with_weights(weights)
-        found.append(Candidate(name, missed, run.errors(learner, examples)))
+        found.append(MeasuredAverage(name, missed, run.errors(learner, examples)))
         listener.note(found[-1].sentence())
         if best is None or found[-1].error < best[0].error:
             best = found[-1], learner

@@ -379,6 +379,14 @@ def _said(record: dict[str, Any]) -> str:
 
 
 def _trained(out: Path) -> dict[str, Any]:
+    """What became of the training, or of several, each in its folder."""
+    several = {note.parent.name: _trained_in(note.parent) for note in sorted(out.glob("*/training.txt"))}
+    if not several:
+        return _trained_in(out)
+    return {"said": "; ".join(f"{name}: {one['said']}" for name, one in several.items()), "runs": several}
+
+
+def _trained_in(out: Path) -> dict[str, Any]:
     journal = out / "training" / "log.jsonl"
     note = out / "training.txt"
     if not journal.exists():

@@ -10,14 +10,22 @@
 # The parts, each within a time of its own; one that fails does not stop the next:
 #   the machine and the projector's laws on it      at most  1.5 minutes
 #   whole runs with the seconds of their parts      at most  3.5
-#   training of a prior, where a pack is given      the rest
+#   training of priors, where a pack is given       the rest
 #
-# Environment: DEVICE (auto), PYTHON (python3); SIZE, SLICES, VIEWS, STEPS, NCSNPP and COMPILED as in benchmarks/gpu.py; PACK, a
-# travel pack of slices, see scripts/train_on_gpu.sh, CONFIG and SET, settings of the training.
+# Environment: DEVICE (auto), PYTHON (python3); SIZE, SLICES, VIEWS, STEPS, NCSNPP and COMPILED as in benchmarks/gpu.py;
+# PARTS ("environment laws runs"), those before the training. Of the training:
+#   PACK      a travel pack of slices, see scripts/train_on_gpu.sh
+#   CONFIG    a YAML of settings; several, with spaces between, are trained one after the other, each in a folder of OUT
+#             called after its file. PACK is then one for all, or one for each in their order
+#   SHARES    of the time, as in "4 2 1 1"; equal if left out. What one does not need, the next ones have
+#   SET       settings as KEY=VALUE, of all of them
+#   AVERAGE   widths, as in 0.04,0.07,0.1: at its end a run tries averages of these too, and the best is its prior
+#   KEEP      1: what a run needs to go on is kept in OUT, 16 bytes a weight; "all": and its averages along the way, for
+#             AVERAGE in a later call, 27 more; 0: priors and records only, and no run can go on
 set -uo pipefail
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-    sed -n '2,18s/^# \{0,1\}//p' "$0"
+    sed -n '2,24s/^# \{0,1\}//p' "$0"
     exit 2
 fi
 out=$1 minutes=${2:-12}
@@ -48,33 +56,101 @@ part() { # part SECONDS NAME: one part of benchmarks/gpu.py, and the summary aft
     "${PYTHON:-python3}" "$here/benchmarks/gpu.py" summary "$out" || echo "summary: exit $?" >>"$out/parts.txt"
 }
 
-keep_state() { # the run in files of at most 16 MB, new ones in place of old ones when they are whole
-    rm -rf "$out/state.new" && mkdir "$out/state.new"
-    tar -C "$run" --exclude=samples -czf - . | split -b 15m - "$out/state.new/part-"
-    rm -rf "$out/state" && mv "$out/state.new" "$out/state"
+keep_state() { # keep_state RUN FOLDER: a run in files of at most 16 MB, new ones in place of old ones when they are whole
+    [ "${KEEP:-1}" != 0 ] || return 0
+    local along=(--exclude=./averages)
+    [ "${KEEP:-1}" != all ] || along=()
+    rm -rf "$2.new" && mkdir -p "$2.new"
+    # Slices are made again from the pack, and what is only looked at is in the folder of the training.
+    tar -C "$1" ${along[@]+"${along[@]}"} --exclude=./samples --exclude=./slices --exclude=./tensorboard --exclude=./checkpoint.previous.pt \
+        -cf - . | gzip -1 | split -b 15m - "$2.new/part-"
+    rm -rf "$2" && mv "$2.new" "$2"
 }
 
-part 30 environment
-part 60 laws
-part 210 runs
-
-if [ -z "${PACK:-}" ]; then
-    echo "no pack of slices was given (PACK), so nothing was trained" | tee "$out/training.txt"
-else
-    run=$(mktemp -d) # its checkpoint is one large file; what is kept in OUT is in small ones
-    trap 'rm -rf "$run"' EXIT
-    [ ! -d "$out/state" ] || cat "$out"/state/part-* | tar -C "$run" -xzf -
+train() { # train PACK CONFIG FOLDER SECONDS: a prior, for so long, kept in FOLDER
+    local pack=$1 config=$2 into=$3 end status=0 run rest slice spare=30
+    end=$(($(date +%s) + $4))
+    [ -z "${AVERAGE:-}" ] || spare=75
+    mkdir -p "$into"
+    run=$(mktemp -d -p "$runs") # its checkpoint is one large file; what is kept in OUT is in small ones
+    [ ! -d "$into/state" ] || cat "$into"/state/part-* | tar -C "$run" -xzf -
     # A few minutes at a time: what is cut off costs no more than these.
-    while [ "$(left)" -gt 60 ]; do
-        slice=$(awk -v s="$(left)" 'BEGIN { m = (s - 30) / 60; if (m < 0.1) m = 0.1; print (m > 4 ? 3 : m) }')
+    while rest=$((end - $(date +%s))) && [ "$rest" -gt $((spare + 30)) ]; do
+        slice=$(awk -v s="$rest" -v spare="$spare" \
+            'BEGIN { m = (s - spare) / 60; if (m < 0.1) m = 0.1; print (m > 4 ? 3 : m) }')
         read -r -a more <<<"${SET:-}"
-        timeout -k 5 "$(left)" bash "$here/scripts/train_on_gpu.sh" "$PACK" "$run" "$slice" "$out/training" \
-            ${more[@]+"${more[@]}"} >>"$out/training.txt" 2>&1
+        CONFIG=$config timeout -k 5 "$rest" bash "$here/scripts/train_on_gpu.sh" "$pack" "$run" "$slice" \
+            "$into/training" ${more[@]+"${more[@]}"} >>"$into/training.txt" 2>&1
         status=$?
-        keep_state
+        keep_state "$run" "$into/state"
         "${PYTHON:-python3}" "$here/benchmarks/gpu.py" summary "$out" || true
         [ "$status" -eq 0 ] || break
-        ! tail -n 1 "$out/training.txt" | grep -q "^Finished" || break # all its images are seen
+        ! tail -n 1 "$into/training.txt" | grep -q "^Finished" || break # all its images are seen
+    done
+    rest=$((end - $(date +%s)))
+    if [ ! -f "$into/training.txt" ]; then
+        echo "no time was left" >"$into/training.txt"
+    elif [ -n "${AVERAGE:-}" ] && [ "$status" -eq 0 ] && [ "$rest" -gt 10 ]; then
+        # By the seconds: the prior that is there stays if it comes to nothing.
+        if timeout -k 5 "$rest" "${PYTHON:-python3}" -m coslice.training "$pack" --out "$run" --average "$AVERAGE" \
+            --device "${DEVICE:-auto}" >"$into/averages.txt" 2>&1; then
+            cp "$run/prior.safetensors" "$run/prior.md" "$into/training/"
+        fi
+    fi
+    rm -rf "$run"
+}
+
+refuse() {
+    echo "gpu_day: $1" >&2
+    exit 2
+}
+
+read -r -a packs <<<"${PACK:-}"
+read -r -a configs <<<"${CONFIG:-}"
+read -r -a shares <<<"${SHARES:-}"
+count=$((${#configs[@]} > 1 ? ${#configs[@]} : 1))
+if [ "${#packs[@]}" -gt 0 ]; then # before the minutes that the other parts take
+    [ "${#packs[@]}" -eq 1 ] || [ "${#packs[@]}" -eq "$count" ] ||
+        refuse "${#packs[@]} packs were given (PACK) for $count trainings (CONFIG); give one for all, or one for each."
+    [ "${#shares[@]}" -eq 0 ] || [ "${#shares[@]}" -eq "$count" ] ||
+        refuse "${#shares[@]} shares were given (SHARES) for $count trainings (CONFIG); give one for each, or none."
+    for share in ${shares[@]+"${shares[@]}"}; do
+        awk -v s="$share" 'BEGIN { exit !(s > 0) }' || refuse "the share $share was given (SHARES), a number above 0 is needed."
+    done
+    for file in ${configs[@]+"${configs[@]}"}; do
+        [ -f "$file" ] || refuse "$file was given (CONFIG), but there is no such file."
+    done
+    for pack in "${packs[@]}"; do
+        [ -f "$pack/pack.json" ] || refuse "$pack was given (PACK), but it holds no pack of slices."
+    done
+    [ -z "$(for file in ${configs[@]+"${configs[@]}"}; do basename "${file%.*}"; done | sort | uniq -d)" ] ||
+        refuse "two files of one name were given (CONFIG), but folders are called after them; rename one."
+fi
+
+for name in ${PARTS-environment laws runs}; do
+    case $name in
+        environment) part 30 environment ;;
+        laws) part 60 laws ;;
+        runs) part 210 runs ;;
+        *) echo "$name: there is no such part" | tee -a "$out/parts.txt" ;;
+    esac
+done
+
+if [ "${#packs[@]}" -eq 0 ]; then
+    echo "no pack of slices was given (PACK), so nothing was trained" | tee "$out/training.txt"
+else
+    runs=$(mktemp -d)
+    trap 'rm -rf "$runs"' EXIT
+    for ((i = 0; i < count; i++)); do
+        into=$out
+        [ "$count" -eq 1 ] || into=$out/$(basename "${configs[i]%.*}")
+        seconds=$(left)
+        if [ "$count" -gt 1 ]; then
+            later=0
+            for ((j = i; j < count; j++)); do later=$(awk -v a="$later" -v b="${shares[j]:-1}" 'BEGIN { print a + b }'); done
+            seconds=$(awk -v s="$seconds" -v a="${shares[i]:-1}" -v b="$later" 'BEGIN { printf "%d", s * a / b }')
+        fi
+        train "${packs[i]:-${packs[0]}}" "${configs[i]:-}" "$into" "$seconds"
     done
 fi
 "${PYTHON:-python3}" "$here/benchmarks/gpu.py" summary "$out" || true

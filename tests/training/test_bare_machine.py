@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from coslice.priors import read_card
 from coslice.training.collection.pack import open_pack, split_pack
 from small_runs import SMALL, environment, state
 
@@ -87,10 +88,46 @@ def test_a_day_with_a_gpu_is_rehearsed(pack, tmp_path):
     assert images(out) == 120
 
 
+@pytest.mark.slow
+def test_several_priors_are_trained_one_after_the_other(pack, tmp_path):
+    """Each in a folder of its own, with what it needs to go on and no more; widths are tried at its end."""
+    travel, out = tmp_path / "travel", tmp_path / "out"
+    split_pack(open_pack(pack), travel)
+    first, second = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    first.write_text(yaml.safe_dump(SMALL))
+    three = {**SMALL["network"], "image_channels": 3, "positions": True}
+    second.write_text(yaml.safe_dump({**SMALL, "network": three, "patches": {"slices": 3}}))
+    more = environment(PYTHON=sys.executable, DEVICE="cpu", CONFIG=f"{first} {second}", PACK=str(travel))
+    more |= {"PARTS": "", "SHARES": "1 2", "AVERAGE": "0.1"}
+
+    def day(minutes="10", **changes):
+        words = ["bash", str(ROOT / "scripts" / "gpu_day.sh"), str(out), minutes]
+        return subprocess.run(words, env=more | changes, capture_output=True, text=True, timeout=600)
+
+    assert day().returncode == 0
+    summary = json.loads((out / "summary.json").read_text())["training"]
+    assert list(summary["runs"]) == ["one", "two"] and "one: " in summary["said"] and "two: " in summary["said"]
+    for name, slices in (("one", 1), ("two", 3)):
+        assert images(out / name) == 80
+        card = read_card(str(out / name / "training" / "prior.safetensors"))
+        assert card["recipe"]["patches"]["slices"] == slices and "0.1" in card["averages_tried"]
+        with tarfile.open(fileobj=kept(out / name)) as state:
+            names = {path.split("/")[1] for path in state.getnames() if "/" in path}
+        assert names == {"checkpoint.pt", "run.yaml", "log.jsonl", "prior.safetensors", "prior.md"}
+    assert all(path.stat().st_size <= 16 * 2**20 for path in out.rglob("*") if path.is_file())
+    # Of five minutes the first has a third of a second.
+    assert day("5", SET="images=120", SHARES="1 1000", AVERAGE="").returncode == 0
+    assert (images(out / "one"), images(out / "two")) == (80, 120)
+
+
+def kept(out):
+    """The state that is kept in `out`, put together."""
+    return io.BytesIO(b"".join(path.read_bytes() for path in sorted((out / "state").iterdir())))
+
+
 def images(out):
     """How many images the training that is kept in `out` has seen."""
-    parts = b"".join(path.read_bytes() for path in sorted((out / "state").iterdir()))
-    with tarfile.open(fileobj=io.BytesIO(parts)) as kept:
-        member = kept.extractfile("./checkpoint.pt")
+    with tarfile.open(fileobj=kept(out)) as state:
+        member = state.extractfile("./checkpoint.pt")
         assert member is not None
         return torch.load(io.BytesIO(member.read()), weights_only=True)["images"]

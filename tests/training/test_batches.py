@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from coslice.parallel import Ranks
-from coslice.training.sections import SigmaSettings
+from coslice.training.levels import SigmaSettings
 from coslice.training.supply.batches import BatchQueue
 from small_training import Blobs
 

@@ -14,7 +14,8 @@ from coslice.parallel import Ranks
 from coslice.problems import LimitedAngleCT, SparseViewCT, task_of_key
 from coslice.training.collection.pack import make_pack, open_pack
 from coslice.training.collection.scans import find_scans
-from coslice.training.sections import SigmaSettings, View
+from coslice.training.levels import SigmaSettings
+from coslice.training.sections import View
 from coslice.training.supply.batches import BatchQueue
 from coslice.training.supply.pair_stream import PairStream, views_of_sizes
 from coslice.training.supply.pairs import make_pairs

@@ -54,13 +54,30 @@ def test_yaml_as_people_write_it(tmp_path):
         ({"data": {"plane": "xyz"}}, r"data\.plane is 'xyz'"),
         ({"data": {"size": 8}}, r"data\.size is 8, but it must be at least 32"),
         ({"data": {"validation": 1.0}}, r"data\.validation is 1\.0"),
+        ({"data": {"thickness": 0}}, r"data\.thickness is 0"),
+        ({"data": {"thickness": 2}, "supervised": {"tasks": ["svct-cone-8"]}}, "left out where there are supervised"),
+        ({"augment": {"rotate": 181}}, r"augment\.rotate is 181"),
         ({"data": {"strict": "yes"}}, r"data\.strict is 'yes', but true or false"),
         ({"schedule": {"name": "step"}}, r"schedule\.name is 'step'"),
         ({"schedule": {"decay": 2}}, r"schedule\.decay is 2\.0"),
         ({"averages": {"widths": []}}, r"averages\.widths"),
         ({"averages": {"widths": [0.5]}}, r"averages\.widths"),
+        ({"averages": {"snapshots": -1}}, r"averages\.snapshots is -1"),
         ({"sigma": {"lowest": 30}}, r"sigma\.lowest is 30\.0"),
         ({"sigma": {"median": 0}}, r"sigma\.median"),
+        ({"sigma": {"draw": "mixture"}}, r"sigma\.ranges is \[\], but it must be one or more ranges for a mixture"),
+        ({"sigma": {"ranges": [{"lowest": 0.1, "highest": 1, "share": 0.5}]}}, "left out where draw is no mixture"),
+        ({"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 0.1, "share": 0.5}]}}, "a higher one"),
+        ({"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 2, "share": 0}]}}, "share is 0"),
+        (
+            {"sigma": {"draw": "mixture", "ranges": [{"lowest": 1, "highest": 21, "share": 1}]}},
+            r"within .* 0\.002 to 20",
+        ),
+        (
+            {"sigma": {"draw": "mixture", "ranges": 2 * [{"lowest": 1, "highest": 2, "share": 0.6}]}},
+            "at most 1 together",
+        ),
+        ({"sigma": {"draw": "published"}}, "log-normal or mixture for this network"),
         ({"network": {"width": 3}}, r"key network\.width is not known"),
         ({"network": {"multipliers": [1, "2"]}}, r"network\.multipliers\[1\] is '2'"),
         ({"views": []}, "views is"),
@@ -125,15 +142,16 @@ KEYS = """
 images batch micro precision seed init preset data_mean data_std
 data.plane data.window data.size data.validation data.background data.subjects data.strict data.licence data.credit
 data.not_for
+data.thickness
 network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
 views.side views.scale views.share views.images views.stretch
-augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise
+augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise augment.rotate
 patches.slices patches.jump patches.flip
 supervised.tasks supervised.sizes rollouts
 optimiser.name optimiser.learning_rate optimiser.betas optimiser.momentum optimiser.clip optimiser.weight_decay
 schedule.name schedule.warmup schedule.hold schedule.decay schedule.epochs
-averages.widths averages.rates
-sigma.median sigma.spread sigma.lowest sigma.highest sigma.draw
+averages.widths averages.rates averages.snapshots
+sigma.median sigma.spread sigma.lowest sigma.highest sigma.draw sigma.ranges
 published
 """
 """Of run.yaml, in its order, since the first release: finished runs and priors hold them."""
@@ -160,6 +178,7 @@ data:
   licence: ''
   credit: ''
   not_for: ''
+  thickness: null
 network: null
 views: null
 augment:
@@ -168,6 +187,7 @@ augment:
   gain: 0.05
   offset: 0.01
   dequantise: true
+  rotate: 0.0
 patches:
   slices: 1
   jump: 0.5
@@ -194,12 +214,14 @@ averages:
   - 0.05
   - 0.12
   rates: []
+  snapshots: 8
 sigma:
   median: 0.15
   spread: 1.5
   lowest: 0.002
   highest: 20.0
   draw: log-normal
+  ranges: []
 published: null
 """
 """Of a run of which nothing was said."""

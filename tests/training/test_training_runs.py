@@ -219,7 +219,7 @@ def test_places_and_folders_that_are_refused(pack, scans, tmp_path):
         ([], {}, "no DATA was given"),
         ([empty], {}, "No usable scan"),
         ([tmp_path / "nowhere"], {}, "does not exist"),
-        ([pack], {"data": {"plane": "zx"}}, "plane zx and window ct were asked for"),
+        ([pack], {"data": {"plane": "zx"}}, "none of its scans has images of 32 x 32"),
         ([pack], {"views": [{"side": 30, "scale": [1, 1], "share": 1}]}, "view of 30 pixels"),
         ([pack], {"data": {"validation": ["nobody"]}}, '"nobody"'),
         ([pack], {"optimizer": {}}, "key optimizer is not known"),

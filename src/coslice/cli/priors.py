@@ -19,7 +19,7 @@ _LARGE = 100_000_000
 priors = typer.Typer(
     no_args_is_help=False,
     invoke_without_command=True,
-    help="List the priors there are; show one; measure one; import others'.",
+    help="List the priors there are; show one; measure one; import others'; choose a width.",
 )
 
 
@@ -160,6 +160,31 @@ def import_(
     save_prior(target, prior)
     show_card(target.stem, read_card(target))
     say(f"Written: {target}", f"Use it: --prior {target.stem if out is None else target}")
+
+
+@priors.command("average")
+def average(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, its --out.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Its scans or its pack, if its slices are not in its folder.", show_default=False),
+    ] = None,
+    widths: Annotated[str | None, option("Widths to try beside the run's own.  [0.04,0.07,0.1,0.15,0.2]")] = None,
+    out: Annotated[Path | None, option("File to write, .safetensors.  [the run's prior]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+) -> None:
+    """Make averages of other widths of a run's weights, measure them, and write the best as its prior.
+
+    A width is how much of the run an average remembers: the deviation of its weighting, as a share of the run.
+    """
+    from coslice.cli.display import say
+    from coslice.cli.training_bars import TrainingBars
+    from coslice.training.learning.afterwards import WIDTHS, average_run, parse_widths
+
+    chosen = parse_widths(widths) if widths else WIDTHS
+    with TrainingBars().shown() as bars:
+        path, found = average_run(run, data or [], chosen, out, device, listener=bars)
+    say(f"Best: {found[0].sentence()}", f"Written: {path}")
 
 
 def _parsed(classes: str | None) -> tuple[int, int] | None:

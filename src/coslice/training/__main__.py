@@ -13,6 +13,7 @@ from typing import Any
 from coslice.errors import CosliceError, SaidElsewhere
 from coslice.escapes import visible
 from coslice.stop_signals import EXITS
+from coslice.training.learning.afterwards import average_run, parse_widths
 from coslice.training.learning.journal import Listener, record_line
 from coslice.training.learning.run_folder import run_settings_of
 from coslice.training.learning.training_run import Pace, train
@@ -40,8 +41,16 @@ def main() -> None:
     parser.add_argument("--log-every", type=int, default=Pace.log, help="images between lines of the log")
     parser.add_argument("--validate-every", type=int, default=Pace.validate, help="images between validations")
     parser.add_argument("--save-every", type=float, default=Pace.save, help="seconds between checkpoints")
+    parser.add_argument(
+        "--average", metavar="WIDTH,WIDTH", help="train no more; choose the width of the averaged weights"
+    )
     chosen = parser.parse_args()
     try:
+        if chosen.average:
+            average_run(
+                chosen.out, [chosen.data], parse_widths(chosen.average), device=chosen.device, listener=_Lines()
+            )
+            return
         tree = overlay(read_tree(chosen.config, "train") if chosen.config else {}, assignments(chosen.set))
         settings = run_settings_of(chosen.out, [chosen.data], tree)
         pace = Pace(chosen.log_every, chosen.validate_every, chosen.save_every)

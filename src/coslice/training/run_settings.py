@@ -23,6 +23,7 @@ import yaml
 from coslice.io.files import atomic
 from coslice.networks.unet import UNetConfig
 from coslice.priors.travelling_cards import recipe_without_names
+from coslice.training.levels import SigmaSettings
 from coslice.training.rollout_settings import RolloutSettings, check_shares
 from coslice.training.sections import (
     ArithmeticSettings,
@@ -33,7 +34,6 @@ from coslice.training.sections import (
     PatchSettings,
     PublishedSettings,
     RateSettings,
-    SigmaSettings,
     StartSettings,
     SupervisedSettings,
     View,
@@ -120,8 +120,12 @@ class TrainingSettings:
         need(slices == self.patches.slices, "network.image_channels", slices, f"patches.slices, {self.patches.slices}")
         need(self.views is None or len(self.views) > 0, "views", self.views, "a list of views, or left out")
         need(slices == 1 or not self.supervised, "patches.slices", slices, "1 where there are supervised.tasks")
-        drawn = "published" if self.published else "log-normal"
-        need(self.sigma.draw == drawn, "sigma.draw", self.sigma.draw, f"{drawn} for this network")
+        thickness = self.data.thickness
+        good = thickness is None or not self.supervised
+        need(good, "data.thickness", thickness, "left out where there are supervised.tasks")
+        good = (self.sigma.draw == "published") == bool(self.published)
+        drawn = "published" if self.published else "log-normal or mixture"
+        need(good, "sigma.draw", self.sigma.draw, f"{drawn} for this network")
         if self.published:
             self._check_published(self.published)
 

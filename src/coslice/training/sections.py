@@ -1,4 +1,5 @@
 """Sections of a training run's settings: small frozen values that refuse what cannot be, by the key in the file.
+Those of the noise levels are in `levels`.
 
 What each means for the images, the network and its steps is said where it is used; here is only what can be chosen.
 """
@@ -10,12 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from coslice.axes import check_plane
 from coslice.errors import CosliceError
 from coslice.escapes import shown
-from coslice.noise import Key, standard_normal
 
 __all__ = [
     "ArithmeticSettings",
@@ -26,7 +24,6 @@ __all__ = [
     "PatchSettings",
     "PublishedSettings",
     "RateSettings",
-    "SigmaSettings",
     "StartSettings",
     "SupervisedSettings",
     "View",
@@ -34,7 +31,8 @@ __all__ = [
 ]
 
 
-_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS = 1_000_000, 4096, 499
+_MOST_EPOCHS, _MOST_PIXELS, _MOST_LETTERS, _MOST_SNAPSHOTS = 1_000_000, 4096, 499, 200
+_MOST_MM = 50
 
 
 def need(condition: bool, key: str, given: object, needed: str) -> None:
@@ -99,6 +97,7 @@ class DataSettings:
         subjects: a table or pattern that says whose the scans are, see `coslice.training.collection.subjects`; None:
             names, folders and DICOM tell.
         strict: refuse a folder with a scan that cannot be used instead of skipping the scan.
+        thickness: least thickness, in mm, of the slices that are shown, see `coslice.training.supply.slice_stream`.
         licence, credit: of the scans, for the card.
         not_for: what the prior is not for, besides what every prior is not for, for the card.
     """
@@ -113,6 +112,7 @@ class DataSettings:
     licence: str = ""
     credit: str = ""
     not_for: str = ""
+    thickness: float | None = None
 
     def __post_init__(self) -> None:
         need(_is_plane(self.plane), "data.plane", self.plane, 'two of "z", "y", "x", as in yx or zx')
@@ -120,6 +120,8 @@ class DataSettings:
         need(good, "data.size", self.size, f"at least 32 and at most {_MOST_PIXELS:,} pixels")
         need(self.background in (None, "air"), "data.background", self.background, "air, or left out")
         need(self.background is None or self.window != "mr", "data.background", self.background, "left out for MR")
+        good = self.thickness is None or 0 < self.thickness <= _MOST_MM
+        need(good, "data.thickness", self.thickness, f"above 0 and at most {_MOST_MM} mm, or left out")
         for name in ("licence", "credit", "not_for"):
             words = getattr(self, name)
             good = len(words) <= _MOST_LETTERS and all(map(str.isprintable, words.splitlines()))
@@ -173,12 +175,13 @@ class AugmentSettings:
     Attributes:
         flip_columns: probability that an image is mirrored left to right.
         flip_rows: probability that it is mirrored top to bottom.
+        rotate: largest angle, in degrees, by which it is turned either way; what lies outside the slice is air.
         gain: values are multiplied by up to this much more or less than 1.
         offset: up to this much is added or taken away, in the unit window; 0 stays 0.
         dequantise: move each value to a random place on its own step.
 
     Raises:
-        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset.
+        CosliceError: a probability outside 0..1, a gain outside 0..1, a negative offset, an angle outside 0..180.
     """
 
     flip_columns: float = 0.5
@@ -186,8 +189,10 @@ class AugmentSettings:
     gain: float = 0.05
     offset: float = 0.01
     dequantise: bool = True
+    rotate: float = 0.0
 
     def __post_init__(self) -> None:
+        need(0 <= self.rotate <= 180, "augment.rotate", self.rotate, "at least 0 and at most 180 degrees")
         if not all(0 <= share <= 1 for share in (self.flip_columns, self.flip_rows, self.gain, self.offset)):
             raise CosliceError(f"train: {self} was given, but flips, gain and offset must lie between 0 and 1.")
 
@@ -308,43 +313,20 @@ class AverageSettings:
     Attributes:
         widths: standard deviation of each average's weighting over the run, as a share of the run so far.
         rates: of exponential averages: what of the average a step leaves; 0 is the last weights.
+        snapshots: so many of each width are kept along the run, from which `coslice priors average` makes those of
+            other widths; 0 keeps none.
     """
 
     widths: tuple[float, ...] = (0.05, 0.12)
     rates: tuple[float, ...] = ()
+    snapshots: int = 8
 
     def __post_init__(self) -> None:
         good = all(0 < width <= 0.25 for width in self.widths)
         need(good and bool(self.widths or self.rates), "averages.widths", self.widths, "numbers above 0, up to 0.25")
         need(all(0 <= rate < 1 for rate in self.rates), "averages.rates", self.rates, "numbers from 0 to below 1")
-
-
-@dataclass(frozen=True)
-class SigmaSettings:
-    """Noise levels of training: ln sigma ~ N(ln median, spread^2), clamped to lowest..highest.
-
-    Attributes:
-        median, spread, lowest, highest: as above.
-        draw: "log-normal", or "published", as a published network draws them (`coslice.priors.denoisers`), which reads
-            neither median nor spread.
-    """
-
-    median: float = 0.15
-    spread: float = 1.5
-    lowest: float = 0.002
-    highest: float = 20.0
-    draw: str = "log-normal"
-
-    def __post_init__(self) -> None:
-        need(self.draw in ("log-normal", "published"), "sigma.draw", self.draw, "log-normal or published")
-        need(self.median > 0, "sigma.median", self.median, "above 0")
-        need(self.spread >= 0, "sigma.spread", self.spread, "at least 0")
-        need(0 < self.lowest < self.highest, "sigma.lowest", self.lowest, "above 0 and below sigma.highest")
-
-    def levels(self, key: Key, count: int) -> Tensor:
-        """Log-normal noise levels: (count,) float32, a function of `key` alone."""
-        sigma = (math.log(self.median) + self.spread * standard_normal(key, 0, (count,))).exp()
-        return sigma.clamp(self.lowest, self.highest)
+        good = 0 <= self.snapshots <= _MOST_SNAPSHOTS
+        need(good, "averages.snapshots", self.snapshots, f"at least 0 and at most {_MOST_SNAPSHOTS}")
 
 
 @dataclass(frozen=True)

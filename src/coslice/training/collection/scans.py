@@ -37,11 +37,11 @@ from coslice.values import Intensities, reading_of
 from coslice.volume import Volume
 from coslice.window import EMPTY, check_window, scan_window
 
-__all__ = ["FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
+__all__ = ["COARSE", "SMALLEST", "FoundScans", "ScanSource", "check_directions", "find_scans", "plane_axes"]
 
-_COARSE = 1.5
+COARSE = 1.5
 _TILT = 20.0
-_SMALLEST = 32
+SMALLEST = 32
 
 
 @dataclass(frozen=True)
@@ -203,18 +203,18 @@ def _check_fit(scan: ScanSource, plane: str) -> None:
             f"tilted by more than {_TILT:.0f} degrees",
         )
     size = scan.shape[rows], scan.shape[columns]
-    if min(size) < _SMALLEST:
+    if min(size) < SMALLEST:
         raise Unusable(
             f"{_place(scan)} has slices of {size[0]} x {size[1]} pixels in plane {plane}, at least "
-            f"{_SMALLEST} x {_SMALLEST} are needed; leave it out, or choose another plane.",
-            f"slices below {_SMALLEST} x {_SMALLEST} pixels",
+            f"{SMALLEST} x {SMALLEST} are needed; leave it out, or choose another plane.",
+            f"slices below {SMALLEST} x {SMALLEST} pixels",
         )
 
 
 def _is_coarse(scan: ScanSource, plane: str) -> bool:
     _, rows, columns = plane_axes(plane)
     pixel = sorted((scan.spacing[rows], scan.spacing[columns]))
-    return pixel[1] > _COARSE * pixel[0]
+    return pixel[1] > COARSE * pixel[0]
 
 
 def _fitting(seen: Sequence[_Seen], plane: str | None, window: str | None, skipped: list[SkippedScan]) -> list[_Seen]:

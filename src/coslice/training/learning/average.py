@@ -11,7 +11,7 @@ more images of t. Its profile has, relative to the length of the run, the standa
     width = sqrt(gamma + 1) / ((gamma + 2) sqrt(gamma + 3)),
 
 by which averages are named. Nothing has to be known of the run's length. Two widths are kept, and the lower
-validation loss decides.
+validation loss decides; others can be had afterwards (`afterwards`).
 
 Published networks are averaged with a constant rate r, theta_hat <- r theta_hat + (1 - r) theta, from the weights they
 start with; the code they come from calls it EMA. With r = 0 it is the last weights.
@@ -48,9 +48,13 @@ class Average:
 
     Attributes:
         name: "0.05", its width in words.
+        width: as a number; None of an average that is no power-function average.
     """
 
+    width: float | None
+
     def __init__(self, network: nn.Module, width: float):
+        self.width = width
         self.name, self._power = f"{width:g}", exponent(width) + 1
         self.weights = _trained(network)
 
@@ -70,6 +74,7 @@ class ExponentialAverage(Average):
     """An average of which a step leaves the share `rate`."""
 
     def __init__(self, network: nn.Module, rate: float):
+        self.width = None
         self.name, self._rate = f"rate {rate:g}", rate
         self.weights = _trained(network)
 

@@ -87,7 +87,8 @@ def card_page(card: dict[str, Any]) -> str:
     data, settings = card["data"], card["recipe"]
     facts = {
         "what": f"{_kind(card)}, plane {data['plane']}, window {data['window']} as [0, 1]",
-        "pixels": f"{_range(data['pixel_mm'])} mm as stored, slices {_range(data['slice_mm'])} mm apart; "
+        "pixels": f"{_range(data['pixel_mm'])} mm as stored, "
+        f"slices {_range(data['slice_mm'])} mm apart{_thickened(settings)}; "
         f"trained on images of {', '.join(sorted({str(view['side']) for view in settings['views']}, key=int))} pixels "
         + ("of whole slices" if "tasks" in card else f"at zooms {_zooms(settings['views'])}"),
         **_conditions(card),
@@ -153,6 +154,11 @@ def _brightness(data: dict[str, Any]) -> dict[str, str]:
     if "clipped" in seen:
         words += f"; at most {100 * seen['clipped'][1]:.2g} % of a slice beyond it"
     return {"brightness": words}
+
+
+def _thickened(settings: dict[str, Any]) -> str:
+    least = settings["data"].get("thickness")
+    return f", thinner ones than {least:g} mm shown as means over so much" if least else ""
 
 
 def _start(card: dict[str, Any]) -> str:

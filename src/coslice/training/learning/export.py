@@ -19,17 +19,17 @@ PRIOR = "prior.safetensors"
 
 
 def export_prior(
-    out: Path,
+    target: Path,
     denoiser: nn.Module,
     settings: TrainingSettings,
     pack: Pack,
     sigma_range: tuple[float, float],
     card: dict[str, Any],
 ) -> Path:
-    """Write the prior and its page into the folder of a run, and return the prior's file.
+    """Write the prior and, beside it, its page of the same name; returns the prior's file.
 
     Args:
-        out: folder of the run.
+        target: file to write, .safetensors; in the folder of a run its `PRIOR`.
         denoiser: with averaged weights; stored in bfloat16, a published one in float32, as it came.
         settings: of the run.
         pack: of the slices.
@@ -51,7 +51,7 @@ def export_prior(
         name=card["name"],
         card=card,
     )
-    save_prior(out / PRIOR, prior, torch.float32 if published else torch.bfloat16)
-    with atomic(out / "prior.md") as part:
+    save_prior(target, prior, torch.float32 if published else torch.bfloat16)
+    with atomic(target.with_suffix(".md")) as part:
         part.write_text(card_page(card), encoding="utf-8")
-    return out / PRIOR
+    return target

@@ -29,6 +29,7 @@ from coslice.training.collection.pack import (
     open_pack,
     regrouped,
 )
+from coslice.training.collection.recut import recut_pack
 from coslice.training.collection.skips import skipped_record, skipped_table
 from coslice.training.learning.beginning import Beginning
 from coslice.training.learning.checkpoint import has_checkpoint
@@ -72,8 +73,9 @@ def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, rank
         )
     if len(places) == 1 and is_pack(places[0]):
         if not ranks.writes:
-            ranks.wait()
+            ranks.wait()  # What the first has put together, the others find.
         pack = open_pack(places[0], folder)
+        pack = _along(pack, data.plane, folder, listener)
         if ranks.writes:
             ranks.wait()
         return _with_subjects(pack, data.subjects, listener)
@@ -105,8 +107,24 @@ def run_pack(settings: TrainingSettings, places: Sequence[Path], out: Path, rank
             credits=credits,
             background=data.background or "",
         )
-    ranks.wait()
-    return open_pack(folder)
+        ranks.wait()
+        return open_pack(folder)
+    if not ranks.writes:
+        ranks.wait()
+    pack = _along(open_pack(folder), data.plane, folder, listener)
+    if ranks.writes:
+        ranks.wait()
+    return pack
+
+
+def _along(pack: Pack, plane: str, folder: Path, listener: Listener) -> Pack:
+    """The pack, cut anew below `folder` if it is of another plane."""
+    if pack.plane == plane:
+        return pack
+    cut, left_out = recut_pack(pack, plane, folder / plane)
+    without = f"; {len(left_out)} scans have no images that fit there ({', '.join(left_out[:5])})" if left_out else ""
+    listener.note(f"The pack is of plane {pack.plane}; its {len(cut.scans)} scans are cut along {plane}{without}.")
+    return cut
 
 
 def other_scans(out: Path) -> CosliceError:
@@ -209,7 +227,9 @@ def image_stream(
     else:
         classes = settings.published.described.get("classes") if settings.published else None
         patches, seed = settings.patches, settings.start.seed
-        stream = SliceStream(pack, names, settings.views, settings.augment, seed, patches, classes)
+        stream = SliceStream(
+            pack, names, settings.views, settings.augment, seed, patches, classes, settings.data.thickness
+        )
         if settings.rollouts:
             stream = RolloutStream(stream, _rollouts(settings, pack, out, device, ranks, listener))
     if settings.schedule.epochs is not None and not has_checkpoint(out):

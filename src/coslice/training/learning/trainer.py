@@ -159,9 +159,13 @@ class Trainer:
         return StepReport(batch.total, sums[0], sums[1], norm, rate, stops)
 
     def averaged(self, index: int) -> nn.Module:
-        """A learner of its own with the weights of average number `index`, for use rather than training."""
+        """`with_weights` of average number `index`."""
+        return self.with_weights(self.averages[index].weights)
+
+    def with_weights(self, weights: dict[str, Tensor]) -> nn.Module:
+        """A learner of its own with these trained parameters, for use rather than training."""
         network = copy.deepcopy(self.network)
-        network.load_state_dict({**network.state_dict(), **self.averages[index].weights})
+        network.load_state_dict({**network.state_dict(), **weights})
         return self.objective.learner(network).eval().requires_grad_(False)
 
     def state(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     DIR/rollouts/         of a run with rollouts, the steps of reconstructions (`coslice.training.supply.rollouts`)
     DIR/checkpoint.pt     the state, and checkpoint.previous.pt the one before
     DIR/log.jsonl         a line per record; tensorboard/ the same as curves
+    DIR/averages/         averages along the run, for choosing a width afterwards (`snapshots`)
     DIR/samples/          pictures of what the averaged weights can do
     DIR/prior.safetensors, prior.md    the prior and its card
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from coslice.devices import chosen_device
 from coslice.errors import CosliceError
@@ -36,7 +38,7 @@ from coslice.training.collection.pack import split
 from coslice.training.learning.beginning import Beginning, beginning_of
 from coslice.training.learning.card import hardware, prior_card
 from coslice.training.learning.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
-from coslice.training.learning.export import export_prior
+from coslice.training.learning.export import PRIOR, export_prior
 from coslice.training.learning.journal import Journal, Listener, Meter
 from coslice.training.learning.measures import measures_of
 from coslice.training.learning.run_folder import check_run_folder, stored_settings
@@ -48,11 +50,12 @@ from coslice.training.learning.run_inputs import (
     run_pack,
     skipped_counts,
 )
+from coslice.training.learning.snapshots import forget_later, keep_snapshots
 from coslice.training.learning.trainer import Trainer
 from coslice.training.learning.validation import ErrorTable, overall, save_picture
 from coslice.training.run_settings import TrainingSettings
 
-__all__ = ["Outcome", "Pace", "train"]
+__all__ = ["Outcome", "Pace", "TrainingRun", "opened_run", "train"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,24 @@ def train(
     began = time.monotonic()
     if minutes is not None and not minutes > 0:
         raise CosliceError(f"train: {minutes:g} minutes were given, more than 0 are needed; correct minutes.")
+    with opened_run(settings, places, out, device, compiled, pace, listener) as run:
+        return run.go(began + 60 * minutes if minutes is not None else float("inf"))
+
+
+@contextmanager
+def opened_run(
+    settings: TrainingSettings,
+    places: Sequence[Path],
+    out: Path,
+    device: str = "auto",
+    compiled: bool = False,
+    pace: Pace = Pace(),
+    listener: Listener | None = None,
+) -> Iterator[TrainingRun]:
+    """The run in `out`, new or as it stands, for this process and its ranks alone.
+
+    Arguments and errors are as of `train`.
+    """
     where = chosen_device(device)
     check_run_folder(out)
     if has_checkpoint(out):
@@ -138,8 +159,7 @@ def train(
             where = torch.device(where.type, ranks.local)
         with _own(out, listener) if ranks.writes else nullcontext():
             pack = run_pack(settings, places, out, ranks, listener)
-            run = _TrainingRun(settings, pack, out, ranks, pace, listener, start, where, compiled)
-            return run.go(began + 60 * minutes if minutes is not None else float("inf"))
+            yield TrainingRun(settings, pack, out, ranks, pace, listener, start, where, compiled)
 
 
 @contextmanager
@@ -150,7 +170,7 @@ def _own(out: Path, listener: Listener) -> Iterator[None]:
         yield
 
 
-class _TrainingRun:
+class TrainingRun:
     """The parts of a run, put together."""
 
     def __init__(
@@ -192,6 +212,8 @@ class _TrainingRun:
     def go(self, deadline: float) -> Outcome:
         """Train until the end, the deadline or a signal; save, and export unless it was a signal."""
         trainer, total = self.trainer, self.settings.images
+        if self.ranks.writes:
+            forget_later(self.out, trainer.images)
         self._introduce()
         journal = Journal(self.out, trainer.images) if self.ranks.writes else None
         if journal and not journal.has_board:
@@ -224,6 +246,9 @@ class _TrainingRun:
             self.seconds += time.monotonic() - began
             marks.append((self.seconds, trainer.images))
             speed = (trainer.images - marks[0][1]) / max(self.seconds - marks[0][0], 1e-9)
+            most = self.settings.averages.snapshots
+            if self.ranks.writes and most and _crossed(before, trainer.images, max(1, self.settings.images // most)):
+                keep_snapshots(self.out, trainer.averages, trainer.images, most)
             if time.monotonic() > deadline and not asked:
                 asked.append("minutes")
             stopping = float(report.stop) > 0 if self.ranks.size > 1 else bool(asked)
@@ -251,7 +276,7 @@ class _TrainingRun:
     def _validate(self, journal: Journal | None) -> tuple[int, ErrorTable]:
         """Measure the averages, log them with a picture of the best, and return its number and its table."""
         trainer = self.trainer
-        tables = [self._errors(i, self.examples) for i in range(len(trainer.averages))]
+        tables = [self.errors(trainer.averaged(i), self.examples) for i in range(len(trainer.averages))]
         best = min(range(len(tables)), key=lambda i: overall(tables[i]))
         names = [average.name for average in trainer.averages]
         record: dict[str, Any] = {"images": trainer.images, "best": names[best], "validation": {}}
@@ -268,9 +293,13 @@ class _TrainingRun:
         self.listener.record(record)
         return best, tables[best]
 
-    def _errors(self, index: int, examples: dict[str, Any]) -> ErrorTable:
-        """Errors of average number `index`."""
-        return self.measures.errors(self.trainer.averaged(index), examples, self.trainer.mapper, self.trainer.dtype)
+    def errors(self, learner: nn.Module, examples: dict[str, Any]) -> ErrorTable:
+        """Errors of averaged weights on the held-out scans."""
+        return self.measures.errors(learner, examples, self.trainer.mapper, self.trainer.dtype)
+
+    def last_examples(self) -> dict[str, Any]:
+        """Those that a prior is measured on at the end: more than along the run."""
+        return self.measures.examples(4 * self.pace.examples)
 
     def _finish(self, journal: Journal | None, finished: bool) -> Path:
         """Export the best of the averages; at the end of the run, measured on more examples."""
@@ -278,21 +307,30 @@ class _TrainingRun:
         best, table = self._validate(journal)
         examples = self.examples
         if finished:
-            examples = self.measures.examples(4 * self.pace.examples)
-            table = self._errors(best, examples)
+            examples = self.last_examples()
+            table = self.errors(trainer.averaged(best), examples)
+        name = self.out.resolve().name
+        learner = trainer.averaged(best)
+        card = self.card(name, table, trainer.averages[best].name) | self.measures.notes(examples)
+        card |= self.measures.more(learner, trainer.mapper, trainer.dtype)
+        return self.export(self.out / PRIOR, learner, card)
+
+    def card(self, name: str, table: ErrorTable, average: str) -> dict[str, Any]:
+        """The card of the prior `name` with the weights `average`, whose errors are `table`."""
+        trainer = self.trainer
         progress = {
             "images": trainer.images,
             "steps": trainer.steps,
             "hours": round(self.seconds / 3600, 3),
             "hardware": self.machine,
         }
-        name, average = self.out.resolve().name, trainer.averages[best].name
         skipped = skipped_counts(self.out)
-        card = prior_card(name, self.settings, self.pack, self.held_out, progress, table, average, skipped)
-        card |= self.measures.notes(examples)
-        card |= self.measures.more(trainer.averaged(best), trainer.mapper, trainer.dtype)
-        denoiser = trainer.objective.denoiser(trainer.averaged(best))
-        return export_prior(self.out, denoiser, self.settings, self.pack, self.measures.sigma_range, card)
+        return prior_card(name, self.settings, self.pack, self.held_out, progress, table, average, skipped)
+
+    def export(self, target: Path, learner: nn.Module, card: dict[str, Any]) -> Path:
+        """Write averaged weights and their card as the prior `target`, and return it."""
+        denoiser = self.trainer.objective.denoiser(learner)
+        return export_prior(target, denoiser, self.settings, self.pack, self.measures.sigma_range, card)
 
     def _introduce(self) -> None:
         """Tell the listener what is trained on what."""

@@ -25,7 +25,7 @@ __all__ = ["Batch", "BatchQueue", "CorruptingStream", "Corruption", "ImageStream
 
 
 class LevelSource(Protocol):
-    """Where noise levels come from: `coslice.training.sections.SigmaSettings`, or what a network is trained for."""
+    """Where noise levels come from: `coslice.training.levels.SigmaSettings`, or what a network is trained for."""
 
     def levels(self, key: Key, count: int) -> Tensor: ...
 

@@ -6,7 +6,7 @@ slice zoomed by s, ln s uniform in the view's range:
 
     e = side / s                                stored pixels under the window; cut there, at random
     e_rows = side / (s s')                      where a view stretches: ln s' uniform in its range
-    u = a (antialiased bilinear) e -> side      the zoom
+    u = a (antialiased bilinear) e -> side      the zoom, turned by an angle uniform in -rotate..rotate (`turning`)
     u' = clip(g u + o),  u > 0                  scanners differ in gain g and offset o; air stays 0
 
 Stored values are steps of a staircase q wide. A network that sees the staircase learns it, so each value
@@ -18,6 +18,18 @@ prior of such planes many aspect ratios, so that it serves scans of other thickn
 A patch is k slices of one scan as channels of one image: neighbours, or slices k apart (DiffusionBlend's cross
 partition), under one window. Its network is given how many mm apart they are, so it learns from thin slices and
 thick ones. A slice d mm thick is drawn as often as 1/d, or the few scans of thin slices would hardly be seen.
+
+**Slices no thinner than some mm.** Thin slices hold more of their scanner's noise, and a prior that is shown them as
+truth learns to make that noise. With a least thickness T, a slice k of a scan whose slices are d < T mm apart is shown
+as what a scanner makes of its recording when asked for slices of T mm,
+
+    u_k = sum_j w_j x_j,        w_j = |[(j - 1/2) d, (j + 1/2) d]  with  [k d - T/2, k d + T/2]| / T,
+
+within the scan, so that the weights sum to 1. Noise that is independent from slice to slice falls by sum_j w_j^2, to
+about d/T in variance. What it costs is detail along the stack: what is thinner than T fades by its part of T, and a
+slanted edge is as blurred as in a slice of T mm. In the slice nothing is smoothed. Scans of thicker slices are as they
+are. (Learning to predict a slice from its neighbours, as Noise2Noise does, would not do: at low noise levels D is the
+identity, which no neighbour is, and its loss has the weight 1/sigma^2 there.)
 
 Image number `item` of step `step` depends on (seed, step, item) alone (a Philox counter, as in
 `coslice.noise`), never on the size of the batch, on threads, ranks or the images before: a run that is
@@ -39,6 +51,7 @@ from coslice.noise import Key, generator
 from coslice.resampling import resize
 from coslice.training.collection.catalogue import Pack
 from coslice.training.sections import AugmentSettings, PatchSettings, View
+from coslice.training.supply.turning import Span, Turned
 from coslice.training.supply.views import Views, locate
 
 __all__ = ["SliceStream"]
@@ -67,6 +80,7 @@ class SliceStream(Views):
         seed: the user's.
         patches: what the channels of an image are.
         classes: of neighbouring and of jumping slices, for a network that is told these instead of mm.
+        thickness: least, in mm, of the slices that are shown; None shows them as they are.
 
     Raises:
         CosliceError: no names, a name the pack does not have, no views.
@@ -81,11 +95,13 @@ class SliceStream(Views):
         seed: int,
         patches: PatchSettings = _SINGLE,
         classes: tuple[int, int] | None = None,
+        thickness: float | None = None,
     ):
         super().__init__(views, seed)
-        self.pack, self.names, self.augment = pack, tuple(names), augment
+        self.pack, self.names, self.augment, self.thickness = pack, tuple(names), augment, thickness or 0.0
         self.patches, self.classes = patches, classes
         self._stacks, self._steps, self._ends = _opened(pack, names)
+        self._pixels = [pack.scan(name).spacing[1:] for name in names]
         self._spacing = [pack.scan(name).spacing[0] for name in names]
         lengths = [len(stack) for stack in self._stacks]
         self._thick = self._spacing if patches.slices > 1 else [1.0] * len(lengths)
@@ -174,8 +190,16 @@ class SliceStream(Views):
         if view.stretch != (1, 1):
             low, high = view.stretch
             taller = low * (high / low) ** generator.random()
-        under, (height, width) = _window(self._stacks[stack], view.side, (scale * taller, scale), down, across)
-        raw = under[choice.rows]
+        turn = 0.0
+        if self.augment.rotate:
+            turn = math.radians(self.augment.rotate) * (2 * generator.random() - 1)
+        stored = self._stacks[stack]
+        spans = _window(stored.shape[1:], view.side, (scale * taller, scale), (down, across))
+        region = tuple(slice(span.start, span.start + span.shown) for span in spans)
+        turned = Turned(spans, view.side, stored.shape[1:], self._pixels[stack], turn) if turn else None
+        region = turned.region if turned else region
+        near, mixing = _slab(choice.rows, len(stored), self._spacing[stack], self.thickness)
+        raw = stored[:, region[0], region[1]][near]
         image = _unit(raw)
         if self.augment.dequantise:
             noise = generator.random(raw.shape, dtype=np.float32)
@@ -185,7 +209,8 @@ class SliceStream(Views):
             noise *= (raw > 0) & (raw < self.pack.full)
             image += noise
             np.clip(image, 0, 1, out=image)
-        image = _zoomed(image, height, width)
+        image = _mixed(mixing, image)
+        image = turned(image) if turned else _zoomed(image, spans[0].size, spans[1].size)
         image = _jitter(image, 1 + self.augment.gain * (2 * gain - 1), self.augment.offset * (2 * offset - 1))
         if rows < self.augment.flip_rows:
             image = image[:, ::-1]
@@ -204,20 +229,43 @@ def _opened(pack: Pack, names: Sequence[str]) -> tuple[list[np.ndarray], list[fl
 
 
 def _window(
-    stored: np.ndarray, side: int, scales: tuple[float, float], down: float, across: float
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """What of slices (n, h, w) is under a window at relative place (down, across), and its (h, w) once zoomed.
+    shape: tuple[int, int], side: int, scales: tuple[float, float], places: tuple[float, float]
+) -> tuple[Span, Span]:
+    """What of slices of `shape` is under a window at the relative places (down, across), by rows and columns.
 
     `scales` are the zooms of rows and of columns.
     """
-    bounds, sizes = [], []
-    for length, scale, where in zip(stored.shape[1:], scales, (down, across), strict=True):
+    spans = []
+    for length, scale, where in zip(shape, scales, places, strict=True):
         extent = max(1, round(side / scale))
         shown = min(extent, length)
-        start = int(where * (length - shown + 1))
-        bounds.append(slice(start, start + shown))
-        sizes.append(side if shown == extent else max(1, min(side, round(length * side / extent))))
-    return stored[:, bounds[0], bounds[1]], (sizes[0], sizes[1])
+        size = side if shown == extent else max(1, min(side, round(length * side / extent)))
+        spans.append(Span(int(where * (length - shown + 1)), shown, size, int(where * (side - size + 1))))
+    return spans[0], spans[1]
+
+
+def _slab(rows: list[int], count: int, mm: float, thickness: float) -> tuple[list[int], np.ndarray | None]:
+    """Slices that are read for `rows` of a scan of `count`, and how they are mixed (rows, read); None: not at all."""
+    if thickness <= mm:
+        return rows, None
+    half = thickness / mm / 2
+    # Overlaps of each slice with the slab about each row, in slices.
+    all_of = np.arange(max(0, math.floor(min(rows) - half)), min(count, math.ceil(max(rows) + half) + 1))
+    middle = np.array(rows)[:, None]
+    overlap = np.minimum(all_of + 0.5, middle + half) - np.maximum(all_of - 0.5, middle - half)
+    overlap = overlap.clip(min=0.0)
+    read = overlap.any(axis=0)
+    return all_of[read].tolist(), (overlap / overlap.sum(axis=1, keepdims=True))[:, read]
+
+
+def _mixed(mixing: np.ndarray | None, image: np.ndarray) -> np.ndarray:
+    if mixing is None:
+        return image
+    mixed = np.zeros((len(mixing), *image.shape[1:]), dtype=np.float32)
+    for weights, target in zip(mixing.astype(np.float32), mixed, strict=True):
+        for i in np.flatnonzero(weights):
+            target += weights[i] * image[i]
+    return mixed
 
 
 def _unit(raw: np.ndarray) -> np.ndarray:

@@ -63,7 +63,11 @@ keep_state() { # keep_state RUN FOLDER: a run in files of at most 16 MB, new one
     rm -rf "$2.new" && mkdir -p "$2.new"
     # Slices are made again from the pack, and what is only looked at is in the folder of the training.
     tar -C "$1" ${along[@]+"${along[@]}"} --exclude=./samples --exclude=./slices --exclude=./tensorboard --exclude=./checkpoint.previous.pt \
-        -cf - . | gzip -1 | split -b 15m - "$2.new/part-"
+        -cf - . | gzip -1 | split -b 15m - "$2.new/part-" || {
+        echo "$2: the run could not be kept, so what was kept before stays" >&2
+        rm -rf "$2.new"
+        return 1
+    }
     rm -rf "$2" && mv "$2.new" "$2"
 }
 

@@ -94,3 +94,9 @@ def test_only_files_of_ones_own_are_written_to(tiny_prior, tmp_path, monkeypatch
             own_file(name)
     with pytest.raises(CosliceError, match="priors import"):
         update_card(tmp_path / "theirs.pth", {"not_for": "anything"})
+
+
+def test_a_page_that_lost_its_second_mark_keeps_what_follows(tmp_path):
+    cut = page_with("# a\n", MEASURED).rpartition("<!--")[0] + "\n## By hand\n"
+    with pytest.raises(CosliceError, match="put it back"):
+        page_with(cut, AGAIN)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from coslice.networks.unet import UNet
 from coslice.priors import embedded_priors, load_prior, read_card, save_prior
 from coslice.priors.storage import described_prior
-from coslice.priors.travelling_cards import named_card, place_name, unnamed, without_names
+from coslice.priors.travelling_cards import named_card, place_name, recipe_without_names, unnamed, without_names
 
 OLD = {
     "name": "mine",
@@ -83,3 +83,8 @@ def test_an_imported_checkpoint_is_known_by_its_content_unless_its_name_is_a_pub
         "read from CONFIG.json",
     ]
     assert "SMITH" not in json.dumps([mine, known])
+
+
+def test_whose_prior_made_rollouts_is_said_without_its_place():
+    rollout = {"tasks": ["zsr-5"], "priors": ["/home/doe/john/prior.safetensors", "mr"]}
+    assert recipe_without_names({"rollouts": [rollout]})["rollouts"] == [{**rollout, "priors": ["john", "mr"]}]

@@ -101,3 +101,15 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_spent(day, tmp_path, 
     done = day(**changes)
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_was_kept_stays_where_the_next_cannot_be(day, tmp_path):
+    assert day(CONFIG="one.yaml").returncode == 0
+    before = in_state(tmp_path / "out" / "state")
+    full = tmp_path / "full" / "split"
+    full.parent.mkdir()
+    full.write_text("#!/bin/sh\nhead -c 10 > /dev/null\nexit 1\n")
+    full.chmod(0o755)
+    day(CONFIG="one.yaml", PATH=f"{full.parent}{os.pathsep}{os.environ['PATH']}")
+    assert in_state(tmp_path / "out" / "state") == before
+    assert not (tmp_path / "out" / "state.new").exists()

@@ -245,6 +245,8 @@ def test_reconstructions_that_are_there_are_not_made_again(rollouts, init, tmp_p
         ({"tasks": ["svct-cone-8"], "share": 1.5}, r"rollouts\.share"),
         ({"tasks": ["svct-cone-8"], "set": {"steps": 3}}, r"rollouts\.set\.steps"),
         ({"tasks": ["svct-cone-8"], "shrink": 0}, r"rollouts\.shrink"),
+        ({"tasks": ["svct-cone-8"], "set": {"samples": 2}}, r"rollouts\.set\.samples"),
+        ({"tasks": ["svct-cone-8"], "size": 33}, r"rollouts\.size 33"),
     ],
 )
 def test_rollouts_that_cannot_be_are_refused(rollout, message, pack, init, tmp_path):
@@ -258,3 +260,12 @@ def test_rollouts_need_a_prior_and_room_for_noise(pack, init, tmp_path):
         go(tmp_path / "run", pack)
     with pytest.raises(CosliceError, match="at most 1; what is left shows noise"):
         go(tmp_path / "other", pack, init, {**SETTINGS, "rollouts": 2 * SETTINGS["rollouts"]})
+
+
+def test_what_is_kept_lies_as_the_pack_does_whatever_plane_the_prior_sees(pack, tmp_path):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(channels=16, multipliers=(1, 2), blocks=1))
+    across = SlicePrior(EDMDenoiser(network, 0.2, 0.3), network.stride, (0.002, 20.0), plane="zx", name="across")
+    short = {"schedule": {"steps": 2}, "data": {"iterations": 1}}
+    made = make_rollouts(open_pack(pack), replace(ROLLOUTS, tasks=TASKS[:1], set=short), [across], tmp_path)
+    assert made.opened(made.listed[0]).shape == (2, 4, 32, 32)

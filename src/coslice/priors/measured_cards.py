@@ -51,9 +51,15 @@ def error_table(measured: Measurement, in_hu: bool) -> list[tuple[str, ...]]:
 
 
 def page_with(page: str, measured: Measurement) -> str:
-    """A page in Markdown with what was measured, in place of what was measured before, or at its end."""
+    """A page in Markdown with what was measured, in place of what was measured before, or at its end.
+
+    Raises:
+        CosliceError: the first mark stands there without the second, so nobody knows what is to be replaced.
+    """
     before, found, rest = page.partition(_BEGIN)
-    after = rest.partition(_END)[2] if found else ""
+    _, ended, after = rest.partition(_END)
+    if found and not ended:
+        raise CosliceError(f'The page beside the prior has a line "{_BEGIN}" and no "{_END}" after it; put it back.')
     section = f"{_BEGIN}\n{_section(measured)}\n{_END}"
     if not found:
         return f"{page.rstrip()}\n\n{section}\n"
@@ -87,7 +93,7 @@ def write_measurement(path: Path, measured: Measurement) -> tuple[Path, ...]:
         The files that were written, whole or not at all.
 
     Raises:
-        CosliceError: as `coslice.priors.storage.update_card`; a page that is no text.
+        CosliceError: as `coslice.priors.storage.update_card`; a page that is no text, or as of `page_with`.
     """
     page = path.with_suffix(".md")
     text = None
@@ -96,10 +102,11 @@ def write_measurement(path: Path, measured: Measurement) -> tuple[Path, ...]:
             text = page.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise CosliceError(f"{page.name} stands beside the prior, but it is no page of text; move it.") from error
+    renewed = None if text is None else page_with(text, measured)
     update_card(path, {"measured": plain(measured)})
-    if text is None:
+    if renewed is None:
         return (path,)
-    write_text(page, page_with(text, measured))
+    write_text(page, renewed)
     return path, page
 
 

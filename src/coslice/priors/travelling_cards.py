@@ -41,9 +41,11 @@ def without_names(card: dict[str, Any]) -> dict[str, Any]:
 
 def recipe_without_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a training run, as a tree, without names of held-out scans and without paths."""
-    tree, data = dict(recipe), recipe.get("data")
+    tree, data, rollouts = dict(recipe), recipe.get("data"), recipe.get("rollouts")
     if isinstance(tree.get("init"), str):
         tree["init"] = place_name(tree["init"])
+    if isinstance(rollouts, list | tuple):
+        tree["rollouts"] = [_without_places(one) if isinstance(one, Mapping) else one for one in rollouts]
     if isinstance(data, Mapping):
         tree["data"] = below = dict(data)
         held, subjects = below.get("validation"), below.get("subjects")
@@ -52,6 +54,13 @@ def recipe_without_names(recipe: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(subjects, str) and (subjects.lower().endswith(_TABLES) or "(" not in subjects):
             below["subjects"] = place_name(subjects)
     return tree
+
+
+def _without_places(rollout: Mapping[str, Any]) -> dict[str, Any]:
+    priors = rollout.get("priors")
+    if not isinstance(priors, list | tuple):
+        return dict(rollout)
+    return {**rollout, "priors": [place_name(one) if isinstance(one, str) else one for one in priors]}
 
 
 def place_name(text: str) -> str:

@@ -58,6 +58,7 @@ class RolloutSettings:
         need(0 < self.shrink <= 1, "rollouts.shrink", self.shrink, "above 0 and at most 1")
         sampling = isinstance(self.changed_method, Method) and self.changed_method.schedule.steps > 1
         need(sampling, "rollouts.method", self.method, "a method that samples, in two steps or more")
+        need(self.changed_method.samples == 1, "rollouts.set.samples", self.changed_method.samples, "1")
 
     @property
     def kind(self) -> str:

@@ -195,6 +195,12 @@ def resolved_settings(settings: TrainingSettings, pack: Pack, start: Beginning) 
                 f"train: a view of {view.side} pixels was asked for, but sides must be multiples of the network's "
                 f"stride {stride}; change views.side, --size or network."
             )
+    for one in settings.rollouts:
+        if one.size % stride:
+            raise CosliceError(
+                f"train: rollouts.size {one.size} was asked for, but sides must be multiples of the network's stride "
+                f"{stride}; change rollouts.size or network."
+            )
     return replace(settings, network=network, views=views)
 
 

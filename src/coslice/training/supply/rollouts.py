@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coslice.axes import axis_number
+from coslice.axes import axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.identities import digest_of_tree, prior_digest
@@ -163,7 +163,7 @@ def make_rollouts(
         if progress:
             progress(done, len(wanted), f"{one.task} {one.scan} {settings.size} px")
         if one.file not in made.errors:
-            volumes = _rolled_out(_planned(pack, settings, one, priors, device), kept)
+            volumes = _rolled_out(*_planned(pack, settings, one, priors, device), pack.plane, kept)
             made.errors[one.file] = [float(x.square().mean(dtype=torch.float64).sqrt()) for x in volumes[1:]]
             with atomic(folder / one.file) as part:
                 np.save(part, torch.stack(volumes).half().numpy())
@@ -242,11 +242,9 @@ def _order(plane: str) -> tuple[int, int, int]:
     return z, y, x
 
 
-def _rolled_out(planned: tuple[Plan, Tensor], kept: Sequence[int]) -> list[Tensor]:
-    """x, then e_k of the steps `kept`, each (slices, rows, columns) on the CPU."""
-    chosen, truth = planned
-    plane = chosen.priors[0].plane
-    back = tuple(axis_number(axis) for axis in (chosen.priors[0].along, *plane))
+def _rolled_out(chosen: Plan, truth: Tensor, plane: str, kept: Sequence[int]) -> list[Tensor]:
+    """x, then e_k of the steps `kept`, each (slices, rows, columns) of images in `plane`, on the CPU."""
+    back = tuple(axis_number(axis) for axis in (stacked_along(plane), *plane))
     errors: list[Tensor] = []
 
     def watch(step: Step) -> None:

@@ -68,7 +68,10 @@ keep_state() { # keep_state RUN FOLDER: a run in files of at most 16 MB, new one
         rm -rf "$2.new"
         return 1
     }
-    rm -rf "$2" && mv "$2.new" "$2"
+    # Cut off between the two, the old one is found under its other name.
+    rm -rf "$2.old"
+    [ ! -d "$2" ] || mv "$2" "$2.old"
+    mv "$2.new" "$2" && rm -rf "$2.old"
 }
 
 train() { # train PACK CONFIG FOLDER SECONDS: a prior, for so long, kept in FOLDER
@@ -77,7 +80,11 @@ train() { # train PACK CONFIG FOLDER SECONDS: a prior, for so long, kept in FOLD
     [ -z "${AVERAGE:-}" ] || spare=75
     mkdir -p "$into"
     run=$(mktemp -d -p "$runs") # its checkpoint is one large file; what is kept in OUT is in small ones
-    [ ! -d "$into/state" ] || cat "$into"/state/part-* | tar -C "$run" -xzf -
+    [ -d "$into/state" ] || [ ! -d "$into/state.old" ] || mv "$into/state.old" "$into/state"
+    if [ -d "$into/state" ] && ! cat "$into"/state/part-* | tar -C "$run" -xzf -; then
+        echo "$into/state: the run that was kept cannot be read; delete the folder to train anew" >&2
+        return 1
+    fi
     # A few minutes at a time: what is cut off costs no more than these.
     while rest=$((end - $(date +%s))) && [ "$rest" -gt $((spare + 30)) ]; do
         slice=$(awk -v s="$rest" -v spare="$spare" \

@@ -43,17 +43,18 @@ def main() -> None:
     parser.add_argument("--held-out", nargs="*", default=[], help="scans of the pack that it was not trained on")
     parser.add_argument("--bits", type=int, default=5, choices=range(1, 8))
     chosen = parser.parse_args()
+    pack, known = open_pack(chosen.pack), read_yaml(chosen.card)
+    if set(chosen.held_out) - set(pack.names) or not isinstance(known, dict):
+        parser.error("--held-out must name scans of the pack, and --card a file of entries")
     prior = load_prior(chosen.source)
     network = prior.network.to(torch.bfloat16)  # pyright: ignore[reportCallIssue, reportArgumentType]
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 4:
                 parameter.copy_(rounded(parameter.contiguous(), chosen.bits))
-    known = read_yaml(chosen.card)
     prior.card.update(known, name=chosen.target.stem)
     prior.card.pop("credit", None)
     save_prior(chosen.target, prior, torch.bfloat16, packed=True)
-    pack = open_pack(chosen.pack)
     write_intensity(chosen.target, pack, tuple(name for name in pack.names if name not in chosen.held_out))
 
 

@@ -171,6 +171,7 @@ def average(
     ] = None,
     widths: Annotated[str | None, option("Widths to try beside the run's own.  [0.04,0.07,0.1,0.15,0.2]")] = None,
     out: Annotated[Path | None, option("File to write, .safetensors.  [the run's prior]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file of --out.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Make averages of other widths of a run's weights, measure them, and write the best as its prior.
@@ -179,9 +180,15 @@ def average(
     """
     from coslice.cli.display import say
     from coslice.cli.training_bars import TrainingBars
+    from coslice.errors import CosliceError
     from coslice.training.learning.afterwards import WIDTHS, average_run, parse_widths
 
     chosen = parse_widths(widths) if widths else WIDTHS
+    for file in (out, out.with_suffix(".md")) if out else ():
+        if os.path.lexists(file) and not overwrite:
+            raise CosliceError(f"average: {file} exists; choose another name, or ask for it with --overwrite.")
+    if out and not out.absolute().parent.is_dir():
+        raise CosliceError(f"average: the folder of {out} does not exist; make it, or choose another name.")
     with TrainingBars().shown() as bars:
         path, found = average_run(run, data or [], chosen, out, device, listener=bars)
     say(f"Best: {found[0].sentence()}", f"Written: {path}")

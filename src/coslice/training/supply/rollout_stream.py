@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -82,7 +83,8 @@ class RolloutStream(Views):
             for one in rollouts
         ]
         self._shown = [one.of(base.names) for one in rollouts]
-        self._maps: dict[str, np.ndarray] = {}
+        # A map holds a file open, of which a process may have about a thousand.
+        self._opened = lru_cache(maxsize=256)(self._open)
 
     def __len__(self) -> int:
         """Number of different slices."""
@@ -184,12 +186,12 @@ class RolloutStream(Views):
         factor = rollouts.settings.shrink + (1 - rollouts.settings.shrink) * shrink
         return _Choice(one, chosen, gap, level, flips, _between(rollouts.sigmas, level, between), factor)
 
+    def _open(self, number: int, rollout: Rollout) -> np.ndarray:
+        return self.rollouts[number].opened(rollout)
+
     def _part(self, number: int, one: _Choice, entry: int) -> Tensor:
         """x (entry 0) or e_k (entry 1 + k) of an image, (slices, side, side) float32."""
-        key = f"{number} {one.rollout.file}"
-        if key not in self._maps:
-            self._maps[key] = self.rollouts[number].opened(one.rollout)
-        image = torch.from_numpy(self._maps[key][entry][one.rows].astype(np.float32))
+        image = torch.from_numpy(self._opened(number, one.rollout)[entry][one.rows].astype(np.float32))
         turned = [axis for axis, turn in zip((-2, -1), one.flips, strict=True) if turn]
         return image.flip(turned) if turned else image
 

@@ -54,6 +54,11 @@ _VERSION = 1
 
 LISTED = "rollouts.json"
 
+_REMEDY = (
+    "a run that has not begun to train makes it again once it is deleted; one that has needs it as it was, so start "
+    "a new run from what that has learned, with its prior as init"
+)
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -107,9 +112,9 @@ class Rollouts:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise CosliceError(f"{path} is missing or damaged; delete it, and it is made again.") from error
+            raise CosliceError(f"{path} is missing or damaged; {_REMEDY}.") from error
         if array.shape != (1 + len(self.sigmas), rollout.count, side, side) or array.dtype != np.float16:
-            raise CosliceError(f"{path} holds {array.dtype} {array.shape}; delete it, and it is made again.")
+            raise CosliceError(f"{path} holds {array.dtype} {array.shape}; {_REMEDY}.")
         return array
 
 
@@ -117,7 +122,7 @@ def check_rollouts(pack: Pack, settings: RolloutSettings) -> None:
     """Refuse tasks that the slices of `pack` cannot be measured for.
 
     Raises:
-        CosliceError: a window of MR for CT, or the other way round; a cone beam over slices that are not axial.
+        CosliceError: a window of MR for CT, or the other way round.
     """
     is_mr = pack.window == "mr"
     if is_mr != (settings.kind == "zsr"):
@@ -185,12 +190,15 @@ def found_rollouts(pack: Pack, settings: RolloutSettings, folder: Path) -> Rollo
     try:
         whole = read_json(path)
         listed = tuple(Rollout(**one) for one in whole["listed"])
-        return Rollouts(pack, settings, folder, tuple(whole["sigmas"]), listed, dict(whole["errors"]))
+        found = Rollouts(pack, settings, folder, tuple(whole["sigmas"]), listed, dict(whole["errors"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CosliceError(
             f"{path} is missing or damaged; without it this run cannot go on, so start a new one from what it has "
             "learned, with its prior as init."
         ) from error
+    for one in found.listed:
+        found.opened(one)
+    return found
 
 
 def _list_of(settings: RolloutSettings) -> str:

@@ -272,15 +272,8 @@ def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation
         )
     clamped = planned.problem.clamped
     trajectory, seconds = log.trajectory, log.seconds
-    return Result(
-        clamped(volume),
-        clamped(initial),
-        trajectory,
-        seconds,
-        deviation,
-        resumed=log.resumed,
-        evaluations=log.evaluations,
-    )
+    resumed, asked = log.resumed, log.evaluations
+    return Result(clamped(volume), clamped(initial), trajectory, seconds, deviation, resumed=resumed, evaluations=asked)
 
 
 class _Log:

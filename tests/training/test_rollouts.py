@@ -31,12 +31,12 @@ ROLLOUTS = RolloutSettings(
     TASKS, set={"schedule": {"steps": 5}, "data": {"iterations": 2}}, size=32, slices=4, levels=3, shrink=0.5
 )
 SETTINGS = {
-    "images": 240,
+    "images": 112,
     "batch": 4,
     "micro": 2,
     "precision": "f32",
     "schedule": {"warmup": 8},
-    "optimiser": {"learning_rate": 3e-3},
+    "optimiser": {"learning_rate": 6e-3},
     "data": {"validation": ["scan2"]},
     "views": [{"side": 32, "scale": [0.5, 0.7], "share": 1}],
     "rollouts": [

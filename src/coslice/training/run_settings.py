@@ -49,7 +49,7 @@ def default_network(slices: int) -> UNetConfig:
     return UNetConfig(slices, blocks=1, positions=slices > 1)
 
 
-MAY_CHANGE = ("images", "data.licence", "data.credit", "data.not_for", "data.strict")
+MAY_CHANGE = ("images", "averages.snapshots", "data.licence", "data.credit", "data.not_for", "data.strict")
 """What a resumed run may be given anew: its length, and what nothing is computed from."""
 
 

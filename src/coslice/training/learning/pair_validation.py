@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from coslice.training.learning.optimisers import Mapper
-from coslice.training.learning.validation import ErrorTable
+from coslice.training.learning.validation import ErrorTable, cleaned, rms
 from coslice.training.supply.pair_stream import PairExample
 
 __all__ = ["analytic_errors", "pair_errors", "pair_picture"]
@@ -25,7 +25,7 @@ def pair_errors(
         dtype: of autocast.
     """
     return {
-        size: {task: _rms(_corrected(denoiser, x, mapper, dtype) - x.truth) for task, x in row.items()}
+        size: {task: rms(_corrected(denoiser, x, mapper, dtype) - x.truth) for task, x in row.items()}
         for size, row in examples.items()
     }
 
@@ -33,7 +33,7 @@ def pair_errors(
 def analytic_errors(examples: dict[str, dict[str, PairExample]]) -> ErrorTable:
     """The same of b, to six decimals."""
     return {
-        size: {task: round(_rms(example.analytic - example.truth), 6) for task, example in row.items()}
+        size: {task: round(rms(example.analytic - example.truth), 6) for task, example in row.items()}
         for size, row in examples.items()
     }
 
@@ -51,16 +51,5 @@ def pair_picture(
 
 def _corrected(denoiser: nn.Module, example: PairExample, mapper: Mapper, dtype: torch.dtype) -> Tensor:
     """clip(D(b, s)), (n, 1, h, w) on the CPU."""
-    device = next(denoiser.parameters()).device
-
-    @torch.no_grad()  # inside what threads run: the switch is per thread
-    def corrected(some: Tensor) -> Tensor:
-        level = torch.full((len(some),), example.level, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return denoiser(some.to(device), level).clamp(0, 1).float().cpu()
-
-    return torch.cat(list(mapper(corrected, example.analytic.split(1 if device.type == "cpu" else 16))))
-
-
-def _rms(error: Tensor) -> float:
-    return float(error.double().square().mean().sqrt())
+    levels = torch.full((len(example.analytic),), example.level)
+    return cleaned(denoiser, example.analytic, levels, mapper, dtype)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coslice.training.learning.optimisers import Mapper
+from coslice.training.learning.validation import cleaned, rms
 from coslice.training.supply.rollout_stream import RolloutExample
 
 __all__ = ["rollout_errors"]
@@ -29,20 +30,5 @@ def rollout_errors(
 
 
 def _errors(denoiser: nn.Module, example: RolloutExample, mapper: Mapper, dtype: torch.dtype) -> list[float]:
-    device = next(denoiser.parameters()).device
-
-    @torch.no_grad()  # inside what threads run: the switch is per thread
-    def denoised(i: int) -> Tensor:
-        one = slice(i, i + 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            given = denoiser(
-                example.seen[one].to(device), example.sigma[one].to(device), example.distances[one].to(device)
-            )
-        return given.clamp(0, 1).float().cpu()
-
-    images = torch.cat(list(mapper(denoised, range(len(example.truth)))))
-    return [round(_rms(error), 6) for error in (example.error, images - example.truth)]
-
-
-def _rms(error: Tensor) -> float:
-    return float(error.double().square().mean().sqrt())
+    images = cleaned(denoiser, example.seen, example.sigma, mapper, dtype, example.distances)
+    return [round(rms(error), 6) for error in (example.error, images - example.truth)]

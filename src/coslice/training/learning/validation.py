@@ -26,7 +26,7 @@ from coslice.sampling import sample, start
 from coslice.schedule import Karras
 from coslice.training.learning.optimisers import Mapper
 
-__all__ = ["SIGMAS", "ErrorTable", "Examples", "overall", "picture", "save_picture", "validate"]
+__all__ = ["SIGMAS", "ErrorTable", "Examples", "cleaned", "overall", "picture", "rms", "save_picture", "validate"]
 
 ErrorTable = dict[str, dict[str, float]]
 """{"128 px": {sigma or task: RMSE in units of the window}}."""
@@ -125,12 +125,50 @@ def picture(
     return (grey * 255).round().byte().cpu().numpy()
 
 
-@torch.no_grad()  # inside what threads run: the switch is per thread
+def cleaned(
+    denoiser: nn.Module,
+    images: Tensor,
+    sigma: Tensor,
+    mapper: Mapper,
+    dtype: torch.dtype | None,
+    distances: Tensor | None = None,
+) -> Tensor:
+    """clip(D(images, sigma)), float32 on the CPU.
+
+    Args:
+        denoiser: D, on any device.
+        images: (n, slices, h, w), on the CPU.
+        sigma: (n,), their noise levels.
+        mapper: a `map` that may share the images among threads.
+        dtype: of autocast; None computes as the weights are.
+        distances: (n,), as of `Examples`; None of single slices.
+    """
+    device = next(denoiser.parameters()).device
+    size = 1 if device.type == "cpu" else 16
+    apart = torch.zeros(len(images)) if distances is None else distances
+
+    def some(part: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        x, levels, mm = (one.to(device) for one in part)
+        return _asked(denoiser, x, mm, levels, dtype).clamp(0, 1).float().cpu()
+
+    return torch.cat(list(mapper(some, zip(images.split(size), sigma.split(size), apart.split(size), strict=True))))
+
+
+def rms(error: Tensor) -> float:
+    """Root mean square, summed in double precision."""
+    return float(error.double().square().mean().sqrt())
+
+
 def _denoised(
     denoiser: nn.Module, images: Tensor, distances: Tensor, sigma: float, dtype: torch.dtype | None
 ) -> Tensor:
+    return _asked(denoiser, images, distances, torch.full((len(images),), sigma, device=images.device), dtype)
+
+
+@torch.no_grad()  # inside what threads run: the switch is per thread
+def _asked(denoiser: nn.Module, images: Tensor, distances: Tensor, sigma: Tensor, dtype: torch.dtype | None) -> Tensor:
     with torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        return denoiser(images, torch.full((len(images),), sigma, device=images.device), distances)
+        return denoiser(images, sigma, distances)
 
 
 def save_picture(path: Path, grey: np.ndarray) -> None:

@@ -28,8 +28,8 @@ from coslice.io.documents import read_json
 from coslice.io.files import atomic, prepare_output, write_json
 from coslice.priors.supervised import as_input
 from coslice.problems import task_of_key
-from coslice.resampling import resize
 from coslice.training.collection.catalogue import Pack
+from coslice.training.supply.resampled import resampled, resampled_spacing
 
 __all__ = ["FULL", "TRUTH", "Pairs", "check_pairs", "make_pairs"]
 
@@ -149,7 +149,7 @@ def make_pairs(
         if file in pairs.errors:
             continue
         if volume is None or volume[:2] != (name, size):
-            volume = name, size, _resampled(pack, name, size).to(device)
+            volume = name, size, resampled(pack, name, size).to(device)
         pairs.errors[file] = _make(pairs, kind, name, size, volume[2])
         _list(pairs)
     if pairs.errors != found:
@@ -165,19 +165,11 @@ def _make(pairs: Pairs, kind: str, name: str, size: int, truth: Tensor) -> float
     """Write one file, and return the mean square of what is wrong in it."""
     scan, image = pairs.pack.scan(name), truth
     if kind != TRUTH:
-        dz, dy, dx = scan.spacing
-        spacing = (dz, dy * scan.shape[1] / size, dx * scan.shape[2] / size)
-        grid = Grid((truth.shape[0], truth.shape[1], truth.shape[2]), spacing)
+        grid = Grid((truth.shape[0], truth.shape[1], truth.shape[2]), resampled_spacing(scan, size))
         image = as_input(task_of_key(kind).problem(truth, grid, scan.window).initial())
     with atomic(pairs.folder / pairs.file(kind, name, size)) as part:
         np.save(part, np.ascontiguousarray((image * FULL).round().cpu().numpy().astype(np.uint16)))
     return float((image - truth).square().mean(dtype=torch.float64))
-
-
-def _resampled(pack: Pack, name: str, size: int) -> Tensor:
-    """x of the scan `name`: (n, size, size) float32 in the unit window."""
-    stack = torch.from_numpy(pack.slices(name).astype(np.float32) / np.float32(pack.full))
-    return resize(stack, (size, size))
 
 
 def _listed(folder: Path) -> dict[str, float]:

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coslice.axes import axis_number, stacked_along
+from coslice.axes import AXES, axis_number, stacked_along
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.identities import digest_of_tree, prior_digest
@@ -41,11 +41,11 @@ from coslice.noise import Key, generator
 from coslice.plans import Plan, plan
 from coslice.priors import SlicePrior
 from coslice.problems import task_of_key
-from coslice.resampling import resize
 from coslice.runs import run
 from coslice.sampling import Step
 from coslice.training.collection.catalogue import Pack
 from coslice.training.rollout_settings import RolloutSettings
+from coslice.training.supply.resampled import resampled, resampled_spacing
 
 __all__ = ["LISTED", "Rollout", "Rollouts", "check_rollouts", "found_rollouts", "make_rollouts"]
 
@@ -231,10 +231,8 @@ def _planned(
 ) -> tuple[Plan, Tensor]:
     """The plan of a reconstruction, and the truth as the volume (z, y, x)."""
     scan = pack.scan(one.scan)
-    stored = np.array(pack.slices(one.scan)[one.first : one.first + one.count], dtype=np.float32)
-    stack = resize(torch.from_numpy(stored / np.float32(pack.full)), (settings.size, settings.size))
-    apart, rows, columns = scan.spacing
-    spacing = (apart, rows * scan.shape[1] / settings.size, columns * scan.shape[2] / settings.size)
+    stack = resampled(pack, one.scan, settings.size, one.first, one.count)
+    spacing = resampled_spacing(scan, settings.size)
     order = _order(pack.plane)
     truth = stack.permute(order).contiguous().to(device)
     z, y, x = truth.shape
@@ -245,8 +243,7 @@ def _planned(
 
 def _order(plane: str) -> tuple[int, int, int]:
     """Where the axes z, y, x of a volume are in a stack (slices, rows, columns) of `plane`."""
-    along = next(axis for axis in "zyx" if axis not in plane)
-    z, y, x = ((along + plane).index(axis) for axis in "zyx")
+    z, y, x = ((stacked_along(plane) + plane).index(axis) for axis in AXES)
     return z, y, x
 
 

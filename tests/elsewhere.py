@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import warnings
 from types import ModuleType
 
@@ -24,10 +25,11 @@ def library(name: str) -> ModuleType:
 
 
 def _declare_what_torchvision_lacks() -> None:
-    """Declares two operators of torchvision without an implementation, so that it imports beside a torch of another build.
+    """Declares two operators of torchvision without an implementation, so that it imports beside another build of torch.
 
     Its compiled part is bound to one build of torch. Where that does not load (a CUDA build beside a CPU build), its
-    Python part fails at names that nothing here ever calls, and with it every library that imports it: deepinv, diffusers.
+    Python part fails at names that nothing here ever calls, and with it every library that imports it: deepinv,
+    diffusers.
     """
     if _KEPT or importlib.util.find_spec("torchvision") is None:
         return

@@ -25,7 +25,7 @@ def library(name: str) -> ModuleType:
 
 
 def _declare_what_torchvision_lacks() -> None:
-    """Declares two operators of torchvision without an implementation, so that it imports beside another build of torch.
+    """Declares two operators of torchvision, so that it imports beside another build of torch than its own.
 
     Its compiled part is bound to one build of torch. Where that does not load (a CUDA build beside a CPU build), its
     Python part fails at names that nothing here ever calls, and with it every library that imports it: deepinv,

@@ -7,6 +7,7 @@ from . import data as data
 from . import detector as detector
 from . import fidelity as fidelity
 from . import geometry as geometry
+from . import interop as interop
 from . import io as io
 from . import lesions as lesions
 from . import methods as methods

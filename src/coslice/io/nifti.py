@@ -49,6 +49,7 @@ __all__ = [
     "canonical_volume",
     "fits_memory",
     "in_order",
+    "nifti_image",
     "nifti_remarks",
     "nifti_shape",
     "read_nifti",
@@ -239,6 +240,13 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     wrong = int((~torch.isfinite(volume.data)).sum())
     if wrong:
         raise CosliceError(f"{path} was not written: {wrong} voxels are NaN or infinite.")
+    image = nifti_image(volume)
+    with atomic(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def nifti_image(volume: Volume) -> nibabel.Nifti1Image:
+    """What `write_nifti` writes, in memory."""
     array, place = in_order(volume, volume.orientation)
     affine = volume.affine @ place
     image = nibabel.Nifti1Image(array, affine, dtype=np.float32)
@@ -248,8 +256,7 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     else:
         image.set_qform(affine, code=0 if shears(affine, ROUNDED) else volume.space_code)
     image.header.set_xyzt_units("mm")
-    with atomic(path) as temporary:
-        nibabel.save(image, temporary)
+    return image
 
 
 def canonical_volume(array: np.ndarray, affine: np.ndarray, space_code: int = 1) -> Volume:

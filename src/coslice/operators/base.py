@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.operators.derivatives import applied
 
 __all__ = ["Operator"]
 
@@ -66,15 +67,4 @@ class Operator(ABC):
                 f"{type(self).__name__}: a volume of shape {tuple(volume.shape)} was given, "
                 f"{tuple(self.domain)} (z, y, x) is needed."
             )
-        return _Apply.apply(volume, self)  # type: ignore[no-any-return]
-
-
-class _Apply(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, volume: Tensor, operator: Operator) -> Tensor:  # type: ignore[override]
-        ctx.operator = operator
-        return operator.forward(volume.detach())
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
-        return ctx.operator.adjoint(gradient), None
+        return applied(self, "forward", volume)

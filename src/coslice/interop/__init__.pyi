@@ -1,0 +1,19 @@
+# What `coslice.interop.` offers; `__init__.py` imports each name at its first use.
+from .differentiable_operators import DifferentiableOperator as DifferentiableOperator
+from .differentiable_operators import differentiable as differentiable
+from .images import from_monai as from_monai
+from .images import from_nibabel as from_nibabel
+from .images import from_simpleitk as from_simpleitk
+from .images import from_torchio as from_torchio
+from .images import to_monai as to_monai
+from .images import to_nibabel as to_nibabel
+from .images import to_simpleitk as to_simpleitk
+from .images import to_torchio as to_torchio
+from .linear_operators import linear_operator as linear_operator
+from .linear_operators import linear_problem as linear_problem
+from .operators_from_elsewhere import operator_from as operator_from
+from .operators_from_elsewhere import problem_from as problem_from
+from .physics import deepinv_physics as deepinv_physics
+from .physics import deepinv_problem as deepinv_problem
+
+__all__: list[str]

@@ -53,7 +53,7 @@ FLOORS = (
         *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs", "interop"},
     # work: folders of results, tables, training, many scans, and the workers that do it
     {"output", "benchmark", "training", "cohort", "engine"},
     # words: what is printed and drawn
@@ -65,6 +65,7 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
     "identities": {"plans", "methods", "priors"},
     "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
+    "interop": {"runs", "identities", "plans", "methods", "priors", "sampling", "renoising", "fidelity"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_derivatives_are_those_of_finite_differences_twice_over(operator, action
     apply = ACTIONS[action](interop.differentiable(operator))
     shape = operator.codomain if action == 1 else operator.domain
     x = draw((2, *shape)).double().requires_grad_()
-    close = {"eps": 1.0, "atol": 1e-5, "rtol": 1e-5}
+    close: dict[str, Any] = {"eps": 1.0, "atol": 1e-5, "rtol": 1e-5}
     assert gradcheck(apply, (x,), check_forward_ad=True, **close)
     assert gradgradcheck(apply, (x,), check_fwd_over_rev=True, **close)
 
@@ -191,7 +192,7 @@ def test_a_study_of_ours_is_a_problem_of_deepinv_s_in_the_unit_window():
     own = interop.deepinv_physics(CONE, deepinv.physics.PoissonNoise(gain=0.5), max_iter=30)
     assert own.noise_model.gain == 0.5 and own.max_iter == 30
     with pytest.raises(CosliceError, match="deepinv_problem: Tensor was given"):
-        interop.deepinv_problem(y)
+        interop.deepinv_problem(y)  # pyright: ignore
 
 
 def test_weights_of_rays_go_along():
@@ -299,6 +300,9 @@ def test_a_measurement_of_hu_comes_into_the_unit_window():
     problem = interop.problem_from(matrix, y.ravel(), SHAPE, noise=noise, window=CT_WINDOW)
     assert relative(problem.measurement, CONE.forward(unit).reshape(-1)) <= 1e-4
     assert problem.noise == pytest.approx(noise / 2600)
+    pylops = interop.linear_operator(CONE, "pylops")
+    for given in (y, y.ravel(), y[None, None]):
+        assert interop.problem_from(pylops, given).measurement.shape == CONE.codomain
     with pytest.raises(CosliceError, match=r"y of shape \(5, 6, 8\)"):
         interop.problem_from(interop.linear_operator(CONE, "pylops"), y[..., 1:])
 
@@ -355,7 +359,7 @@ def test_what_is_no_linear_operator_of_real_numbers_is_refused():
         interop.operator_from(aslinearoperator(np.eye(8)))
     with pytest.raises(CosliceError, match="ndarray was given, but a deepinv LinearPhysics"):
         interop.operator_from(np.eye(8), (2, 2, 2))
-    one_way = LinearOperator((8, 8), matvec=lambda v: v)
+    one_way = LinearOperator((8, 8), matvec=lambda v: v)  # pyright: ignore
     with pytest.raises(CosliceError, match="rmatvec is not defined"):
         interop.operator_from(one_way, (2, 2, 2))
 

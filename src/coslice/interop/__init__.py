@@ -1,4 +1,4 @@
-"""Ours in other people's libraries, and theirs in ours. What each name needs is imported at its first use."""
+"""Our parts in other people's libraries, and theirs in ours: libraries are imported where they are used."""
 
 import lazy_loader
 

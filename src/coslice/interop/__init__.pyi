@@ -1,4 +1,3 @@
-# What `coslice.interop.` offers; `__init__.py` imports each name at its first use.
 from .differentiable_operators import DifferentiableOperator as DifferentiableOperator
 from .differentiable_operators import differentiable as differentiable
 from .images import from_monai as from_monai

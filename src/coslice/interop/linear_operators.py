@@ -95,7 +95,7 @@ class OperatorMatrix(LinearOperator):
 def _on_vectors(one: Callable[[Tensor], Tensor], vector: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     vector = np.asarray(vector)
     if np.iscomplexobj(vector):
-        real, imaginary = (_on_vectors(one, part, shape) for part in (vector.real, vector.imag))
+        real, imaginary = (_on_vectors(one, part, shape) for part in (np.real(vector), np.imag(vector)))
         return real + 1j * imaginary
     # A copy: an operator must not meet memory that is read-only, or that its caller goes on to change.
     given = torch.from_numpy(np.array(vector, dtype=np.float32).reshape(shape))

@@ -234,7 +234,8 @@ def problem_from(
 
     Args:
         thing, shape, slicewise, tolerance: see `operator_from`.
-        y: what was measured, a tensor or an array, with or without axes of a batch of one and a channel of one.
+        y: what was measured, a tensor or an array, in one axis or in those of the
+            operator, with or without a batch of one and a channel of one.
         noise: standard deviation of the noise in y, in its units; None takes that of a physics' `GaussianNoise`, and 0
             of any other.
         spacing: (dz, dy, dx) of the voxels, mm.
@@ -246,7 +247,8 @@ def problem_from(
     """
     operator = operator_from(thing, shape, slicewise, tolerance)
     measured = torch.as_tensor(y).detach()
-    if measured.is_complex() or [n for n in measured.shape if n != 1] != [n for n in operator.codomain if n != 1]:
+    given, needed = ([n for n in shape if n != 1] for shape in (measured.shape, operator.codomain))
+    if measured.is_complex() or given not in (needed, [math.prod(needed)]):
         raise CosliceError(
             f"problem_from: y of shape {tuple(measured.shape)} and type {measured.dtype} was given, but "
             f"{operator.codomain} real numbers are needed: what {type(thing).__name__} measures of a volume of "

@@ -1,0 +1,56 @@
+"""docs/our-parts-elsewhere.md, run from top to bottom, gives what it says."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coslice.classical import cgls
+from elsewhere import library
+from laws import relative
+
+PAGE = Path(__file__).parents[2] / "docs" / "our-parts-elsewhere.md"
+
+
+def test_the_page_is_a_program_and_does_what_it_says(tmp_path, monkeypatch):
+    for name in ("deepinv", "pylops", "SimpleITK", "torchio"):
+        library(name)
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    said = {}
+    first, *blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries
+        exec(first, said)
+        problem, truth = said["study"].problem, said["study"].unit
+        for block in blocks:
+            exec(block, said)
+    operator, y = problem.operator, problem.measurement
+    gradient = operator.adjoint(operator.forward(said["volumes"].detach()[1]) - y)
+    assert relative(said["volumes"].grad[1], gradient) <= 1e-5
+    # A longer step along -A^T(A x - y) brings x nearer to the truth, or the derivative says that it does not.
+    x, step = problem.initial(), 1e-5
+    errors = []
+    for length in (step - 2e-6, step + 2e-6):
+        z = x.clone()
+        for _ in range(3):
+            z = z - length * operator.adjoint(operator.forward(z) - y)
+        errors.append(float((z.double() - truth).square().mean()))
+    assert np.isclose(float(said["step"].grad), (errors[1] - errors[0]) / 4e-6, rtol=0.02)
+    expected = cgls(operator, y, 10)
+    for name in ("by_scipy", "by_pylops"):
+        assert relative(torch.from_numpy(said[name]).float(), expected) <= 1e-3
+    assert relative(said["in_hu"].data, _hu(cgls(operator, y, 20))) <= 1e-2
+    assert said["slices"].codomain == said["theirs"].codomain == truth.shape
+    assert float((said["result"].reconstruction - said["study"].unit).abs().mean()) < 0.1
+    error = library("SimpleITK").ReadImage("error.nii.gz")
+    assert np.allclose(error.GetSpacing()[::-1], said["scan"].spacing, atol=1e-5)
+    assert np.array_equal(said["volume"].affine, said["scan"].affine)
+
+
+def _hu(unit: torch.Tensor) -> torch.Tensor:
+    return unit * 2600 - 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -65,7 +67,10 @@ def read_by(kind: str, path) -> Any:
     if kind == "simpleitk":
         return library("SimpleITK").ReadImage(str(path))
     if kind == "monai":
-        return library("monai.transforms").LoadImage(image_only=True, ensure_channel_first=True)(path)
+        load = library("monai.transforms").LoadImage
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of readers that MONAI would like to have
+            return load(image_only=True, ensure_channel_first=True)(path)
     return library("torchio").ScalarImage(path) if kind == "torchio" else nibabel.load(path)
 
 
@@ -227,7 +232,7 @@ def test_images_that_are_no_single_volume_are_refused_in_words():
 
 def test_a_library_that_is_not_there_is_named(monkeypatch):
     volume = Volume(torch.zeros(2, 3, 4))
-    monkeypatch.setitem(__import__("sys").modules, "torchio", None)
+    monkeypatch.setitem(sys.modules, "torchio", None)
     with pytest.raises(CosliceError, match=r"to_torchio: torchio is not installed; pip install torchio\."):
         interop.to_torchio(volume)
 

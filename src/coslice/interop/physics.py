@@ -56,7 +56,7 @@ def deepinv_problem(problem: Problem | Study, noise_model: Any = None, **setting
         problem: a problem, or a study, whose problem is taken.
         noise_model: of the physics; None is `GaussianNoise` of the problem's noise where that is known, and none where
             it is 0. y has its noise already.
-        settings: as for `deepinv_physics`.
+        settings: as for `deepinv_physics`; the device is that of y if not said.
 
     Returns:
         The physics, and y, (1, 1, *codomain).
@@ -68,7 +68,7 @@ def deepinv_problem(problem: Problem | Study, noise_model: Any = None, **setting
     operator, y = problem.misfit
     if noise_model is None and problem.noise > 0:
         noise_model = imported("deepinv.physics", "deepinv_problem").GaussianNoise(problem.noise)
-    return deepinv_physics(operator, noise_model, **settings), y[None, None]
+    return deepinv_physics(operator, noise_model, **{"device": y.device, **settings}), y[None, None]
 
 
 def checked_problem(who: str, problem: object) -> Problem:

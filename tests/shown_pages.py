@@ -1,10 +1,10 @@
-"""Python that pages show, run as it stands: only sizes are made small, and by text that must be there."""
+"""What pages show: their commands; and their Python, run as it stands, but for sizes that are made small."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,20 @@ QUICK = "replace(DDS, schedule=replace(DDS.schedule, steps=2))"
 """DDS in two steps, in the place of the name of a method."""
 
 
+def commands(text: str) -> Iterator[str]:
+    """Lines of a page that begin with `coslice`, in fences and indented, and what stands so between backticks."""
+    text = text.replace("\\\n", " ")
+    for line in text.splitlines():
+        if re.match(r"( {4,})?coslice \S", line):
+            yield line.strip()
+    yield from re.findall(r"`(coslice [a-z][^`\n]*)`", text)
+
+
 def python_blocks(page: Path) -> list[str]:
     """The Python of a page, block by block, without the indentation of a list."""
     text = page.read_text(encoding="utf-8")
-    return [textwrap.dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)]
+    fences = re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for block in fences]
 
 
 def made_small(text: str, instead: Iterable[tuple[str, str]]) -> str:

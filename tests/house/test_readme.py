@@ -37,7 +37,7 @@ def test_the_python_of_the_readme_runs_and_does_what_it_says(chest, tiny_prior):
             (".slices(100, 164).resized(128)", ".slices(100, 108).resized(16)"),
             ("SparseViewCT(views=30)", "SparseViewCT(views=4)"),
             ("run(study.problem)", 'run(study.problem, "sirt")'),
-            ("replace(DDS, ", "replace(DDS, schedule=replace(DDS.schedule, steps=2), "),
+            ("replace(DDS, data", "replace(DDS, schedule=replace(DDS.schedule, steps=2), data"),
         ),
     )
     names = run_shown(small)

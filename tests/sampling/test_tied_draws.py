@@ -37,6 +37,10 @@ def drawn(seed: int = 0, number: int = 0, shape: tuple[int, ...] = SHAPE) -> Ten
     return flat.view(shape)
 
 
+class Named(Tensor):
+    """A tensor of a class of its own, as MONAI's MetaTensor is."""
+
+
 def within(block: TiedDraws, action: Callable[[], Any]) -> Any:
     with block:
         return action()
@@ -147,6 +151,9 @@ def test_what_the_result_is_besides_its_numbers():
         assert torch.equal(torch.randn(SHAPE), drawn())
     with iscs(), torch.inference_mode():
         assert torch.equal(torch.randn(SHAPE), drawn())
+    with iscs():
+        named = torch.randn_like(torch.zeros(SHAPE).as_subclass(Named))
+    assert type(named) is Named and torch.equal(named.as_subclass(Tensor), drawn())
     leaf = torch.zeros(SHAPE, requires_grad=True)
     with pytest.raises(RuntimeError, match="in-place"):
         within(iscs(), leaf.normal_)

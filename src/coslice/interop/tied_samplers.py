@@ -5,8 +5,9 @@
     scheduler.step(..., variance_noise=noise.at(1 + i))      noise = TiedNoise((64, 1, 256, 256)), its start noise.at(0)
     solver.randn_like = noise.randn_like                     deepinv's solvers of stochastic differential equations
 
-All give the numbers of a block `with coslice.iscs(seed=0):` (`coslice.tied_draws`), of which they are made. None of the
-libraries is imported: a sampler is changed by what it is, not by who wrote it.
+All give the numbers of a block `with coslice.iscs(seed=0):` (`coslice.tied_draws`), of which they are made: number 0
+for a start that is handed in, from 1 on for what the sampler draws. None of the libraries is imported: a sampler is
+changed by what it is, not by who wrote it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def enable_iscs(
     changed: its class becomes one of the same name that is derived from its class, which `disable_iscs` undoes.
     Enabling twice is enabling once, with the later settings. An enabled sampler cannot be pickled.
 
-    What is drawn outside of the call is not tied: a start that is handed in is drawn in a block of its own, or by
-    `TiedNoise`.
+    What is drawn outside of the call is not tied: a start that is handed in comes from `TiedNoise(shape, seed).at(0)`,
+    or from a block of its own. Draws of the call are numbered from 1, so that number 0 of the same seed is free for it.
 
     Args:
         sampler: any object that is called, or has a method `call`, to sample the slices of a stack as one batch.
@@ -79,7 +80,8 @@ def enable_iscs(
             bound.apply_defaults()
             batch = bound.arguments["batch_size"]
             slices = batch if isinstance(batch, int) and batch > 1 else None
-        with iscs(seed, noise, axis=axis, size=slices, spacing=spacing):
+        with iscs(seed, noise, axis=axis, size=slices, spacing=spacing) as ties:
+            ties.skip(1)
             return method(self, *args, **kwargs)
 
     names = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}

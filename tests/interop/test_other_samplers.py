@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,17 +176,7 @@ def _half_measured():
     return deepinv.physics.Inpainting(SHAPE[1:], mask=mask, noise_model=deepinv.physics.GaussianNoise(0.05))
 
 
-SAMPLERS: list[Callable[[Pixels], Tensor]] = [
-    ddim,
-    ddpm,
-    euler_ancestral,
-    sde_dpm,
-    monai,
-    azula,
-    posterior_diffusion,
-    ddrm,
-    diffpir,
-]
+SAMPLERS = (ddim, ddpm, euler_ancestral, sde_dpm, monai, azula, posterior_diffusion, ddrm, diffpir)
 each_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.__name__)
 
 

@@ -41,7 +41,7 @@ FLOORS = (
             "problems",
         ),
         # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
-        *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
+        *("schedule", "noise", "correlated_noise", "mixed_noise", "tied_draws", "normal_calls", "variance"),
         # random words and normal deviates in integer arithmetic
         *("philox", "normal_deviates", "normal_deviates_numba"),
         *("lesions", "uncertainty"),
@@ -53,7 +53,7 @@ FLOORS = (
         *("states", "stop_signals"),
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs", "interop"},
     # work: folders of results, tables, training, many scans, and the workers that do it
     {"output", "benchmark", "training", "cohort", "engine"},
     # words: what is printed and drawn
@@ -65,6 +65,7 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
     "identities": {"plans", "methods", "priors"},
     "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
+    "interop": {"runs", "identities", "plans", "methods", "priors", "sampling", "renoising", "fidelity"},
     "sampling": {"renoising"},
     "renoising": set(),
     "fidelity": set(),

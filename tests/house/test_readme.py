@@ -8,7 +8,6 @@ from typing import Any, cast
 import pytest
 import torch
 
-import coslice
 from coslice.cli.app import app
 from coslice.io.nifti import write_nifti
 from coslice.volume import Volume
@@ -45,7 +44,6 @@ def test_the_python_of_the_readme_runs_and_does_what_it_says(chest, tiny_prior):
     assert names["result"].reconstruction.shape == names["study"].unit.shape == (8, 16, 16)
 
 
-@pytest.mark.skipif(not hasattr(coslice, "iscs"), reason="coslice.iscs is not there")
 def test_the_block_for_samplers_of_others_ties_their_slices():
     def pipe(batch_size):
         x = torch.randn(batch_size, 1, 32, 32)

@@ -28,6 +28,7 @@ from . import runs as runs
 from . import sampling as sampling
 from . import schedule as schedule
 from . import settings as settings
+from . import tied_draws as tied_draws
 from . import training as training
 from . import uncertainty as uncertainty
 from . import values as values
@@ -81,6 +82,7 @@ from .settings import Part as Part
 from .settings import setting as setting
 from .states import State as State
 from .states import Stateful as Stateful
+from .tied_draws import iscs as iscs
 from .volume import Volume as Volume
 from .window import CT_WINDOW as CT_WINDOW
 from .window import Window as Window

@@ -144,6 +144,9 @@ def _serve() -> None:
     for name in coslice.__all__:
         getattr(coslice, name)
     answers, sys.stdout = sys.stdout, sys.stderr
+    # A terminal's, also where the tests were started in the background, which ignores them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     _warm()
     for line in sys.stdin:
         answers.write(json.dumps(_forked(*json.loads(line))) + "\n")

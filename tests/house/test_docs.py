@@ -6,28 +6,16 @@ import ast
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import typer
 
 from coslice.cli.app import app
+from shown_pages import PAGES, ROOT, commands
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN_SCAN = ROOT / "docs" / "your-own-scan.md"
 ROOT_COMMAND = cast(Any, typer.main.get_command(app))  # only groups have commands
-
-
-def commands(text: str) -> Iterator[str]:
-    """Lines of a page that begin with `coslice`, in fences and indented, and what stands so between backticks."""
-    text = text.replace("\\\n", " ")
-    for line in text.splitlines():
-        if re.match(r"( {4,})?coslice \S", line):
-            yield line.strip()
-    yield from re.findall(r"`(coslice [a-z][^`\n]*)`", text)
 
 
 def unknown(line: str) -> list[str]:

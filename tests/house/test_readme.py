@@ -10,11 +10,12 @@ import torch
 
 from coslice.cli.app import app
 from coslice.io.nifti import write_nifti
-from coslice.methods import load_method
 from coslice.volume import Volume
+from shown_pages import made_small, python_blocks, run_shown
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = python_blocks(README)
 
 
 @pytest.fixture
@@ -28,40 +29,34 @@ def chest(tmp_path, monkeypatch):
 
 def test_the_python_of_the_readme_runs_and_does_what_it_says(chest, tiny_prior):
     """With a small prior, few slices and few steps in place of its numbers, which are all that is changed."""
-    small = "\n\n".join(BLOCKS)
-    for shown, instead in (
-        ('load_prior("ct")', f'load_prior(r"{tiny_prior}")'),
-        (".slices(100, 164).resized(128)", ".slices(100, 108).resized(16)"),
-        ("SparseViewCT(views=30)", "SparseViewCT(views=4)"),
-        ("Geometric(30,", "Geometric(2,"),
-        ("run(study.problem)", 'run(study.problem, "dds", prior)'),
-        ('"dds", prior', "replace(DDS, schedule=replace(DDS.schedule, steps=2)), prior"),
-        ("DDS, name=", "DDS, schedule=replace(DDS.schedule, steps=2), name="),
-    ):
-        assert shown in small, shown
-        small = small.replace(shown, instead)
-    names: dict[str, Any] = {"__name__": "readme"}
-    exec("from dataclasses import replace\nfrom coslice.methods import DDS\n" + small, names)
-    assert len(BLOCKS) == 4
-    for own in ("Landweber", "Groups", "EverySecondRow"):
-        text = next(block for block in BLOCKS if f"class {own}" in block)
-        lines = text[text.index(f"class {own}") :].split("\n\n\n")[0].splitlines()
-        assert len([line for line in lines if line.strip()]) < 20
-    # its operator's adjoint is one, and its noise is shared as it says
-    operator, key = names["operator"], __import__("coslice").Key(0)
-    x, y = torch.rand(operator.domain), torch.rand(operator.codomain)
-    assert torch.allclose((operator.forward(x) * y).sum(), (x * operator.adjoint(y)).sum(), rtol=1e-5)
-    drawn = names["Groups"](size=3)((63, 64, 64), key)
-    for distance, shared in ((1, 2 / 3), (2, 1 / 3), (3, 0.0)):
-        assert abs(float((drawn[distance:] * drawn[:-distance]).mean()) - shared) < 0.03
-    assert abs(float(drawn.var()) - 1) < 0.02
-    slab = drawn[10:20]
-    assert torch.equal(names["Groups"](size=3).add_(torch.zeros_like(slab), 1.0, key, 10, 63), slab)
+    small = made_small(
+        BLOCKS[0],
+        (
+            ('load_prior("ct")', f'load_prior(r"{tiny_prior}")'),
+            (".slices(100, 164).resized(128)", ".slices(100, 108).resized(16)"),
+            ("SparseViewCT(views=30)", "SparseViewCT(views=4)"),
+            ("run(study.problem)", 'run(study.problem, "sirt")'),
+            ("replace(DDS, data", "replace(DDS, schedule=replace(DDS.schedule, steps=2), data"),
+        ),
+    )
+    names = run_shown(small)
+    assert len(BLOCKS) == 2 and names["mine"].label == "DDS + OU 5 mm"
+    assert names["result"].reconstruction.shape == names["study"].unit.shape == (8, 16, 16)
 
 
-def test_the_file_of_the_readme_is_a_method_for_the_command_line(chest):
-    (chest / "mine.py").write_text(next(block for block in BLOCKS if "class Landweber" in block), encoding="utf-8")
-    assert load_method("mine.py:mine").label == "Mine + Groups"
+def test_the_block_for_samplers_of_others_ties_their_slices():
+    def pipe(batch_size):
+        x = torch.randn(batch_size, 1, 32, 32)
+        for _ in range(3):
+            x = 0.5 * x + 0.5 * torch.randn_like(x)
+        return x
+
+    def likeness(slices):
+        return float((slices[1:] * slices[:-1]).mean() / slices.square().mean())
+
+    torch.manual_seed(0)
+    assert abs(likeness(pipe(64))) < 0.05
+    assert likeness(run_shown("import coslice\n" + BLOCKS[1], pipe=pipe)["slices"]) > 0.95
 
 
 def test_the_commands_of_the_readme_are_understood():
@@ -70,7 +65,7 @@ def test_the_commands_of_the_readme_are_understood():
 
     root = cast(Any, typer.main.get_command(app))  # a group or, below, a command: only groups have commands
     seen = 0
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL):
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] != ["coslice"]:
@@ -85,5 +80,15 @@ def test_the_commands_of_the_readme_are_understood():
 
 
 def test_the_first_screen_has_the_picture_and_two_commands():
-    screen = README[: README.index("## ")]
+    screen = TEXT[: TEXT.index("## ")]
     assert "docs/images/demo.jpg" in screen and re.findall(r"^make (\w+)", screen, re.MULTILINE) == ["demo", "test"]
+
+
+def test_the_readme_is_read_in_one_go():
+    assert len(TEXT.splitlines()) < 120
+
+
+def test_links_of_the_readme_lead_somewhere_and_to_what_a_newcomer_reads():
+    linked = {target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", TEXT) if ":" not in target}
+    assert [target for target in linked if not (README.parent / target).exists()] == []
+    assert {f"docs/{name}.md" for name in ("quick-start", "how-iscs-works", "questions", "migration")} <= linked

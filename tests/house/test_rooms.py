@@ -41,7 +41,7 @@ FLOORS = (
             "problems",
         ),
         # the arithmetic of levels and of randomness, which detectors draw from too, and of what a prior is unsure of
-        *("schedule", "noise", "correlated_noise", "mixed_noise", "variance"),
+        *("schedule", "noise", "correlated_noise", "mixed_noise", "tied_draws", "normal_calls", "variance"),
         # random words and normal deviates in integer arithmetic
         *("philox", "normal_deviates", "normal_deviates_numba"),
         *("lesions", "uncertainty"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,23 +10,19 @@ import torch
 from coslice.classical import cgls
 from elsewhere import library
 from laws import relative
-
-PAGE = Path(__file__).parents[2] / "docs" / "our-parts-elsewhere.md"
+from shown_pages import ROOT, python_blocks, run_shown
 
 
 def test_the_page_is_a_program_and_does_what_it_says(tmp_path, monkeypatch):
     for name in ("deepinv", "pylops", "SimpleITK", "torchio"):
         library(name)
     monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
-    said = {}
-    first, *blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    first, *blocks = python_blocks(ROOT / "docs" / "our-parts-elsewhere.md")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries
-        exec(first, said)
+        said = run_shown(first)
         problem, truth = said["study"].problem, said["study"].unit
-        for block in blocks:
-            exec(block, said)
+        said = run_shown("\n\n".join(blocks), **said)
     operator, y = problem.operator, problem.measurement
     gradient = operator.adjoint(operator.forward(said["volumes"].detach()[1]) - y)
     assert relative(said["volumes"].grad[1], gradient) <= 1e-5

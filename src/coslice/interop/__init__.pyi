@@ -14,5 +14,8 @@ from .operators_from_elsewhere import operator_from as operator_from
 from .operators_from_elsewhere import problem_from as problem_from
 from .physics import deepinv_physics as deepinv_physics
 from .physics import deepinv_problem as deepinv_problem
+from .tied_samplers import TiedNoise as TiedNoise
+from .tied_samplers import disable_iscs as disable_iscs
+from .tied_samplers import enable_iscs as enable_iscs
 
 __all__: list[str]

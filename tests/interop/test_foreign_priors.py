@@ -8,6 +8,7 @@ import time
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +31,11 @@ from coslice.priors import (
     save_prior,
 )
 from coslice.priors.denoisers import Betas, VPDenoiser
-from coslice.priors.step_tables import Steps, StepTable, steps_of_diffusers, steps_of_monai, usual
+from coslice.priors.step_tables import StepTable, TrainedSteps, steps_of_diffusers, steps_of_monai, usual
 from elsewhere import library
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
-SCHEDULES = (
+SCHEDULES: tuple[dict[str, Any], ...] = (
     {"beta_schedule": "linear"},
     {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
     {"beta_schedule": "squaredcos_cap_v2"},
@@ -53,13 +54,11 @@ def diffusers():
 
 @pytest.fixture
 def monai():
-    return library("monai")
+    """The module of its schedulers."""
+    return library("monai.networks.schedulers")
 
 
-def tiny_unet(seed=0, **changes):
-    library("diffusers")
-    from diffusers import UNet2DModel
-
+def tiny_unet(seed=0, **changes) -> Any:
     torch.manual_seed(seed)
     shape = {
         **SIZES,
@@ -71,10 +70,10 @@ def tiny_unet(seed=0, **changes):
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
         "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     }
-    return UNet2DModel(**{**shape, **changes}).eval()
+    return library("diffusers").UNet2DModel(**{**shape, **changes}).eval()
 
 
-BUNDLE = {
+BUNDLE: dict[str, Any] = {
     "imports": ["$import torch"],
     "device": "$torch.device('cpu')",
     "width": 8,
@@ -100,13 +99,10 @@ BUNDLE = {
 }
 
 
-def monai_unet(seed=0):
-    library("monai")
-    from monai.networks.nets import DiffusionModelUNet
-
+def monai_unet(seed=0) -> Any:
     torch.manual_seed(seed)
     arguments = {k: v for k, v in BUNDLE["network_def"].items() if k != "_target_"} | {"channels": (8, 16)}
-    network = DiffusionModelUNet(**arguments).eval()
+    network = library("monai.networks.nets").DiffusionModelUNet(**arguments).eval()
     for parameter in network.parameters():  # its last convolution begins at 0, which would say nothing
         nn.init.normal_(parameter, std=0.2)
     return network
@@ -120,6 +116,10 @@ def bundle(folder: Path, tree=BUNDLE, network=None, weights="models/model.pt") -
     return folder
 
 
+def images_of(plane: str, window: str) -> Any:
+    return {"plane": plane, "window": window}
+
+
 def images(count=2, rows=16, columns=16, seed=1):
     return torch.rand(count, 1, rows, columns, generator=torch.Generator().manual_seed(seed))
 
@@ -129,9 +129,7 @@ def images(count=2, rows=16, columns=16, seed=1):
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda one: "-".join(map(str, one.values()))[:30])
 def test_a_schedulers_file_gives_the_steps_of_the_scheduler(diffusers, schedule, tmp_path):
-    from diffusers import DDPMScheduler
-
-    scheduler = DDPMScheduler(prediction_type="sample", **schedule)
+    scheduler = diffusers.DDPMScheduler(prediction_type="sample", **schedule)
     scheduler.save_config(tmp_path)
     found = steps_of_diffusers(json.loads((tmp_path / "scheduler_config.json").read_text()), "s")
     own = scheduler.alphas_cumprod.double()
@@ -143,15 +141,14 @@ def test_a_schedulers_file_gives_the_steps_of_the_scheduler(diffusers, schedule,
 
 @pytest.mark.parametrize("schedule", ["linear_beta", "scaled_linear_beta", "sigmoid_beta", "cosine"])
 def test_a_bundles_scheduler_gives_the_steps_of_monais(monai, schedule):
-    from monai.networks.schedulers import DDIMScheduler
-
-    own = DDIMScheduler(num_train_timesteps=200, schedule=schedule).alphas_cumprod.double()
+    own = monai.DDIMScheduler(num_train_timesteps=200, schedule=schedule).alphas_cumprod.double()
     found = steps_of_monai({"num_train_timesteps": 200, "schedule": schedule}, "s")
     torch.testing.assert_close(found.table.alpha_bar(), own[own > 1e-11], rtol=3e-4, atol=1e-9)
 
 
 def test_what_a_scheduler_does_not_say_is_said():
-    assert usual().table.alpha_bar().equal(Betas().alpha_bar()) and "1000 linear betas" in usual().notes[0]
+    torch.testing.assert_close(usual().table.alpha_bar(), Betas().alpha_bar(), rtol=1e-12, atol=0)
+    assert usual().prediction == "epsilon" and "1000 linear betas" in usual().notes[0]
     found = steps_of_diffusers({"_class_name": "DDPMScheduler", "beta_start": 0.001}, "s")
     assert found.table == StepTable.of_betas(np.linspace(0.001, 0.02, 1000).tolist())
     assert found.notes == (
@@ -164,7 +161,7 @@ def test_what_a_scheduler_does_not_say_is_said():
 
 
 class GaussianNetwork(nn.Module):
-    """What a perfect network says of pixels N(mean, spread^2) of its own range: posterior means, in double precision."""
+    """What a perfect network says of pixels N(mean, spread^2) of its own range: posterior means, in doubles."""
 
     def __init__(self, table, prediction, mean, spread):
         super().__init__()
@@ -185,10 +182,8 @@ class GaussianNetwork(nn.Module):
 @pytest.mark.parametrize(("prediction", "schedule"), product(PREDICTIONS, SCHEDULES), ids=lambda one: "")
 def test_a_perfect_network_gives_the_posterior_mean_at_every_level(diffusers, prediction, schedule):
     """x0 ~ N(m, s^2), x = x0 + sigma n: E[x0 | x] = m + s^2/(s^2 + sigma^2) (x - m)."""
-    from diffusers import DDIMScheduler
-
     m, s, low, width = 0.3, 0.2, -1.0, 2.0
-    scheduler = DDIMScheduler(prediction_type=prediction, **schedule)
+    scheduler = diffusers.DDPMScheduler(prediction_type=prediction, **schedule)
     table = [one for one in scheduler.alphas_cumprod.double().tolist() if one > 1e-11]
     network = GaussianNetwork(table, prediction, low + width * m, width * s).eval()
     prior = from_diffusers(network, scheduler, window="ct", input_range=(low, low + width))
@@ -204,14 +199,14 @@ def test_a_perfect_network_gives_the_posterior_mean_at_every_level(diffusers, pr
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_saved_pipeline_predicts_what_its_scheduler_does(diffusers, prediction, tmp_path):
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler
-
     unet = tiny_unet()
-    scheduler = DDIMScheduler(prediction_type=prediction, clip_sample=False, beta_schedule="squaredcos_cap_v2")
-    DDIMPipeline(unet, scheduler).save_pretrained(tmp_path / "chest-ct-axial")
+    scheduler = diffusers.DDIMScheduler(
+        prediction_type=prediction, clip_sample=False, beta_schedule="squaredcos_cap_v2"
+    )
+    diffusers.DDIMPipeline(unet, scheduler).save_pretrained(tmp_path / "chest-ct-axial")
     prior = load_prior(f"diffusers:{tmp_path / 'chest-ct-axial'}")  # the name says the plane and the window
     assert (prior.plane, prior.window, prior.stride, prior.products) == ("yx", "ct", 2, "float32")
-    steppers = scheduler, DDPMScheduler.from_config(scheduler.config)
+    steppers = scheduler, diffusers.DDPMScheduler.from_config(scheduler.config)
     for stepper in steppers:
         stepper.set_timesteps(1000)
     x0, n = images(), torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(3))
@@ -224,14 +219,12 @@ def test_a_saved_pipeline_predicts_what_its_scheduler_does(diffusers, prediction
         for stepper in steppers:
             expected = stepper.step(said, t, v_t).pred_original_sample
             scale = max(1.0, float(expected.abs().max()))
-            torch.testing.assert_close(2 * denoised - 1, expected, rtol=0, atol=2e-5 * scale)
+            torch.testing.assert_close(2 * denoised - 1, expected, rtol=0, atol=2e-4 * scale)
 
 
 def test_monais_bundle_and_network_predict_what_its_scheduler_does(monai, tmp_path):
-    from monai.networks.schedulers import DDPMScheduler
-
     network = monai_unet()
-    scheduler = DDPMScheduler(50, "scaled_linear_beta", prediction_type="v_prediction", clip_sample=False)
+    scheduler = monai.DDPMScheduler(50, "scaled_linear_beta", prediction_type="v_prediction", clip_sample=False)
     stored = load_prior(f"monai:{bundle(tmp_path, network=network)}", plane="zx", window="mr", input_range=(0, 1))
     live = from_monai(network, scheduler, plane="zx", window="mr", input_range=(0, 1))
     assert stored.stride == live.stride == 2
@@ -247,11 +240,11 @@ def test_monais_bundle_and_network_predict_what_its_scheduler_does(monai, tmp_pa
 
 
 def test_a_network_at_hand_a_folder_and_an_imported_file_are_one_prior(diffusers, tmp_path):
-    from diffusers import DDPMPipeline, DDPMScheduler
-
-    pipeline = DDPMPipeline(tiny_unet(), DDPMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True))
+    pipeline = diffusers.DDPMPipeline(
+        tiny_unet(), diffusers.DDPMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    )
     pipeline.save_pretrained(tmp_path / "chest")
-    name, said = f"diffusers:{tmp_path / 'chest'}", {"plane": "zx", "window": "-160:240"}
+    name, said = f"diffusers:{tmp_path / 'chest'}", images_of("zx", "-160:240")
     stored = load_prior(name, **said, input_range=(-1, 1))
     imported = import_prior(name, **said, licence="of a test")
     save_prior(tmp_path / "own.safetensors", imported)
@@ -266,27 +259,24 @@ def test_a_network_at_hand_a_folder_and_an_imported_file_are_one_prior(diffusers
         torch.testing.assert_close(live(x, sigma), first, rtol=1e-3, atol=1e-3 * max(1.0, sigma))
     assert own.sigma_range == stored.sigma_range and live.sigma_range == pytest.approx(own.sigma_range, rel=0.02)
     save_prior(tmp_path / "live.safetensors", live)  # what was at hand is a file too
-    assert load_prior(tmp_path / "live.safetensors")(x, 0.3).equal(live(x, 0.3))
-    with pytest.raises(CosliceError, match="no file can describe|is needed"):
+    torch.testing.assert_close(load_prior(tmp_path / "live.safetensors")(x, 0.3), live(x, 0.3))
+    with pytest.raises(CosliceError, match=r"no file can describe|is needed"):
         save_prior(tmp_path / "none.safetensors", prior_from(lambda v, s: v, sigma=(0.1, 1), window="ct"))
 
 
 def test_sides_that_the_network_cannot_take_are_reflected_beyond(diffusers):
-    from diffusers import DDPMScheduler
-
-    prior = from_diffusers(tiny_unet(), DDPMScheduler(), window="ct")
+    prior = from_diffusers(tiny_unet(), diffusers.DDPMScheduler(), window="ct")
     odd = images(2, 13, 18)
     wide = F.pad(odd, (0, 0, 0, 1), mode="reflect")
     torch.testing.assert_close(prior(odd, 0.2), prior(wide, 0.2)[..., :13, :], rtol=0, atol=1e-6)
 
 
 def test_a_network_that_names_variances_too_is_heard_for_its_noise(diffusers):
-    from diffusers import DDPMScheduler
-
     both = tiny_unet(out_channels=2)
-    prior = from_diffusers(both, DDPMScheduler(), window="ct")
+    prior = from_diffusers(both, diffusers.DDPMScheduler(), window="ct")
     x, sigma = images(1), 0.2
-    step = prior.denoiser.step(torch.tensor([sigma]))
+    denoiser: Any = prior.denoiser
+    step = denoiser.step(torch.tensor([sigma]))
     with torch.no_grad():
         said = both((2 * x - 1) / (1 + 4 * sigma**2) ** 0.5, step).sample
     torch.testing.assert_close(prior(x, sigma), x - sigma * said[:, :1])
@@ -294,7 +284,7 @@ def test_a_network_that_names_variances_too_is_heard_for_its_noise(diffusers):
 
 def test_training_learns_what_the_network_names():
     """The loss of a network is 0 where it names noise, image or velocity exactly, and 1 where it is wrong by 1."""
-    table, low, width = Steps(StepTable.of_betas(np.linspace(1e-4, 0.02, 100).tolist())).table, -1.0, 2.0
+    table, low, width = TrainedSteps(StepTable.of_betas(np.linspace(1e-4, 0.02, 100).tolist())).table, -1.0, 2.0
     x0, n = images(1), torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(3))
     a = float(table.alpha_bar()[60]) ** 0.5
     b, v = (1 - a**2) ** 0.5, low + width * x0
@@ -330,13 +320,13 @@ def test_a_function_sees_its_own_range_and_the_noise_of_it():
 
 def test_a_run_with_deepinvs_denoiser_is_the_loop_with_it():
     """Algorithm 1 by hand, with the network called directly, slice by slice."""
-    library("deepinv")
-    from deepinv.models import DnCNN
-
     torch.manual_seed(0)
-    network = DnCNN(in_channels=1, out_channels=1, depth=3, nf=4, pretrained=None).eval()
-    problem, method = small.ct(), small.quick("dds", "ct", noise={"kind": "independent"})
-    found = run(problem, method, from_deepinv(network, sigma=(0.01, 0.4), window="ct"), seed=5).reconstruction
+    network = library("deepinv").models.DnCNN(in_channels=1, out_channels=1, depth=3, nf=4, pretrained=None).eval()
+    plain = {"noise": {"kind": "independent"}, "renoising": {"temperature": 1.0}, "data": {"rounds": 0}}
+    problem, method = small.zsr(), small.quick("dds", "zsr", **plain)
+    prior = from_deepinv(network, sigma=(0.01, 0.4), window="mr")
+    steps = []
+    found = run(problem, method, prior, seed=5, watch=steps.append).reconstruction
     sigmas, fidelity, x = method.schedule.sigmas(), method.data.build(problem, "z"), problem.initial().clone()
     Independent().add_to_stack(x, sigmas[0], Key(5, 0, "start"), 0, len(x))
     for step, (sigma, following) in enumerate(pairwise(sigmas)):
@@ -345,7 +335,9 @@ def test_a_run_with_deepinvs_denoiser_is_the_loop_with_it():
         x = fidelity(denoised, sigma).clone(memory_format=torch.contiguous_format)
         if following:
             Independent().add_to_stack(x, following, Key(5, step), 0, len(x))
-    torch.testing.assert_close(found, x, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(steps[step].denoised, denoised, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(steps[-1].x, x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, problem.clamped(x), rtol=1e-4, atol=1e-5)
 
 
 def test_levels_that_a_denoiser_is_not_good_for_are_refused_when_a_run_is_planned():
@@ -393,18 +385,16 @@ def test_one_at_a_time_means_one_at_a_time():
 
 
 def test_a_prior_is_told_by_weights_shape_steps_and_words(diffusers):
-    from diffusers import DDPMScheduler
-
     def digest(unet, scheduler=None, **said):
-        return prior_digest(from_diffusers(unet, scheduler or DDPMScheduler(), **{"window": "ct", **said}))
+        return prior_digest(from_diffusers(unet, scheduler or diffusers.DDPMScheduler(), **{"window": "ct", **said}))
 
     own = digest(tiny_unet())
     assert own == digest(tiny_unet())
     others = [
         digest(tiny_unet(1)),
         digest(tiny_unet(act_fn="gelu")),  # what no weight tells
-        digest(tiny_unet(), DDPMScheduler(prediction_type="sample")),
-        digest(tiny_unet(), DDPMScheduler(beta_schedule="scaled_linear")),
+        digest(tiny_unet(), diffusers.DDPMScheduler(prediction_type="sample")),
+        digest(tiny_unet(), diffusers.DDPMScheduler(beta_schedule="scaled_linear")),
         digest(tiny_unet(), input_range=(0, 2)),
         digest(tiny_unet(), window="mr"),
     ]
@@ -467,7 +457,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
         ),
         (
             {"config": {"_class_name": "VQModel"}},
-            "prior: {} is a VQModel, but a UNet2DModel of diffusers is needed.",
+            "prior: {} is a 'VQModel', but a UNet2DModel of diffusers is needed.",
         ),
         (
             {"index": {"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]}},
@@ -495,16 +485,16 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
         ),
         (
             {"config": UNET | {"shell": "rm"}, "weights": WEIGHTS},
-            "{}: config.json: shell is rm, which is not known of a UNet2DModel.",
+            "{}: config.json: shell is 'rm', which is not known of a UNet2DModel.",
         ),
         (
             {"config": UNET, "weights": WEIGHTS, "scheduler": {"_class_name": "FlowMatchEulerDiscreteScheduler"}},
-            "{}: scheduler_config.json: the scheduler FlowMatchEulerDiscreteScheduler is not known; known are those "
-            "with a table of betas, such as DDPMScheduler and DDIMScheduler.",
+            "{}: scheduler_config.json: the scheduler 'FlowMatchEulerDiscreteScheduler' is not known; known are those "
+            "with a table of betas, such as DDPMScheduler and diffusers.DDIMScheduler.",
         ),
         (
             {"config": UNET, "weights": WEIGHTS, "scheduler": {"_class_name": "DDPMScheduler", "beta_schedule": "exp"}},
-            "{}: scheduler_config.json: beta_schedule is exp, but linear or scaled_linear or squaredcos_cap_v2 or "
+            "{}: scheduler_config.json: beta_schedule is 'exp', but linear or scaled_linear or squaredcos_cap_v2 or "
             "sigmoid is needed; correct it.",
         ),
     ],
@@ -554,13 +544,13 @@ def test_nothing_of_a_folder_is_run(diffusers, tmp_path):
     trace = tmp_path / "trace"
     name = folder_of(tmp_path / "model", config=UNET)
     (tmp_path / "model" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps({"a": Stranger(trace)}))
-    with pytest.raises(CosliceError, match="so it was refused and nothing of it was run|cannot be read"):
+    with pytest.raises(CosliceError, match="so it was refused and nothing of it was run"):
         load_prior(name, plane="yx", window="ct")
     tree = json.loads(json.dumps(BUNDLE))
     tree["network_def"]["channels"] = f"$open('{trace}', 'w')"
     with pytest.raises(CosliceError) as raised:
         load_prior(f"monai:{bundle(tmp_path / 'bundle', tree)}", plane="yx", window="ct", input_range=(0, 1))
-    assert "network_def.channels is $open(" in str(raised.value)
+    assert "network_def.channels is " in str(raised.value)
     assert "which asks to run code, so it was refused and nothing of it was run" in str(raised.value)
     tree["network_def"] = {"_target_": "os.system", "command": f"touch {trace}"}
     with pytest.raises(CosliceError, match=r"it defines 0 \(it has os.system, monai.networks.schedulers.DDPMSch"):
@@ -572,7 +562,7 @@ def test_weights_of_tensors_alone_are_read_from_a_pickle(diffusers, tmp_path):
     unet = tiny_unet()
     unet.save_pretrained(tmp_path / "one")
     unet.save_pretrained(tmp_path / "two", safe_serialization=False)
-    said = {"plane": "yx", "window": "ct"}
+    said = images_of("yx", "ct")
     one, two = (load_prior(f"diffusers:{tmp_path / name}", **said) for name in ("one", "two"))
     assert (tmp_path / "two" / "diffusion_pytorch_model.bin").is_file() and prior_digest(one) == prior_digest(two)
 
@@ -584,7 +574,7 @@ def test_weights_of_tensors_alone_are_read_from_a_pickle(diffusers, tmp_path):
         ({"network_def": BUNDLE["network_def"] | {"spatial_dims": 3}}, "spatial_dims is 3, but a network of two"),
         ({"network_def": BUNDLE["network_def"] | {"with_conditioning": True}}, "it waits for a condition or a class"),
         ({"width": 16}, "does not fit the DiffusionModelUNet that it describes"),
-        ({"steps": {}}, "scheduler.num_train_timesteps is @steps::count, but there is no such entry"),
+        ({"steps": {}}, "scheduler.num_train_timesteps is '@steps::count', but there is no such entry"),
         ({"scheduler": {"_target_": "monai.networks.schedulers.RFlowScheduler"}}, "RFlowScheduler is not known"),
     ],
 )
@@ -594,15 +584,13 @@ def test_bundles_that_are_no_prior_are_refused(monai, change, sentence, tmp_path
 
 
 def test_networks_at_hand_that_are_no_prior_are_refused(diffusers):
-    from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
-
-    with pytest.raises(CosliceError, match="in training mode, where dropout .* call its eval"):
-        from_diffusers(tiny_unet().train(), DDPMScheduler(), window="ct")
+    with pytest.raises(CosliceError, match=r"in training mode, where dropout .* call its eval"):
+        from_diffusers(tiny_unet().train(), diffusers.DDPMScheduler(), window="ct")
     with pytest.raises(CosliceError, match="a network without its scheduler was given"):
         from_diffusers(tiny_unet(), window="ct")
     with pytest.raises(CosliceError, match="FlowMatchEulerDiscreteScheduler: it has no alphas_cumprod"):
-        from_diffusers(tiny_unet(), FlowMatchEulerDiscreteScheduler(), window="ct")
-    with pytest.raises(CosliceError, match=r"answered with \(2, 1, 8, 4\), but the same shape is needed"):
+        from_diffusers(tiny_unet(), diffusers.FlowMatchEulerDiscreteScheduler(), window="ct")
+    with pytest.raises(CosliceError, match=r"answered with \(1, 1, 8, 4\), but the same shape is needed"):
         prior_from(lambda v, s: v[..., :4], sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
     with pytest.raises(CosliceError, match="the smallest and the largest noise level"):
         prior_from(shrunk, sigma=(1, 0.1), window="ct")
@@ -625,7 +613,7 @@ def test_a_repository_is_fetched_once_its_description_says_that_it_can_be_used(d
         return str(tmp_path / repository.partition("/")[2])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    said = {"plane": "yx", "window": "ct"}
+    said = images_of("yx", "ct")
     prior = load_prior("diffusers:someone/there@main", **said)
     assert prior_digest(prior) == prior_digest(load_prior(f"diffusers:{tmp_path / 'there'}", **said))
     assert {one[:2] for one in asked} == {("someone/there", "main")}
@@ -639,9 +627,7 @@ def test_a_repository_is_fetched_once_its_description_says_that_it_can_be_used(d
         load_prior("diffusers:nowhere")
 
 
-def test_libraries_are_imported_when_one_of_their_networks_is_built(tmp_path):
-    name = folder_of(tmp_path / "model", config=UNET)
-    torch.save({}, tmp_path / "model" / "diffusion_pytorch_model.bin")
+def test_libraries_are_imported_when_one_of_their_networks_is_built():
     code = f"""
 import sys
 sys.modules["diffusers"] = None

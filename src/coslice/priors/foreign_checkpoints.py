@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from coslice.errors import CosliceError
 from coslice.networks.limits import check_room
 from coslice.priors.checkpoint_files import check_sizes, read_checkpoint
 from coslice.priors.filling import check_fit, filled
@@ -19,7 +20,7 @@ from coslice.priors.foreign_folders import ForeignFiles, foreign_files
 from coslice.priors.foreign_networks import FOREIGN
 from coslice.priors.origins import UNKNOWN, Shown, origin_of
 from coslice.priors.published import Published, unwrapped
-from coslice.priors.step_tables import Steps, steps_of_diffusers, steps_of_monai, usual
+from coslice.priors.step_tables import TrainedSteps, steps_of_diffusers, steps_of_monai, usual
 
 __all__ = ["read_foreign"]
 
@@ -41,8 +42,16 @@ def read_foreign(
     config_class, network_class = FOREIGN[files.family]
     shape = config_class.from_dict(files.config, files.source)
     steps = _steps(files)
+    known, count = getattr(shape, "steps", None), len(steps.table.table)
+    if known is not None and count > known:
+        raise CosliceError(
+            f"{files.source}: the network knows {known} steps, but its scheduler has {count}; give the scheduler that "
+            "it was trained with."
+        )
     content = read_checkpoint(files.weights)
-    weights, _, notes = unwrapped(content, files.weights.name)
+    weights, average, notes = unwrapped(content, files.weights.name)
+    if average is not None:
+        notes = ("The file holds averaged (EMA) weights without names, which were not used.",)
     check_sizes(weights.values(), files.weights)
     check_room(files.name, shape, {key: tuple(weight.shape) for key, weight in weights.items()})
     with torch.device("meta"):
@@ -57,7 +66,7 @@ def read_foreign(
     return replace(found, prediction=steps.prediction, asked=name)
 
 
-def _steps(files: ForeignFiles) -> Steps:
+def _steps(files: ForeignFiles) -> TrainedSteps:
     if files.scheduler is None:
         return usual()
     read = steps_of_diffusers if files.family == "diffusers-unet" else steps_of_monai

@@ -133,7 +133,9 @@ class ForeignConfig(ABC):
             CosliceError: as of the class; it begins with `who`.
         """
         who = who or cls.title
-        given = {name: value for name, value in values.items() if not name.startswith("_")}
+        # What a later version of the library added, and leaves unset, changes nothing.
+        known = {name for name, value in values.items() if name in cls.kinds or value is not None}
+        given = {name: values[name] for name in values if name in known and not name.startswith("_")}
         if strange := [name for name in given if name not in cls.kinds]:
             raise CosliceError(
                 f"{who}: {visible(strange[0][:80])} is {shown(given[strange[0]])}, which is not known of a {cls.title}."
@@ -188,7 +190,7 @@ class DiffusersUNetConfig(ForeignConfig):
         "block_out_channels": _Counts,
         "layers_per_block": int,
         "mid_block_scale_factor": float,
-        "downsample_padding": int,
+        "downsample_padding": Literal[0, 1],
         "downsample_type": str,
         "upsample_type": str,
         "dropout": float,
@@ -217,6 +219,12 @@ class DiffusersUNetConfig(ForeignConfig):
         """Side of the images it was made for, where that is one number."""
         size = self.arguments.get("sample_size")
         return size if isinstance(size, int) else None
+
+    @property
+    def steps(self) -> int | None:
+        """The most steps that it knows; None of one that takes any."""
+        learned = self.arguments.get("time_embedding_type") == "learned"
+        return self.arguments.get("num_train_timesteps") if learned else None
 
     @classmethod
     def _needed(cls) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ from coslice.priors.foreign_networks import (
     checked_answer,
 )
 from coslice.priors.slices import SlicePrior
-from coslice.priors.step_tables import Steps, steps_of_scheduler
+from coslice.priors.step_tables import TrainedSteps, steps_of_scheduler
 from coslice.window import check_window
 
 __all__ = ["Denoise", "FunctionDenoiser", "from_deepinv", "from_diffusers", "from_monai", "prior_from"]
@@ -295,13 +295,13 @@ class _Says:
         self.plane, self.window, self.name = plane, window, name
 
 
-def _stepwise(network: ForeignUNet, steps: Steps, input_range: InputRange, says: _Says) -> SlicePrior:
+def _stepwise(network: ForeignUNet, steps: TrainedSteps, input_range: InputRange, says: _Says) -> SlicePrior:
     inner: Any = network.inner
     channels = _channels(inner, "in_channels")
     answered = _channels(inner, "out_channels")
     denoiser = VPDenoiser(network, steps.table, answered == 2 * channels, 0, input_range, steps.prediction)
-    widths = getattr(inner, "block_out_channels", None) or getattr(network.config, "widths", (1,))
-    return _prior(denoiser, denoiser.sigma_range, says, channels, 2 ** (len(widths) - 1))
+    levels = 1 if network.config is not None else len(getattr(inner, "block_out_channels", (1,)))
+    return _prior(denoiser, denoiser.sigma_range, says, channels, max(network.stride, 2 ** (levels - 1)))
 
 
 def _channels(network: Any, word: str) -> int:

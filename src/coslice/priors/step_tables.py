@@ -35,7 +35,15 @@ from coslice.errors import CosliceError
 from coslice.escapes import shown
 from coslice.tree import typed
 
-__all__ = ["PREDICTIONS", "StepTable", "Steps", "steps_of_diffusers", "steps_of_monai", "steps_of_scheduler", "usual"]
+__all__ = [
+    "PREDICTIONS",
+    "StepTable",
+    "TrainedSteps",
+    "steps_of_diffusers",
+    "steps_of_monai",
+    "steps_of_scheduler",
+    "usual",
+]
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 """What a network may name: the noise n, the image v, or the velocity sqrt(abar) n - sqrt(1 - abar) v."""
@@ -132,7 +140,7 @@ class StepTable:
 
 
 @dataclass(frozen=True)
-class Steps:
+class TrainedSteps:
     """What a scheduler says of its network.
 
     Attributes:
@@ -146,12 +154,12 @@ class Steps:
     notes: tuple[str, ...] = ()
 
 
-def usual() -> Steps:
+def usual() -> TrainedSteps:
     """What is assumed where there is no scheduler, which the notes say."""
-    return Steps(_named("linear", 1000, 1e-4, 2e-2), notes=(_NO_SCHEDULER,))
+    return TrainedSteps(_named("linear", 1000, 1e-4, 2e-2), notes=(_NO_SCHEDULER,))
 
 
-def steps_of_diffusers(config: Mapping[str, Any], who: str) -> Steps:
+def steps_of_diffusers(config: Mapping[str, Any], who: str) -> TrainedSteps:
     """What a scheduler_config.json of diffusers says.
 
     Args:
@@ -185,10 +193,12 @@ def steps_of_diffusers(config: Mapping[str, Any], who: str) -> Steps:
     else:
         table = _checked(found, "beta_schedule", rescaled, who)
     spoken = ", ".join(f"{word} {words[word]}" for word in absent)
-    return Steps(table, prediction, (f"The scheduler does not say {spoken}, which was assumed.",) if absent else ())
+    return TrainedSteps(
+        table, prediction, (f"The scheduler does not say {spoken}, which was assumed.",) if absent else ()
+    )
 
 
-def steps_of_monai(config: Mapping[str, Any], who: str) -> Steps:
+def steps_of_monai(config: Mapping[str, Any], who: str) -> TrainedSteps:
     """What the arguments of a scheduler of MONAI say, by their names; what is left out is as in MONAI.
 
     Raises:
@@ -205,10 +215,10 @@ def steps_of_monai(config: Mapping[str, Any], who: str) -> Steps:
     for word, value in (("s", _OFFSET), ("sig_range", 6)):
         if config.get(word, value) != value:
             raise CosliceError(f"{who}: {word} is {shown(config[word])}, but only {value} is known.")
-    return Steps(_checked(found, "schedule", False, who), prediction)
+    return TrainedSteps(_checked(found, "schedule", False, who), prediction)
 
 
-def steps_of_scheduler(scheduler: Any) -> Steps:
+def steps_of_scheduler(scheduler: Any) -> TrainedSteps:
     """What a scheduler at hand says: diffusers', MONAI's, or one with the same attributes.
 
     Args:
@@ -223,10 +233,13 @@ def steps_of_scheduler(scheduler: Any) -> Steps:
         raise CosliceError(
             f"{who}: it has no alphas_cumprod, but a scheduler with a table of betas is needed, such as DDPMScheduler."
         )
-    config = getattr(scheduler, "config", {})
-    prediction = getattr(scheduler, "prediction_type", None) or dict(config).get("prediction_type", "epsilon")
-    typed(Literal["epsilon", "sample", "v_prediction"], str(prediction), "prediction_type", who)
-    return Steps(StepTable.of_alpha_bar(torch.as_tensor(alpha_bar).double().cpu().tolist()), str(prediction))
+    config = getattr(scheduler, "config", None)
+    if isinstance(config, Mapping):  # diffusers warns of what is asked of the scheduler itself
+        prediction = str(config.get("prediction_type", "epsilon"))
+    else:
+        prediction = str(getattr(scheduler, "prediction_type", "epsilon"))
+    typed(Literal["epsilon", "sample", "v_prediction"], prediction, "prediction_type", who)
+    return TrainedSteps(StepTable.of_alpha_bar(torch.as_tensor(alpha_bar).double().cpu().tolist()), prediction)
 
 
 def _checked(found: Mapping[str, Any], word: str, rescaled: bool, who: str) -> StepTable:

@@ -490,7 +490,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
         (
             {"config": UNET, "weights": WEIGHTS, "scheduler": {"_class_name": "FlowMatchEulerDiscreteScheduler"}},
             "{}: scheduler_config.json: the scheduler 'FlowMatchEulerDiscreteScheduler' is not known; known are those "
-            "with a table of betas, such as DDPMScheduler and diffusers.DDIMScheduler.",
+            "with a table of betas, such as DDPMScheduler and DDIMScheduler.",
         ),
         (
             {"config": UNET, "weights": WEIGHTS, "scheduler": {"_class_name": "DDPMScheduler", "beta_schedule": "exp"}},

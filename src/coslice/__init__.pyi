@@ -65,6 +65,7 @@ from .plans import plan as plan
 from .preparation import Preparation as Preparation
 from .priors import SlicePrior as SlicePrior
 from .priors import load_prior as load_prior
+from .priors import prior_from as prior_from
 from .problems import CTProblem as CTProblem
 from .problems import LimitedAngleCT as LimitedAngleCT
 from .problems import LinearProblem as LinearProblem

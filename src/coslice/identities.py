@@ -98,8 +98,12 @@ def _of_problem(problem: Problem) -> str:
 
 
 def prior_digest(prior: SlicePrior) -> str:
-    """32 hexadecimal digits for a prior: its weights, and how it reads a volume."""
-    reads = [prior.sigma_range, prior.plane, prior.window, prior.channels, prior.classes, prior.arithmetic]
+    """32 hexadecimal digits for a prior: its weights, and how it reads a volume.
+
+    Of a function that cannot be told from others (`coslice.priors.prior_from`) they are those of this process alone.
+    """
+    reads: list[Any] = [prior.sigma_range, prior.plane, prior.window, prior.channels, prior.classes, prior.arithmetic]
+    reads += getattr(prior.denoiser, "beside_weights", [])
     weights = prior.denoiser.state_dict()
     return digest_of_tree([*reads, {name: _digest(one) for name, one in weights.items() if isinstance(one, Tensor)}])
 

@@ -181,7 +181,7 @@ def test_files_that_are_no_prior_are_refused(tmp_path, network):
     with safe_open(good, framework="pt") as file:
         described, weights = json.loads(file.metadata()["coslice"]), {key: file.get_tensor(key) for key in file.keys()}
     for changed, reason in (
-        ({"network": "resnet"}, "network is resnet, but unet, ncsnpp, guided-diffusion are known"),
+        ({"network": "resnet"}, "network is resnet, but unet, ncsnpp, guided-diffusion, diffusers-unet, monai"),
         ({"config": {**SMALL.to_dict(), "depth": 3}}, "the key config.depth is not known|the key depth is not known"),
         ({"denoiser": {"kind": "ddpm"}}, "denoiser.kind is 'ddpm'"),
         ({"config": {**SMALL.to_dict(), "channels": 24}}, "does not fit the UNet that it describes .*of another shape"),

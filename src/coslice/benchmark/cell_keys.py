@@ -30,6 +30,7 @@ from coslice.benchmark.store import digest_of, file_digest
 from coslice.methods import Direct, differing
 from coslice.priors import Shown, is_published
 from coslice.priors.configurations import configuration_beside
+from coslice.priors.foreign_folders import foreign_files, is_foreign
 from coslice.priors.places import find_prior
 from coslice.problems import Task
 
@@ -82,6 +83,9 @@ def _reading(name: str, shown: Shown) -> str:
 
 def _files_of_prior(name: str) -> list[Path]:
     """The weights, and of a published checkpoint what says how to read them."""
+    if is_foreign(name):
+        files = foreign_files(name)
+        return [files.weights, *files.described]
     weights = find_prior(name)
     beside = None if weights.suffix == ".safetensors" else configuration_beside(weights)
     return [weights] if beside is None else [weights, beside]

@@ -48,7 +48,9 @@ def list_priors(context: typer.Context) -> None:
 
 @priors.command()
 def show(
-    name: Annotated[str, typer.Argument(help=escape("Name of a prior, a file, or hf:OWNER/REPOSITORY[/FILE]."))],
+    name: Annotated[
+        str, typer.Argument(help=escape("Name of a prior, a file, hf:OWNER/REPOSITORY[/FILE], diffusers:FOLDER."))
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the card of a prior: what it was trained on, how far, and what it is for."""
@@ -116,7 +118,13 @@ def measure(
 
 @priors.command("import")
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, as its authors left it (.pth, .pt).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A published checkpoint, as its authors left it (.pth, .pt); diffusers:FOLDER, diffusers:OWNER/NAME "
+            "on the Hub, monai:FOLDER."
+        ),
+    ],
     format: Annotated[str, typer.Option(help="auto, ncsnpp or guided-diffusion.")] = "auto",
     out: Annotated[Path | None, option("File to write, .safetensors.  [your own store]")] = None,
     config: Annotated[Path | None, option("Its configuration, JSON or YAML.  [found beside it]")] = None,
@@ -137,8 +145,10 @@ def import_(
     from coslice.cli.display import say, show_card
     from coslice.errors import CosliceError
     from coslice.priors import import_prior, parse_range, read_card, save_prior, user_store
+    from coslice.priors.foreign_folders import foreign_name, is_foreign
 
-    target = out or user_store() / f"{checkpoint.stem}.safetensors"
+    stem = foreign_name(str(checkpoint)) if is_foreign(str(checkpoint)) else checkpoint.stem
+    target = out or user_store() / f"{stem}.safetensors"
     if target.suffix != ".safetensors":
         raise CosliceError(f"priors import: --out {target.name} was given, but the name must end in .safetensors.")
     if os.path.exists(target) and not overwrite:

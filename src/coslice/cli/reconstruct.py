@@ -147,7 +147,7 @@ def asked(
         ),
     ] = None,
     prior: Annotated[
-        str | None, option("Name of a prior, or a file.  [CT: ct, of patches ct3; MR: mr]", _METHOD)
+        str | None, option("Name of a prior, a file, or diffusers:FOLDER.  [CT: ct, of patches ct3; MR: mr]", _METHOD)
     ] = None,
     auxiliary_prior: Annotated[
         str | None, option("wblend: prior of slices; tpdm: of a second plane.  [CT: ct; ct-coronal]", _METHOD)

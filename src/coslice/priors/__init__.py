@@ -3,6 +3,7 @@
 from coslice.priors.denoisers import InputRange
 from coslice.priors.denoising_error import Measurement, measure_prior
 from coslice.priors.guidance import Guided, PullBack, by_autograd
+from coslice.priors.live_priors import from_deepinv, from_diffusers, from_monai, prior_from
 from coslice.priors.origins import Shown, parse_range
 from coslice.priors.places import embedded_priors, stored_priors, user_store
 from coslice.priors.slices import SlicePrior
@@ -28,11 +29,15 @@ __all__ = [
     "check_shown",
     "check_window_of_prior",
     "embedded_priors",
+    "from_deepinv",
+    "from_diffusers",
+    "from_monai",
     "import_prior",
     "is_published",
     "load_prior",
     "measure_prior",
     "parse_range",
+    "prior_from",
     "read_card",
     "remarks_for_prior",
     "remarks_on_brightness",

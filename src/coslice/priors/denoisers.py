@@ -30,13 +30,17 @@ The range decides what the network is shown and at which sigma its steps are. Di
 were, [0, 1]: w = 1, 0.01 to 157. In the wrong range a network is asked for images that it has never seen, at half or
 twice the noise.
 
+Others name the image v itself, or the velocity u = sqrt(abar_t) n - sqrt(1 - abar_t) v (Salimans and Ho, ICLR 2022):
+
+    D(x, sigma) = (v(v_t, t) - a)/w    or    D(x, sigma) = (sqrt(abar_t) v_t - sqrt(1 - abar_t) u(v_t, t) - a)/w.
+
 abar takes the table's values at whole t only. For sigmas between them t is interpolated linearly in ln(sigma), which
 is exact at the table's entries, and abar is computed from sigma, so the noise in v_t is always what sigma says.
 
 **Training** goes on with the published loss. Both are the mean square of what is wrong in the noise, (D - x0)/sigma:
 
     VE    |sigma s(x, sigma) + n|^2     ln sigma uniform over its range (Song et al., ICLR 2021, eq. 7, weight sigma^2)
-    VP    |eps(v_t, t) - n|^2           t uniform over the table (Ho et al., NeurIPS 2020, eq. 14)
+    VP    |eps(v_t, t) - n|^2           t uniform over the table (Ho et al., NeurIPS 2020, eq. 14); v or u likewise
 
 and networks that learn their variance add its bound (`coslice.priors.learned_variance`).
 """
@@ -52,6 +56,7 @@ from torch import Tensor, nn
 from coslice.errors import CosliceError
 from coslice.escapes import shown
 from coslice.priors.learned_variance import variance_bound
+from coslice.priors.step_tables import PREDICTIONS, StepTable
 from coslice.schedule import ddpm_alpha_bar
 
 __all__ = ["CENTRED", "MARGIN", "RAW", "Betas", "InputRange", "VEDenoiser", "VPDenoiser", "check_input_range"]
@@ -158,6 +163,11 @@ class PublishedDenoiser(nn.Module, ABC):
     def stride(self) -> int:
         return getattr(self.network, "stride", 1)
 
+    @property
+    def own_layers(self) -> bool:
+        """Whether its convolutions are those of `coslice.networks.inference`, which know other arithmetic."""
+        return getattr(self.network, "own_layers", True)
+
     @abstractmethod
     def drawn_levels(self, uniform: Tensor) -> Tensor:
         """Noise levels as training draws them, from numbers in [0, 1): both (n,)."""
@@ -247,27 +257,33 @@ class VPDenoiser(PublishedDenoiser):
     Args:
         network: eps(v_t, t) or, with classes, eps(v_t, t, label); image (b, c, h, w) in its input range, t (b,) float
             -> noise of the same shape, first half of the channels with `learn_sigma`.
-        betas: the variances of the steps it was trained on.
+        betas: the variances of the steps it was trained on, or a table of abar.
         learn_sigma: the network has twice the channels.
         classes: number of classes the network was trained with, 0 for none.
         input_range: what the network was shown for 0 and 1 of the unit window.
+        prediction: what it names, one of `coslice.priors.step_tables.PREDICTIONS`.
 
     Raises:
-        CosliceError: an input range that is none.
+        CosliceError: an input range or a prediction that is none.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        betas: Betas = Betas(),
+        betas: Betas | StepTable = Betas(),
         learn_sigma: bool = True,
         classes: int = 0,
         input_range: InputRange = CENTRED,
+        prediction: str = "epsilon",
     ):
         check_input_range(input_range)
+        if prediction not in PREDICTIONS:
+            raise CosliceError(
+                f"VPDenoiser: the prediction {shown(prediction)} was given, {', '.join(PREDICTIONS)} are known."
+            )
         sigmas = betas.sigmas(input_range)
         super().__init__(network, (float(sigmas[0]), float(sigmas[-1])), input_range)
-        self.betas, self.learn_sigma, self.classes = betas, learn_sigma, classes
+        self.betas, self.learn_sigma, self.classes, self.prediction = betas, learn_sigma, classes, prediction
         # Not a buffer, which would be rounded with the network when that is moved to bfloat16.
         self.log_sigmas = sigmas.log()
 
@@ -292,8 +308,13 @@ class VPDenoiser(PublishedDenoiser):
         """
         levels = self.levels(x, sigma)
         x = x.to(torch.float32)
-        answer = self._answer(self._shrunken(x, levels), self.step(levels), label)
-        return x - levels[:, None, None, None] * answer[:, : x.shape[1]]
+        v_t = self._shrunken(x, levels)
+        answer = self._answer(v_t, self.step(levels), label)[:, : x.shape[1]]
+        if self.prediction == "epsilon":
+            return x - levels[:, None, None, None] * answer
+        shrinkage, noise = self._shares(levels)
+        v = answer if self.prediction == "sample" else shrinkage * v_t - noise * answer
+        return (v - self.input_range[0]) / self.width
 
     def drawn_levels(self, uniform: Tensor) -> Tensor:
         steps = (uniform.double() * len(self.log_sigmas)).long().clamp(max=len(self.log_sigmas) - 1)
@@ -305,13 +326,35 @@ class VPDenoiser(PublishedDenoiser):
         v_t = self._shrunken(images + levels[:, None, None, None] * noise, levels)
         answer = self._answer(v_t, step, label)
         eps, channels = answer[:, : images.shape[1]], images.shape[1]
-        loss = (eps - noise).square().mean(dim=(1, 2, 3))
-        if not self.learn_sigma:
+        loss = (eps - self._named(images, levels, noise)).square().mean(dim=(1, 2, 3))
+        if not self.learn_sigma or self.prediction != "epsilon":
             return loss
         v_0, alpha_bar = self._shrunken(images, torch.zeros_like(levels)), self.betas.alpha_bar()
         # Only the variance learns from the bound (Nichol and Dhariwal, ICML 2021, section 3.1).
         bound = variance_bound(v_0, v_t, eps.detach(), answer[:, channels:], step.long(), alpha_bar)
         return loss + len(alpha_bar) / 1000 * bound
+
+    @property
+    def beside_weights(self) -> list[object]:
+        """What tells it from others with the same weights and levels; nothing of one that is as first published."""
+        if isinstance(self.betas, Betas) and self.prediction == "epsilon":
+            return []
+        shape = getattr(self.network, "identity", None)
+        return [self.prediction, list(self.input_range), self.log_sigmas.tolist(), shape]
+
+    def _named(self, images: Tensor, levels: Tensor, noise: Tensor) -> Tensor:
+        """What the network is to name of x_0 and n."""
+        if self.prediction == "epsilon":
+            return noise
+        shrinkage, share = self._shares(levels)
+        v = self.shown(images)
+        return v if self.prediction == "sample" else shrinkage * noise - share * v
+
+    def _shares(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(abar) and sqrt(1 - abar) at `levels` (b,): each (b, 1, 1, 1)."""
+        scale = self.width * levels[:, None, None, None]
+        shrinkage = 1 / (1 + scale**2).sqrt()
+        return shrinkage, scale * shrinkage
 
     def _shrunken(self, x: Tensor, levels: Tensor) -> Tensor:
         """v_t of images x that are noisy by `levels` (b,)."""

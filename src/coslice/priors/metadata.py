@@ -25,7 +25,9 @@ from coslice.networks.edm import EDMDenoiser
 from coslice.networks.limits import check_room
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
 from coslice.priors.denoising_error import Measurement
+from coslice.priors.foreign_networks import FOREIGN, ForeignUNet
 from coslice.priors.slices import SlicePrior
+from coslice.priors.step_tables import StepTable
 from coslice.priors.suitability import seen_by
 from coslice.tree import built, typed
 from coslice.window import check_window
@@ -65,7 +67,16 @@ class _VP:
     input_range: InputRange = CENTRED
 
 
-_DENOISERS: dict[str, Any] = {"edm": _EDM, "ve": _VE, "vp": _VP}
+@dataclass(frozen=True)
+class _Stepwise:
+    kind: Literal["vp-table"]
+    steps: StepTable
+    prediction: Literal["epsilon", "sample", "v_prediction"]
+    input_range: InputRange
+
+
+_DENOISERS: dict[str, Any] = {"edm": _EDM, "ve": _VE, "vp": _VP, "vp-table": _Stepwise}
+_FAMILIES: dict[str, tuple[Any, Any]] = {**NETWORKS, **FOREIGN}
 
 
 @dataclass(frozen=True)
@@ -166,9 +177,9 @@ def _check_ends(ranges: Mapping[str, Any], path: str, least: float, words: str, 
             raise CosliceError(f"{who}: {path}{name} is {shown(value)}, but two numbers {words} are needed, in order.")
 
 
-def _described_denoiser(described: Any, who: str) -> _EDM | _VE | _VP:
+def _described_denoiser(described: Any, who: str) -> _EDM | _VE | _VP | _Stepwise:
     tree = typed(dict[str, Any], described, "denoiser", who)
-    kind = typed(Literal["edm", "ve", "vp"], tree.get("kind"), "denoiser.kind", who)
+    kind = typed(Literal["edm", "ve", "vp", "vp-table"], tree.get("kind"), "denoiser.kind", who)
     return built(_DENOISERS[kind], tree, "denoiser.", who)
 
 
@@ -183,13 +194,13 @@ def _ends(described: Any, who: str) -> tuple[float, float]:
 
 
 def _config(described: Mapping[str, Any], who: str) -> Any:
-    names = tuple(NETWORKS)
+    names = tuple(_FAMILIES)
     name = typed(str, described["network"], "network", who)
     if name not in names:
         raise CosliceError(
             f"{who}: network is {visible(name[:100])}, but {', '.join(names)} are known; get the file anew."
         )
-    return NETWORKS[name][0].from_dict(typed(dict[str, Any], described["config"], "config", who), who)
+    return _FAMILIES[name][0].from_dict(typed(dict[str, Any], described["config"], "config", who), who)
 
 
 def described_prior(prior: SlicePrior) -> dict[str, Any]:
@@ -199,9 +210,11 @@ def described_prior(prior: SlicePrior) -> dict[str, Any]:
         CosliceError: a network or denoiser that has no name in a file.
     """
     network: Any = prior.network
-    family = next((name for name, (_, module) in NETWORKS.items() if type(network) is module), None)
-    if family is None:
-        raise CosliceError(f"save_prior: a {type(network).__name__} was given, one of {', '.join(NETWORKS)} is needed.")
+    family = next((name for name, (_, module) in _FAMILIES.items() if type(network) is module), None)
+    if family is None or network.config is None:
+        raise CosliceError(
+            f"save_prior: a {type(network).__name__} was given, one of {', '.join(_FAMILIES)} is needed."
+        )
     return {
         "network": family,
         "config": network.config.to_dict(),
@@ -232,7 +245,7 @@ def prior_of(
         check_room(who, config, shapes)
     try:
         with torch.device("cpu" if shapes is None else "meta"):
-            network = NETWORKS[described["network"]][1](config)
+            network = _FAMILIES[described["network"]][1](config)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:120]
         raise CosliceError(f"{who}: no network can be built as its configuration says ({reason}).") from error
@@ -277,25 +290,33 @@ def _denoiser_to_dict(denoiser: nn.Module) -> dict[str, Any]:
         return {"kind": "edm", "data_mean": denoiser.data_mean, "data_std": denoiser.data_std}
     if isinstance(denoiser, VEDenoiser):
         return {"kind": "ve", "input_range": list(denoiser.input_range)}
-    if isinstance(denoiser, VPDenoiser):
+    if isinstance(denoiser, VPDenoiser) and isinstance(denoiser.betas, StepTable):
+        told = {"prediction": denoiser.prediction, "input_range": list(denoiser.input_range)}
+        return {"kind": "vp-table", "steps": {"table": list(denoiser.betas.table)}, **told}
+    if isinstance(denoiser, VPDenoiser) and isinstance(denoiser.betas, Betas):
         return {"kind": "vp", "betas": denoiser.betas.to_dict(), "input_range": list(denoiser.input_range)}
     raise CosliceError(f"save_prior: a {type(denoiser).__name__} was given, which no file can describe.")
 
 
-def _denoiser(network: Any, told: _EDM | _VE | _VP, sigma_range: tuple[float, float], who: str) -> nn.Module:
-    suits = {"edm": "unet", "ve": "ncsnpp", "vp": "guided-diffusion"}[told.kind]
-    if type(network) is not NETWORKS[suits][1]:
+def _denoiser(
+    network: Any, told: _EDM | _VE | _VP | _Stepwise, sigma_range: tuple[float, float], who: str
+) -> nn.Module:
+    suits = {"edm": ("unet",), "ve": ("ncsnpp",), "vp": ("guided-diffusion",), "vp-table": tuple(FOREIGN)}[told.kind]
+    if type(network) not in [_FAMILIES[name][1] for name in suits]:
         raise CosliceError(
-            f"{who}: denoiser.kind is {told.kind}, but that is of the network {suits}, and this one is a "
+            f"{who}: denoiser.kind is {told.kind}, but that is of the network {' or '.join(suits)}, and this one is a "
             f"{type(network).__name__}; get the file anew."
         )
     if isinstance(told, _EDM):
         return EDMDenoiser(network, told.data_mean, told.data_std)
     if isinstance(told, _VE):
         return VEDenoiser(network, sigma_range, told.input_range)
-    assert isinstance(network, GuidedUNet)
-    config = network.config
-    denoiser = VPDenoiser(network, told.betas, config.learn_sigma, config.classes, told.input_range)
+    assert isinstance(network, GuidedUNet | ForeignUNet)
+    config: Any = network.config
+    if isinstance(told, _Stepwise):
+        denoiser = VPDenoiser(network, told.steps, config.learn_sigma, 0, told.input_range, told.prediction)
+    else:
+        denoiser = VPDenoiser(network, told.betas, config.learn_sigma, config.classes, told.input_range)
     if not all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(denoiser.sigma_range, sigma_range, strict=True)):
         low, high = denoiser.sigma_range
         raise CosliceError(

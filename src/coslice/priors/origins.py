@@ -7,6 +7,7 @@ was not stated by the user is said in a sentence; what nothing says is asked for
     its configuration   plane, window, range, centered, ...; then the data set that it names
     its name            of a published file (`PUBLISHED_FILES`); then words in it, as in brain_coronal.pth
     its shape           three channels with four classes are DiffusionBlend's; one in and two out are DDS's
+    its library         diffusers' pipelines take what comes out of a network from [-1, 1]
     what it is for      a recipe of a benchmark, or a training run, which says what it needs
 
 `centered` is score_sde's word, and `rescaled` DDPM's: the data were brought to [-1, 1] before the network saw them.
@@ -26,7 +27,6 @@ from coslice.errors import CosliceError
 from coslice.escapes import shown as shown_value
 from coslice.networks.configuration import Settings, flag, numbers
 from coslice.networks.guided_config import GuidedUNetConfig
-from coslice.networks.ncsnpp_config import NCSNppConfig
 from coslice.priors.denoisers import CENTRED, RAW, InputRange, check_input_range
 from coslice.window import check_window, same_window
 
@@ -145,7 +145,7 @@ _WINDOW_WORDS = {**dict.fromkeys(("ct", "cbct", "ldct"), "ct"), **dict.fromkeys(
 def origin_of(
     path: Path,
     family: str,
-    config: NCSNppConfig | GuidedUNetConfig,
+    config: Any,
     settings: Settings,
     stated: Shown,
     otherwise: Shown,
@@ -171,7 +171,7 @@ def origin_of(
         (f"the name {path.name}", _of_words(path.stem)),
         _of_shape(config),
         ("what it is to be used for", otherwise),
-        _usual(config),
+        _usual(family),
     ]
     found, said = dict(stated.known), []
     for source, shown in sources:
@@ -189,22 +189,28 @@ def origin_of(
     return Shown(**found), tuple(said)
 
 
-def ask_for_rest(path: Path, shown: Shown) -> None:
+def ask_for_rest(path: Path, shown: Shown, asked: str = "") -> None:
     """Refuse a network of which something is not known, with the command that states it.
+
+    Args:
+        path: of its file.
+        shown: what is known.
+        asked: the name of a folder of another library.
 
     Raises:
         CosliceError: a plane, window or range that nothing says.
     """
-    asked = {
+    needed = {
         "plane": ("which plane its images were of (yx axial, zx coronal, zy sagittal)", "--plane yx"),
         "window": ("which intensities were 0 and 1 (ct, mr or LOW:HIGH)", "--window ct"),
         "input_range": ("in which range it saw them (0:1 or -1:1)", "--range 0:1"),
     }
-    lacking = [words for name, words in asked.items() if getattr(shown, name) is None]
+    lacking = [words for name, words in needed.items() if getattr(shown, name) is None]
     if lacking:
+        name, beside = (asked, "a coslice.json in it") if asked else (path.name, "a configuration beside it")
         raise CosliceError(
-            f"{path.name}: neither its name nor a configuration beside it says {', nor '.join(w for w, _ in lacking)}; "
-            f"state it, as in: coslice priors import {path.name} {' '.join(option for _, option in lacking)}."
+            f"{name}: neither its name nor {beside} says {', nor '.join(w for w, _ in lacking)}; "
+            f"state it, as in: coslice priors import {name} {' '.join(option for _, option in lacking)}."
         )
 
 
@@ -333,8 +339,8 @@ def _of_words(text: str) -> Shown:
     return Shown(plane, window)
 
 
-def _of_shape(config: NCSNppConfig | GuidedUNetConfig) -> tuple[str, Shown]:
-    if isinstance(config, NCSNppConfig):
+def _of_shape(config: Any) -> tuple[str, Shown]:
+    if not isinstance(config, GuidedUNetConfig):
         return "", Shown()
     if config.image_channels == 3 and config.classes == 4:
         return "the shape of DiffusionBlend's networks (three slices, four classes)", Shown("yx", "ct", CENTRED)
@@ -353,9 +359,12 @@ def _of_shape(config: NCSNppConfig | GuidedUNetConfig) -> tuple[str, Shown]:
     return "", Shown()
 
 
-def _usual(config: NCSNppConfig | GuidedUNetConfig) -> tuple[str, Shown]:
-    ncsnpp = isinstance(config, NCSNppConfig)
-    return "what is usual for NCSN++, which maps [0, 1] to [-1, 1] inside", Shown(input_range=RAW if ncsnpp else None)
+def _usual(family: str) -> tuple[str, Shown]:
+    usual = {
+        "ncsnpp": ("what is usual for NCSN++, which maps [0, 1] to [-1, 1] inside", Shown(input_range=RAW)),
+        "diffusers-unet": ("what is usual in diffusers, whose pipelines show [-1, 1]", Shown(input_range=CENTRED)),
+    }
+    return usual.get(family, ("", Shown()))
 
 
 def differs(name: str, one: Any, other: Any) -> bool:

@@ -6,13 +6,14 @@ fills it, and a file NAME.safetensors in it is known as NAME. An embedded prior'
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from importlib import resources
 from pathlib import Path
 
 from coslice.errors import CosliceError
 from coslice.io.refusals import check_name, reason_of, shown_path
+from coslice.priors.foreign_folders import foreign_files, is_foreign
+from coslice.priors.hub import hub_file
 
 __all__ = ["embedded_priors", "find_prior", "store_remark", "stored_priors", "user_store"]
 
@@ -72,17 +73,24 @@ def store_remark() -> str | None:
 def find_prior(name: str) -> Path:
     """The file behind a name, a path, or "hf:OWNER/REPOSITORY[/FILE][@REVISION]" (downloaded once, then cached).
 
+    Of a folder of another library, "diffusers:..." or "monai:...", it is the file of the weights.
+
     Raises:
-        CosliceError: nothing of that name; the Hub cannot be reached, or the package that talks to it is missing.
+        CosliceError: nothing of that name; the Hub cannot be reached, or the package that talks to it is missing; as
+            `coslice.priors.foreign_folders.foreign_files`.
     """
     if name.startswith(_HUB):
-        return _from_hub(name)
+        return hub_file(name, _HUB, _HUB_FILE)
+    if is_foreign(name):
+        return foreign_files(name).weights
     known = {**stored_priors(), **embedded_priors()}
     path = known.get(name, Path(name))
     if path.is_file():
         check_name(path)
         return path
     if path.is_dir():
+        if any((path / one).is_file() for one in ("model_index.json", "config.json")):
+            raise CosliceError(f'prior: "{name}" is a folder; if diffusers wrote it, give diffusers:{name}.')
         raise CosliceError(f'prior: "{name}" is a folder; give a file in it.')
     raise CosliceError(
         f'prior: "{name}" was given, but it is neither an embedded prior ({", ".join(sorted(embedded_priors()))}), '
@@ -90,34 +98,6 @@ def find_prior(name: str) -> Path:
     )
 
 
-def _from_hub(name: str) -> Path:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise CosliceError(
-            f"prior: {name} is on the Hugging Face Hub, which needs the package huggingface_hub; "
-            'install it with: pip install "coslice[hub]".'
-        )
-    from huggingface_hub import hf_hub_download
-
-    address, _, revision = name.removeprefix(_HUB).partition("@")
-    owner, _, rest = address.partition("/")
-    repository, _, file = rest.partition("/")
-    if not (owner and repository):
-        raise CosliceError(f"prior: {name} was given, but a prior on the Hub is hf:OWNER/REPOSITORY[/FILE][@REVISION].")
-    try:
-        return Path(hf_hub_download(f"{owner}/{repository}", file or _HUB_FILE, revision=revision or None))
-    # Its errors share no base class: network, proxy, offline mode, no such repository, not allowed.
-    except Exception as error:
-        raise CosliceError(
-            f"prior: {name} could not be fetched from the Hugging Face Hub and is not in its cache "
-            f"({_first_sentence(error)}); check the name and the network, or download the file and give its path."
-        ) from error
-
-
 def _priors_in(folder: Path) -> dict[str, Path]:
     files = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
     return {file.stem: file for file in files}
-
-
-def _first_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).removesuffix(".")[:160]

@@ -35,9 +35,11 @@ from coslice.priors.checkpoint_files import check_sizes, read_checkpoint
 from coslice.priors.configurations import settings_of
 from coslice.priors.denoisers import CENTRED, RAW, Betas, InputRange, VEDenoiser, VPDenoiser
 from coslice.priors.filling import check_fit, filled, some
+from coslice.priors.foreign_networks import ForeignConfig
 from coslice.priors.origins import UNKNOWN, Shown, origin_of, spoken
+from coslice.priors.step_tables import StepTable
 
-__all__ = ["FORMATS", "Published", "read_published"]
+__all__ = ["FORMATS", "Published", "read_published", "unwrapped"]
 
 FORMATS = ("auto", "ncsnpp", "guided-diffusion")
 
@@ -52,7 +54,8 @@ class Published:
     """A published network, ready to use, and what is known of it.
 
     Attributes:
-        family: "ncsnpp" or "guided-diffusion", the name in `coslice.networks.NETWORKS`.
+        family: "ncsnpp" or "guided-diffusion", the name in `coslice.networks.NETWORKS`; or one in
+            `coslice.priors.foreign_networks.FOREIGN`.
         network: float32, in eval mode, its weights frozen. NCSN++: (x, sigma) -> score; guided diffusion:
             (x, t) or, with classes, (x, t, y) -> noise.
         config: its shape.
@@ -60,17 +63,21 @@ class Published:
         betas: the variances of a variance-preserving network; None for the others.
         image_size: side in pixels of the images it was trained on, where a configuration file says it.
         notes: sentences on what the weights do not tell and what was assumed.
-        inferred: those of them on what its images were.
+        inferred: those of them on what its images were; of a network of another library also on its steps.
+        prediction: what a variance-preserving network names.
+        asked: the name that it was asked for by, of a folder of another library.
     """
 
     family: str
     network: nn.Module
-    config: NCSNppConfig | GuidedUNetConfig
+    config: NCSNppConfig | GuidedUNetConfig | ForeignConfig
     shown: Shown
-    betas: Betas | None
+    betas: Betas | StepTable | None
     image_size: int | None
     notes: tuple[str, ...]
     inferred: tuple[str, ...]
+    prediction: str = "epsilon"
+    asked: str = ""
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -91,8 +98,9 @@ class Published:
             raise CosliceError(
                 f"{self.family}: nothing says in which range the network saw its images; state it, as in 0:1 or -1:1."
             )
-        if isinstance(self.config, GuidedUNetConfig):
-            return VPDenoiser(self.network, self.betas or Betas(), self.config.learn_sigma, self.config.classes, saw)
+        if isinstance(self.config, GuidedUNetConfig | ForeignConfig):
+            betas, config = self.betas or Betas(), self.config
+            return VPDenoiser(self.network, betas, config.learn_sigma, config.classes, saw, self.prediction)
         levels, width = self.config.levels, saw[1] - saw[0]
         return VEDenoiser(self.network, (levels.sigma_min / width, levels.sigma_max / width), saw)
 
@@ -121,7 +129,7 @@ def read_published(
     path = Path(path)
     if format not in FORMATS:
         raise CosliceError(f'format: "{format}" was given, but it is one of {", ".join(FORMATS)}.')
-    weights, average, notes = _unwrap(read_checkpoint(path), path.name)
+    weights, average, notes = unwrapped(read_checkpoint(path), path.name)
     check_sizes([*weights.values(), *(average or ())], path)
     weights, family = _named(weights, path.name, format)
     if average is not None:
@@ -168,7 +176,7 @@ def _are_weights(content: Any) -> bool:
     )
 
 
-def _unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], list[Tensor] | None, tuple[str, ...]]:
+def unwrapped(content: Any, name: str) -> tuple[dict[str, Tensor], list[Tensor] | None, tuple[str, ...]]:
     """The state dict inside a checkpoint, the list of averaged weights that replaces part of it, and notes."""
     if _are_weights(content):
         return dict(content), None, ()

@@ -132,7 +132,7 @@ class SlicePrior:
             if not low * (1 - MARGIN) <= sigma <= high * (1 + MARGIN):
                 raise CosliceError(
                     f"prior {self.name}: sigma {sigma:g} was asked for, but it was trained for {low:g} to {high:g}; "
-                    "choose the schedule within that range."
+                    "choose the schedule within that range: schedule.sigma_max and schedule.sigma_min."
                 )
 
     @torch.no_grad()
@@ -211,13 +211,18 @@ class SlicePrior:
     def products(self) -> str:
         """In what the convolutions of the network multiply on a CPU, in words."""
         stored = str(getattr(self.denoiser, "dtype", torch.float32)).removeprefix("torch.")
-        if self.arithmetic == "float" or (self.arithmetic == "auto" and not multiplies_eight_bits()):
+        if not self._integers or (self.arithmetic == "auto" and not multiplies_eight_bits()):
             return stored
         return "int8" if self.arithmetic == "int8" else f"int8 from sigma {EIGHT_BITS_FROM:g} up, {stored} below"
 
     def _answers(self, sigma: float) -> Answers:
         auto = self.arithmetic == "auto" and sigma >= EIGHT_BITS_FROM and multiplies_eight_bits()
-        return Answers(eight_bits=auto or self.arithmetic == "int8")
+        return Answers(eight_bits=self._integers and (auto or self.arithmetic == "int8"))
+
+    @property
+    def _integers(self) -> bool:
+        """Whether the network may multiply integers: one of another library has no such layers."""
+        return self.arithmetic != "float" and getattr(self.denoiser, "own_layers", True)
 
     def label(self, patches: Sequence[Patch], spacing: float, device: torch.device | str = "cpu") -> Tensor | None:
         """What the network asks for besides patches and noise level: their classes, or the mm between their slices.

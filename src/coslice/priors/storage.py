@@ -2,10 +2,12 @@
 
 The metadata entry "coslice" is a JSON object:
 
-    network, config        architecture and its shape, see `coslice.networks.NETWORKS`
+    network, config        architecture and its shape, see `coslice.networks.NETWORKS`, and
+                           `coslice.priors.foreign_networks.FOREIGN` for those of other libraries
     denoiser               how the network becomes D(x, sigma): {"kind": "edm", "data_mean", "data_std"},
                            {"kind": "ve", "input_range"} or {"kind": "vp", "betas", "input_range"}; without a range, as
-                           in files of earlier versions, "ve" saw [0, 1] and "vp" [-1, 1]
+                           in files of earlier versions, "ve" saw [0, 1] and "vp" [-1, 1]; of networks of other
+                           libraries {"kind": "vp-table", "steps", "prediction", "input_range"}
     window                 the intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH"
     plane                  rows and columns of the images
     sigma_range            noise levels trained for
@@ -39,6 +41,8 @@ from coslice.io.packing import check_header, read_weights, replace_metadata, sto
 from coslice.io.refusals import check_name
 from coslice.priors.denoisers import InputRange
 from coslice.priors.filling import check_fit, filled
+from coslice.priors.foreign_checkpoints import read_foreign
+from coslice.priors.foreign_folders import is_foreign
 from coslice.priors.metadata import check_classes, checked_description, described_prior, prior_of
 from coslice.priors.origins import UNKNOWN, Shown, ask_for_rest, differs, shown_in_words, spoken
 from coslice.priors.places import find_prior
@@ -73,6 +77,9 @@ def load_prior(
 ) -> SlicePrior:
     """A prior by the name of an embedded or imported one, the path of a file, or "hf:OWNER/REPOSITORY[/FILE]".
 
+    "diffusers:FOLDER-or-OWNER/NAME" and "monai:FOLDER" are networks of these libraries as they save them, see
+    `coslice.priors.foreign_folders`; the libraries compute them.
+
     A file is one made by coslice, or a published checkpoint of NCSN++ or guided diffusion as its authors left it. A
     network stored in bfloat16 runs in bfloat16 on devices that multiply it natively, else in float32; one stored in
     float32 runs in float32. D's output is float32 always.
@@ -88,16 +95,20 @@ def load_prior(
         CosliceError: no such prior, or a file that is not one; a published checkpoint of which nothing says what its
             images were; statements that a file made by coslice contradicts.
     """
-    path = find_prior(str(name))
-    described = _description(path)
+    path, stated = find_prior(str(name)), Shown(plane, window, input_range)
+    foreign = is_foreign(str(name))
+    described = None if foreign else _description(path)
     if described is None:
-        published = read_published(path, stated=Shown(plane, window, input_range), otherwise=otherwise)
+        if foreign:
+            published = read_foreign(str(name), stated=stated, otherwise=otherwise)
+        else:
+            published = read_published(path, stated=stated, otherwise=otherwise)
         prior, dtype = _imported(path, published), torch.float32
         # Who imports a file reads the notes; who uses it as it is, is told.
         prior.card["remarks"] = unnamed(published.inferred, path)
     else:
         prior, dtype = _restored(path, called(str(name), path, described["card"]), described)
-        check_shown(prior, Shown(plane, window, input_range))
+        check_shown(prior, stated)
     if dtype == torch.bfloat16 and not multiplies_bfloat16(torch.device(device)):
         dtype = torch.float32
     prior.denoiser.to(device, dtype).to(memory_format=torch.channels_last)  # pyright: ignore
@@ -144,7 +155,7 @@ def import_prior(
     classes: tuple[int, int] | None = None,
     input_range: InputRange | None = None,
 ) -> SlicePrior:
-    """A published checkpoint as a prior, see `coslice.priors.published`.
+    """A published checkpoint as a prior, see `coslice.priors.published`, or a folder of another library.
 
     What its images were is taken from the configuration, the names and the shape of the file where it is not stated
     (`coslice.priors.origins`), and the card's notes say so.
@@ -153,7 +164,8 @@ def import_prior(
     weights do not say which is which.
 
     Args:
-        path, format, config: as `read_published` takes them.
+        path, format, config: as `read_published` takes them; of "diffusers:..." and "monai:..." the configuration is
+            that of the scheduler, and that of the bundle.
         plane: rows and columns of the images, as in "yx".
         window: intensities that are 0 and 1: "ct", "mr" or "LOW:HIGH".
         licence, source: for the card.
@@ -164,8 +176,14 @@ def import_prior(
         CosliceError: as `read_published`; a plane, window or range that is none, or that nothing says; classes that the
             network does not know.
     """
+    stated = Shown(plane, window, input_range)
+    if is_foreign(str(path)):
+        if format != "auto":
+            raise CosliceError(f'import: the format "{format}" was given for {path}, whose name says it; leave it out.')
+        published = read_foreign(str(path), config, stated)
+        return _imported(find_prior(str(path)), published, licence, source, classes, config)
     path = Path(path)
-    published = read_published(path, format, config, Shown(plane, window, input_range))
+    published = read_published(path, format, config, stated)
     return _imported(path, published, licence, source, classes, config)
 
 
@@ -179,7 +197,7 @@ def _imported(
 ) -> SlicePrior:
     channels, shown = published.config.image_channels, published.shown
     chosen, noted = _classes_of_patches(classes, getattr(published.config, "classes", 0), channels)
-    ask_for_rest(path, shown)
+    ask_for_rest(path, shown, published.asked)
     assert shown.plane is not None and shown.window is not None and shown.input_range is not None
     denoiser = published.denoiser()
     seen = "ct" if same_window("ct", shown.window) else shown.window
@@ -260,7 +278,7 @@ def read_card(name: str | Path) -> dict[str, Any]:
     path = find_prior(str(name))
     described = _description(path)
     if described is None:
-        prior = load_prior(path)
+        prior = load_prior(name)
         network: Any = prior.network
         found = {"network": type(network).__name__, "sigma_range": list(prior.sigma_range)}
         found |= {} if prior.classes is None else {"classes": list(prior.classes)}

@@ -67,6 +67,8 @@ def place_name(text: str) -> str:
     """Of a file the name, of a run's prior that of the run; what is no path stays as it is."""
     if text.startswith("hf:"):
         return text
+    if text.startswith(("diffusers:", "monai:")):
+        return text.partition(":")[0] + ":" + place_name(text.partition(":")[2])
     folder, name = ["", *re.split(r"[\\/]+", text)][-2:]
     return folder if name == "prior.safetensors" and folder.strip(".") else name
 

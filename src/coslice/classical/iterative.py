@@ -36,6 +36,9 @@ __all__ = ["Callback", "Sirt", "cgls", "check_measurement", "check_start", "conj
 
 Callback: TypeAlias = Callable[[int, Tensor], None]
 
+_ROUNDINGS = 4
+"""A residual of so many roundings of the numbers that it is a difference of holds nothing else."""
+
 
 def conjugate_gradient(
     apply: Callable[[Tensor], Tensor],
@@ -52,7 +55,8 @@ def conjugate_gradient(
         right: right-hand side, any shape; the solution takes its memory layout.
         start: first z, left unchanged; None for zero.
         iterations: largest number of iterations; each calls `apply` once, a start other than None once more.
-        tolerance: stops when the residual's norm is at most this times that of `right`.
+        tolerance: stops when the residual's norm is at most this times that of `right`; whatever it is, when the
+            residual is no more than rounding.
 
     Returns:
         z. Besides what `apply` needs, three tensors of its size are held.
@@ -69,8 +73,10 @@ def conjugate_gradient(
         check_start("conjugate_gradient", start, tuple(right.shape))
         solution.copy_(start)
         torch.sub(right, apply(solution), out=residual)
-    energy = vectors.dot(residual, residual)
-    enough = tolerance**2 * vectors.dot(right, right) if tolerance else 0.0
+    energy, whole = vectors.dot(residual, residual), vectors.dot(right, right)
+    # A residual as small as its own rounding points anywhere, also to where M is 0: a step along it would be boundless.
+    rounding = _ROUNDINGS * torch.finfo(right.dtype).eps
+    enough = max(tolerance**2 * whole, rounding**2 * max(whole, energy))
     direction.copy_(residual)
     for iteration in range(1, iterations + 1):
         if energy <= enough:

@@ -106,7 +106,7 @@ def test_a_gaussian_window_needs_11_pixels_and_a_range_of_truth_a_truth_that_var
         evaluate(reconstruction, 0 * truth, protocol="iscs")
     with pytest.raises(CosliceError, match="data range of 0"):
         ssim(reconstruction, truth, 0.0)
-    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend"):
+    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend, dm4ct, dm4ct-rocks"):
         evaluate(reconstruction, truth, protocol="paper")
 
 

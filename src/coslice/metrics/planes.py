@@ -162,7 +162,9 @@ def _curves(stacks: Sequence[Tensor], lpips: bool, protocol: Protocol, data_rang
         ranges = protocol.ranges(true, data_range)
         for (noise, likeness, _), image in zip(values, seen, strict=True):
             noise += psnr(image, true, ranges).tolist()
-            likeness += ssim(image, true, ranges, protocol.ssim_window).tolist() if similar else []
+            if similar:
+                a, b, width = (2 * image - 1, 2 * true - 1, 2 * ranges) if protocol.signed else (image, true, ranges)
+                likeness += ssim(a, b, width, protocol.ssim_window).tolist()
         if perceived:
             width = ranges[:, None, None] if isinstance(ranges, Tensor) else ranges
             *signed, true = (image.div_(width).mul_(2).sub_(1) for image in (*seen, true))

@@ -11,13 +11,16 @@
                       dm4ct          dm4ct-rocks
     data range        1              max - min of each slice of the truth
     SSIM's window     7 x 7 box      7 x 7 box
+    SSIM of           2 x - 1        x, as in all others
     beyond 0..1       as handed over as handed over
     slices            all            not constant
     PSNR              mean of slices mean of slices
     LPIPS of          2 x - 1        2 x / range - 1
 
 `unit` is ours and the default. A larger range is a larger PSNR: max - min is at most 1, so `iscs` is never above `unit`
-in PSNR, by 20 log10 (max - min) dB. Slice differences (eqs. 18 and 19) are the same in all of them.
+in PSNR, by 20 log10 (max - min) dB. Neither PSNR nor LPIPS sees an offset, but SSIM does, which compares means by their
+size: the same images have another SSIM from -1 to 1 with range 2 than from 0 to 1 with range 1. Slice differences (eqs.
+18 and 19) are the same in all of them.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Protocol:
         source: whose it is.
         range_of_truth: whether the data range is max - min of the whole truth, not 1.
         range_of_slice: whether it is max - min of the truth of each slice, whatever plane the slice is of.
+        signed: whether SSIM is of images from -1 to 1, with twice the range.
         ssim_window: "box" or "gaussian", see `coslice.metrics.ssim`.
         outside: what becomes of values outside 0..1: "as given", they are measured as they are handed over, which from
             a run or from `coslice evaluate` is clipped; "counted", the same, and `coslice evaluate` clips the truth
@@ -54,6 +58,7 @@ class Protocol:
     source: str
     range_of_truth: bool = False
     range_of_slice: bool = False
+    signed: bool = False
     ssim_window: Literal["box", "gaussian"] = "box"
     outside: Literal["as given", "counted", "clipped"] = "as given"
     variation: float | None = 0.0
@@ -65,7 +70,8 @@ class Protocol:
         own = "max - min of each slice" if self.range_of_slice else "max - min of each truth"
         parts = [
             f"data range {own if self.range_of_slice or self.range_of_truth else 1}",
-            "SSIM in a Gaussian window of 11 x 11" if self.ssim_window == "gaussian" else "SSIM in a box of 7 x 7",
+            ("SSIM of -1..1" if self.signed else "SSIM")
+            + (" in a Gaussian window of 11 x 11" if self.ssim_window == "gaussian" else " in a box of 7 x 7"),
             *(["values clipped to 0..1"] if self.outside == "clipped" else []),
             *(["all slices" + (", PSNR of all at once" if self.one_stack else "")] if self.variation is None else []),
         ]
@@ -148,9 +154,13 @@ clipping, and that constant slices were left out, which have an infinite PSNR wh
 """
 
 DM4CT = Protocol(
-    "dm4ct", "Shi et al., ICLR 2026, the code's `eval_compute_metrics.py`", outside="counted", variation=None
+    "dm4ct",
+    "Shi et al., ICLR 2026, the code's `eval_compute_metrics.py`",
+    signed=True,
+    outside="counted",
+    variation=None,
 )
-"""As DM4CT measures its medical and industrial slices: scikit-image, range 2 for images from -1 to 1, which is ours.
+"""As DM4CT measures its medical and industrial slices: scikit-image, images from -1 to 1, range 2; the PSNR of `unit`.
 
 Known: all of it but LPIPS, which it has not. Its window is not ours: it goes from the lowest to the highest value of
 all patients, and the same error in HU is a smaller one in a wider window. Its code clips FBP and SIRT, nothing else.
@@ -164,7 +174,8 @@ DM4CT_ROCKS = Protocol(
 )
 """As DM4CT measures its synchrotron slices, whose values have no window: the range is that of each slice's truth.
 
-Known: all of it but LPIPS, which it has not. A constant slice, for which its code has no number, is left out.
+Known: all of it but LPIPS, which it has not. Its images are attenuation, scaled, with air near 0: a window of 0:HIGH
+has the same SSIM. A constant slice, for which its code has no number, is left out.
 """
 
 PROTOCOLS: dict[str, Protocol] = {

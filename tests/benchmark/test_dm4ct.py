@@ -1,6 +1,7 @@
 """The recipe of DM4CT measures what DM4CT measures."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,18 @@ def test_a_group_may_name_the_intensities_that_are_0_and_1_and_its_cells_are_oth
     assert (group.window, replace(group, intensities=None).window) == ("-1024:3071", "ct")
     with pytest.raises(CosliceError, match="LOW:HIGH"):
         Group("chest", intensities="wide")
+
+
+def test_the_recipe_with_their_window_on_the_page_is_one(request, tmp_path):
+    page = (request.config.rootpath / "docs" / "dm4ct.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "lodo.yaml").write_text(block)
+    named = ({"chest": "scan.nii.gz"}, {"ct.slices": "prior.pth"})
+    benchmark = load_benchmark(f"{tmp_path / 'lodo.yaml'}:paper", *named)
+    assert benchmark.protocol.name == "dm4ct" and not benchmark.published
+    for title, group in benchmark.groups.items():
+        assert group.window == "-1024:3071" and group.measurement(0) == CONFIGURATIONS[title]
+        assert benchmark.rows[title]["DPS"] == edition("paper").rows[title]["DPS"]
 
 
 @pytest.mark.parametrize(

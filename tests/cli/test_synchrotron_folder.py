@@ -23,7 +23,7 @@ from coslice.problems import GridChoice, Stated, from_projections
 VIEWS, ROWS, COLUMNS = 90, 4, 56
 SHIFT = 2.5  # columns beyond the middle on which the axis falls; that of F3_2 is 62
 PIXEL = 0.009
-GRID = Grid((ROWS, 44, 44), (PIXEL,) * 3)
+GRID = Grid((ROWS, 44, 44), (PIXEL, PIXEL, PIXEL))
 
 
 def told(request):

@@ -16,7 +16,7 @@ from coslice.problems import SliceSuperResolution, SparseViewCT, TransmissionNoi
 from coslice.window import CT_WINDOW, Window
 
 GRID = Grid((4, 32, 32), (1.0, 1.0, 1.0))
-OPERATOR = Projector(published_parallel_beam(np.linspace(0, 3, 30), GRID), GRID)
+OPERATOR = Projector(published_parallel_beam(np.linspace(0, 3, 30).tolist(), GRID), GRID)
 
 
 def body(level: float = 0.4) -> torch.Tensor:

@@ -77,7 +77,7 @@ def test_the_geometry_of_the_page_is_that_of_the_published_script(request, geome
     assert values["rotation_axis_column"] - 463 == (768 - 1) / 2 + 41.5
 
 
-def published_folder(place, lines, photons=3e4, seed=0):
+def published_folder(place, lines, photons=5e4, seed=0):
     """Counts of 16 bits: gains from pixel to pixel, dark and flat fields, photons."""
     random = np.random.default_rng(seed)
     gain, dark = random.uniform(0.8, 1.2, lines.shape[1:]), random.uniform(90, 110, lines.shape[1:])

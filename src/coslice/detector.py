@@ -7,7 +7,8 @@ integral of attenuation is the number without unit
     p = mu_water [(1 + low/1000) A(1) + (high - low)/1000 y]  =  offset + scale y,
 
 A(1) the rays' lengths within the volume; the offset is 0 where the window starts at air, -1000 HU. Noise is
-added to p and carried back to y, which divides it by the scale. Two kinds:
+added to p and carried back to y, which divides it by the scale. Two kinds (a third is in
+`coslice.problems.mean_transmission`):
 
     Gaussian   p' = p + N(0, sd^2)
     photons    n  = I0 exp(-p)                                  counts expected (Beer-Lambert)
@@ -68,18 +69,19 @@ class LineIntegrals:
     """p = offset + scale y, from measurements in the unit window to line integrals of attenuation.
 
     Attributes:
-        scale: above 0; 1/mm for CT.
+        scale: 1/mm for CT; below 0 where what is brighter stops fewer photons.
         offset: of the shape of y; None is 0.
 
     Raises:
-        CosliceError: a scale that is not a positive number.
+        CosliceError: a scale that is 0 or not a number.
     """
 
     scale: float = 1.0
     offset: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _positive("LineIntegrals", "scale", self.scale)
+        if not math.isfinite(self.scale) or not self.scale:
+            raise CosliceError(f"LineIntegrals: scale {self.scale:g} was given, a number other than 0 is needed.")
 
     def from_unit(self, y: Tensor, view: int) -> np.ndarray:
         """p of one view, float64."""
@@ -116,6 +118,24 @@ def line_integrals(
 @dataclass(frozen=True)
 class MeasurementNoise(ABC):
     """Noise of line integrals, or of y itself where there are none."""
+
+    def lines(self, operator: Operator, y: Tensor, window: Window) -> LineIntegrals:
+        """How a CT measurement y = A x becomes the line integrals that this noise is added to: those of attenuation."""
+        return line_integrals(operator, window, device=y.device)
+
+    def fixed(self, y: Tensor, seed: int, lines: LineIntegrals) -> Tensor | None:
+        """What the detector adds to every view of y alike, without the views' axis; None is nothing.
+
+        Args:
+            y: the measurement with what `draw` adds, in the unit window.
+            seed: of the draws.
+            lines: of y.
+        """
+        return None
+
+    def fixed_variance(self, y: Tensor, lines: LineIntegrals) -> float:
+        """The variance that `fixed` adds to an entry, of a pixel nobody knows, in the units of y squared."""
+        return 0.0
 
     @abstractmethod
     def draw(self, p: np.ndarray, seed: int, view: int) -> np.ndarray:
@@ -243,7 +263,8 @@ def measured(y: Tensor, noise: MeasurementNoise, seed: int, lines: LineIntegrals
     for view in range(len(y)):
         drawn = noise.draw(lines.from_unit(y, view), seed, view)
         noisy[view] = torch.from_numpy(lines.to_unit(drawn, view)).to(noisy)
-    return noisy
+    fixed = noise.fixed(noisy, seed, lines)
+    return noisy if fixed is None else noisy.add_(fixed.to(noisy))
 
 
 def standard_deviation(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None = None) -> float:
@@ -253,7 +274,7 @@ def standard_deviation(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals 
     """
     lines = _checked(y, noise, lines)
     total = sum(float(noise.variance(lines.from_unit(y, view)).sum()) for view in range(len(y)))
-    return math.sqrt(total / y.numel()) / lines.scale
+    return math.sqrt(total / y.numel() / lines.scale**2 + noise.fixed_variance(y, lines))
 
 
 def variances(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None = None) -> Tensor:
@@ -265,7 +286,7 @@ def variances(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None = 
     found = torch.empty_like(y)
     for view in range(len(y)):
         found[view] = torch.from_numpy(noise.variance(lines.from_unit(y, view)) / lines.scale**2).to(found)
-    return found
+    return found.add_(noise.fixed_variance(y, lines))
 
 
 def _checked(y: Tensor, noise: MeasurementNoise, lines: LineIntegrals | None) -> LineIntegrals:

@@ -209,7 +209,7 @@ def test_numbers_of_another_protocol_are_kept_and_made_again_where_they_are_of_s
         assert record is not None
         store.put(key, record, read_nifti(store.volume(key)))
     assert not kept[0].exists() and kept[1].exists()
-    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend"):
+    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend, dm4ct, dm4ct-rocks"):
         loaded(path, protocol="paper")
 
 

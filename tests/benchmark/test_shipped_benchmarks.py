@@ -68,6 +68,7 @@ def settings(row):
 def test_every_table_is_shipped_in_both_editions_and_listed(coslice):
     names = {f"{name}-{edition}" for name in PAPERS for edition in ("small", "paper")}
     names |= {f"{name}-{edition}" for name in OURS for edition in ("small", "scans")}
+    names |= {f"dm4ct-{edition}" for edition in ("small", "paper")}
     names |= {f"{name}-{edition}" for name in ("lesions", "figure6") for edition in ("small", "scan", "paper")}
     assert set(shipped_benchmarks()) == names
     code, said, _ = coslice("benchmark")

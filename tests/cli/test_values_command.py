@@ -131,7 +131,8 @@ def test_each_file_is_said_what_it_is_and_the_numbers_say_how_they_were_taken(co
     assert numbers["data_range"] == pytest.approx(float(seen.max() - seen.min()), abs=1e-6)
     assert numbers["values"]["truth"] == [float(chest.data.min()), float(chest.data.max())]
     assert "3 times" in refused("evaluate", unit, unit, *("--values", "hu") * 3)
-    assert "unit, iscs, tpdm, diffusionblend" in refused("evaluate", unit, unit, "--protocol", "paper")
+    known = "unit, iscs, tpdm, diffusionblend, dm4ct, dm4ct-rocks"
+    assert known in refused("evaluate", unit, unit, "--protocol", "paper")
 
 
 def test_values_beyond_the_window_count_in_iscs_and_are_cut_in_ours(coslice, chest, saved, tmp_path):

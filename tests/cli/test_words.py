@@ -40,6 +40,7 @@ from coslice.problems import (
     SliceSuperResolution,
     SparseViewCT,
     ThickSliceProblem,
+    TransmissionNoise,
     from_thick_slices,
     simulate,
 )
@@ -238,6 +239,8 @@ def test_what_the_command_line_does_not_know_it_does_not_say():
         changed(DDS, {"start": {"noise": Mixed(tied=Named())}}),
     ):
         assert reconstruct_command(study, planned(study, own)) is None
+    dimmed = studied(SparseViewCT("parallel", 12, noise=TransmissionNoise(1e4)))
+    assert reconstruct_command(dimmed, planned(dimmed, DDS)) is None, "a noise of recipes only"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
@@ -88,6 +88,46 @@ def test_diffusionblend_is_scikit_images_default_on_clipped_images():
     assert found["sdiff"] != evaluate(reconstruction, truth, lpips=False)["sdiff"]
 
 
+def published_dm4ct(plane, reconstruction, truth, rocks):
+    """PSNR and SSIM of scikit-image as DM4CT's code asks for them, means over the slices; rocks have no -1 to 1."""
+    found = []
+    for ours, theirs in zip(*images(plane, reconstruction, truth), strict=True):
+        if rocks and np.ptp(theirs) == 0:
+            continue
+        a, b, width = (theirs, ours, np.ptp(theirs)) if rocks else (2 * theirs - 1, 2 * ours - 1, 2)
+        similar = structural_similarity(a, b, data_range=width)
+        found.append((peak_signal_noise_ratio(a, b, data_range=width), similar))
+    return np.mean(found, axis=0).tolist()
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("rocks", [False, True])
+def test_dm4ct_is_scikit_image_with_range_2_or_that_of_each_slice(plane, rocks):
+    reconstruction, truth = pair()
+    found = evaluate(reconstruction, truth, lpips=False, protocol="dm4ct-rocks" if rocks else "dm4ct")[plane]
+    expected = published_dm4ct(plane, reconstruction, truth, rocks)
+    assert [found["psnr"], found["ssim"]] == pytest.approx(expected, abs=1e-5)
+    assert found["ssim"] != pytest.approx(evaluate(reconstruction, truth, lpips=False)[plane]["ssim"], abs=1e-3)
+
+
+def test_dm4ct_counts_constant_slices_and_has_the_psnr_of_unit_where_there_are_none():
+    for air in (0, 3):
+        reconstruction, truth = pair(air=air)
+        assert (np.ptp(truth.numpy(), axis=(1, 2)) > 0).sum() == 24 - air
+        found = {name: per_slice(reconstruction, truth, False, name)["axial"] for name in ("unit", "dm4ct")}
+        assert [len(found[name].psnr) for name in found] == [24 - air, 24]
+        assert found["unit"].psnr == found["dm4ct"].psnr[air:]
+
+
+def test_lpips_of_a_range_of_each_slice_is_of_images_over_it():
+    reconstruction, truth = pair((2, 40, 40), air=0)
+    truth[1] *= 0.5
+    widths = torch.tensor([float(image.max() - image.min()) for image in truth])[:, None, None]
+    expected = lpips(2 * (reconstruction / widths) - 1, 2 * (truth / widths) - 1)
+    found = per_slice(reconstruction, truth, protocol="dm4ct-rocks")["axial"].lpips
+    assert found == pytest.approx(expected.tolist(), abs=1e-6)
+
+
 def test_lpips_of_iscs_is_of_images_over_the_range():
     reconstruction, truth = pair((2, 40, 40), air=0)
     width = float(truth.max()) - float(truth.min())
@@ -106,7 +146,7 @@ def test_a_gaussian_window_needs_11_pixels_and_a_range_of_truth_a_truth_that_var
         evaluate(reconstruction, 0 * truth, protocol="iscs")
     with pytest.raises(CosliceError, match="data range of 0"):
         ssim(reconstruction, truth, 0.0)
-    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend"):
+    with pytest.raises(CosliceError, match="unit, iscs, tpdm, diffusionblend, dm4ct, dm4ct-rocks"):
         evaluate(reconstruction, truth, protocol="paper")
 
 

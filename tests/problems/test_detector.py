@@ -150,7 +150,7 @@ def test_noise_does_not_depend_on_where_the_window_starts():
         (lambda: PhotonNoise(-5.0), ["PhotonNoise", "-5 photons", "1 to 1e+15"]),
         (lambda: PhotonNoise(math.inf), ["PhotonNoise", "inf", "1 to 1e+15"]),
         (lambda: PhotonNoise(1e5, -1.0), ["electronic", "-1", "from 0 up"]),
-        (lambda: LineIntegrals(0.0), ["LineIntegrals", "scale 0", "positive"]),
+        (lambda: LineIntegrals(0.0), ["LineIntegrals", "scale 0", "other than 0"]),
         (lambda: measured(flat(1.0), PhotonNoise(1e5), 0), ["no line integrals", "CT", "Gaussian"]),
         (lambda: standard_deviation(flat(1.0), PhotonNoise(1e5)), ["no line integrals", "CT", "Gaussian"]),
         (

@@ -4,6 +4,7 @@
     scan           digest of the bytes of its file
     preparation    what was set
     lesions        put into the scan, if any: what was set; a region that is only measured is no part of a key
+    intensities    where a group has its own
     task           its kind, and its numbers that differ from those of their first publication
     method         the kinds of its parts, and their settings that differ likewise (`coslice.methods.differing`); of a
                    part that is not coslice's all settings, and a digest of the file that defines it
@@ -101,6 +102,7 @@ def _described(benchmark: Benchmark, cell: Cell, scan: str, priors: list[str]) -
         "scan": scan,
         "preparation": preparation,
         **({} if group.lesions is None else {"lesions": _set(group.lesions)}),
+        **({} if group.intensities is None else {"intensities": group.intensities}),
         "task": _task(group.measurement(cell.seed)),
         "method": differing(cell.method),
         **({"seed": 0} if isinstance(cell.method, Direct) else {"seed": cell.first_seed, "draws": DRAWS}),

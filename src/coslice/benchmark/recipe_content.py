@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from coslice.benchmark.group_noise import GroupNoise
 from coslice.benchmark.lesion_content import InsertedLesions, LesionRegion
 from coslice.benchmark.metric import metric_called
 from coslice.benchmark.slice_figure import SliceFigure
 from coslice.data import embedded_file
-from coslice.detector import detector_noise
 from coslice.errors import CosliceError
 from coslice.methods import METHODS, setting_lines
 from coslice.methods.former import FORMER
@@ -34,6 +34,7 @@ from coslice.metrics import PER_STEP, UNIT, protocol_called
 from coslice.preparation import Preparation, parse_slices
 from coslice.priors import Shown, parse_range
 from coslice.problems import Task, make_task
+from coslice.window import check_window
 
 __all__ = [
     "COUNTED",
@@ -131,20 +132,21 @@ class BenchmarkScan:
 
 
 @dataclass(frozen=True)
-class Group:
-    """One scan, measured in one way: what a group of rows shares.
+class Group(GroupNoise):
+    """One scan, measured in one way: what a group of rows shares. Its noise is a `GroupNoise`.
 
     Attributes:
         scan: its name in the recipe.
         task, beam, views, angle, rows, factor, fwhm_mm: as `coslice.problems.make_task` takes them.
-        measurement_noise, photons, electronic_noise: as the command line takes them.
+        intensities: LOW:HIGH, the values that are 0 and 1 to priors and metrics; None is what such scans are usually
+            seen in, -1000:1600 HU for CT.
         settings: settings by method, for this group only.
         published: the published group whose numbers to show; None is the one of the same title.
         lesions: what is put into the scan before it is measured; None is nothing.
         region: a lesion that is there, to measure.
 
     Raises:
-        CosliceError: both of the last two.
+        CosliceError: both of the last two, or intensities that are none.
     """
 
     scan: str
@@ -155,15 +157,15 @@ class Group:
     rows: float | None = None
     factor: int | None = None
     fwhm_mm: float | None = None
-    measurement_noise: float | None = None
-    photons: float | None = None
-    electronic_noise: float = 0.0
+    intensities: str | None = None
     settings: SettingsByMethod = field(default_factory=dict)
     published: str | None = None
     lesions: InsertedLesions | None = None
     region: LesionRegion | None = None
 
     def __post_init__(self) -> None:
+        if self.intensities is not None:
+            check_window(self.intensities)
         if self.lesions is not None and self.region is not None:
             raise CosliceError(
                 "group: it has lesions and a region, but only one of the two is measured; leave one out."
@@ -171,9 +173,8 @@ class Group:
 
     def measurement(self, seed: int) -> Task:
         """How the scan is measured; the seed matters where there is noise."""
-        noise = detector_noise(self.measurement_noise, self.photons, self.electronic_noise)
         settings = {name: getattr(self, name) for name in _MEASURED}
-        return make_task(self.task, settings, noise, seed if noise else 0)
+        return make_task(self.task, settings, self.noise, seed if self.noise else 0)
 
     def number(self, name: str) -> float | None:
         """What a figure against a number of the groups has for this one.
@@ -207,7 +208,7 @@ class Group:
     @property
     def window(self) -> str:
         """Name of the intensities that its rows are compared in, see `coslice.volume.scan_window`."""
-        return self.measurement(0).window
+        return self.measurement(0).window if self.intensities is None else self.intensities
 
     @property
     def count_of_lesions(self) -> int:

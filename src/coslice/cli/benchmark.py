@@ -33,7 +33,9 @@ def benchmark(
     scan: Annotated[list[str] | None, option("NAME=FILE: a scan of the recipe.")] = None,
     prior: Annotated[list[str] | None, option("KIND=FILE, as in ct.slices=FILE: a prior of it.")] = None,
     seeds: Annotated[int | None, option("Runs of each row, with seeds 0, 1, ...  [the recipe's]")] = None,
-    protocol: Annotated[str | None, option("unit, iscs, tpdm or diffusionblend.  [the recipe's, else unit]")] = None,
+    protocol: Annotated[
+        str | None, option("unit, iscs, tpdm, diffusionblend, dm4ct or dm4ct-rocks.  [the recipe's, else unit]")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Check priors and lesions, print the grid, stop.")] = False,
     engine: Annotated[
         str | None, option("ray, or local: cells on several workers.  [in this process; with --workers: local]")

@@ -19,7 +19,9 @@ def evaluate(
     reconstruction: Annotated[Path, typer.Argument(help="NIfTI, or a folder of one DICOM series.")],
     truth: Annotated[Path, typer.Argument(help="Likewise, on the same grid and in the same units.")],
     window: Annotated[str, option("What is 0 and 1: ct, mr (as the truth has it) or LOW:HIGH.  [ct]")] = "ct",
-    protocol: Annotated[str, option("How it is measured: unit, iscs, tpdm or diffusionblend.  [unit]")] = "unit",
+    protocol: Annotated[
+        str, option("How it is measured: unit, iscs, tpdm, diffusionblend, dm4ct or dm4ct-rocks.  [unit]")
+    ] = "unit",
     values: Annotated[
         list[str] | None,
         option("What the numbers are: hu, hu+1024, 0:1=-1000:1600, mu/cm:0.193, any; twice: of each.  [found]"),
@@ -72,7 +74,8 @@ def evaluate(
     show_table({reconstruction.name: metrics}, chosen.name)
     of = f" {seen.unit}".rstrip()
     say(f"Window: {seen.low:g} to {seen.high:g}{of}")
-    say(f"{chosen.sentence} The data range is {data_range * seen.width:g}{of}".rstrip(".") + ".")
+    most = "at most " if chosen.range_of_slice else ""
+    say(f"{chosen.sentence} The data range is {most}{data_range * seen.width:g}{of}".rstrip(".") + ".")
     say("Values: " + ", ".join(f"{who} {low:.6g} to {high:.6g}{of}" for who, (low, high) in ends.items()))
 
 

@@ -49,13 +49,16 @@ def reconstruct_command(study: Study, planned: Plan, out: str = "out") -> str | 
         out: the folder to name.
 
     Returns:
-        None where the command line cannot say it: the noise of the measurement has another seed than the method, a
-        part of the method is defined elsewhere, or the background of the scan was made air.
+        None where the command line cannot say it: the noise of the measurement is of another kind or has another seed
+        than the method, a part of the method is defined elsewhere, or the background of the scan was made air.
     """
     if study.preparation.background:
         return None
-    if study.task is not None and study.task.noise is not None and study.task.seed != planned.seed:
-        return None
+    task = study.task
+    if task is not None and task.noise is not None:
+        told = type(task.noise) in (GaussianNoise, PhotonNoise)
+        if not told or task.seed != planned.seed:
+            return None
     priors = list(_prior_options(planned))
     method = _method_options(planned.method, study.problem.kind, [name for _, name in priors])
     if method is None:

@@ -40,12 +40,12 @@ _SIGMA = 1.5  # pixels, of the Gaussian
 _PIECE = 1 << 17  # numbers that are worked on at a time: float64 copies of so many fit a core's cache
 
 
-def psnr(image: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
+def psnr(image: Tensor, truth: Tensor, data_range: float | Tensor = 1.0) -> Tensor:
     """PSNR in dB of each image: (n, h, w) twice -> (n,) float64, at most `PSNR_CAP`.
 
     Args:
         image, truth: in one unit.
-        data_range: the distance of black and white, in that unit.
+        data_range: the distance of black and white, in that unit: one number, or (n,), one for each image.
 
     Raises:
         CosliceError: the shapes differ or are not (n, h, w); a range that is not positive.
@@ -54,12 +54,14 @@ def psnr(image: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
     return of_mean_square(mean_squares(image, truth), data_range)
 
 
-def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal["box", "gaussian"] = "box") -> Tensor:
+def ssim(
+    image: Tensor, truth: Tensor, data_range: float | Tensor = 1.0, window: Literal["box", "gaussian"] = "box"
+) -> Tensor:
     """SSIM of each image: (n, h, w) twice -> (n,) float64.
 
     Args:
         image, truth: in one unit.
-        data_range: the distance of black and white, in that unit.
+        data_range: the distance of black and white, in that unit: one number, or (n,), one for each image.
         window: "box" or "gaussian", see above.
 
     Raises:
@@ -73,7 +75,8 @@ def ssim(image: Tensor, truth: Tensor, data_range: float = 1.0, window: Literal[
             f"ssim: images of {image.shape[1]} x {image.shape[2]} pixels were given, "
             f"at least {side} x {side} are needed; measure more slices together."
         )
-    return torch.cat(of_pieces(lambda a, b: _ssim(a, b, data_range, window), image, truth))
+    ranges = torch.as_tensor(data_range, dtype=torch.float64, device=image.device).expand(len(image))
+    return torch.cat(of_pieces(lambda a, b, widths: _ssim(a, b, widths, window), image, truth, ranges))
 
 
 def mean_squares(image: Tensor, truth: Tensor) -> Tensor:
@@ -81,14 +84,16 @@ def mean_squares(image: Tensor, truth: Tensor) -> Tensor:
     return torch.cat(of_pieces(lambda a, b: (a.double() - b.double()).square_().mean((1, 2)), image, truth))
 
 
-def of_mean_square(error: Tensor, data_range: float = 1.0) -> Tensor:
-    """PSNR in dB of mean squared errors, at most `PSNR_CAP`."""
-    return (20 * math.log10(data_range) - 10 * error.log10()).clamp(max=PSNR_CAP)
+def of_mean_square(error: Tensor, data_range: float | Tensor = 1.0) -> Tensor:
+    """PSNR in dB of mean squared errors, at most `PSNR_CAP`; one range for all of them, or one for each."""
+    width = data_range.double().log10() if isinstance(data_range, Tensor) else math.log10(data_range)
+    return (20 * width - 10 * error.log10()).clamp(max=PSNR_CAP)
 
 
-def _check(who: str, image: Tensor, truth: Tensor, data_range: float) -> None:
-    if not data_range > 0:
-        raise CosliceError(f"{who}: a data range of {data_range:g} was given, a positive one is needed.")
+def _check(who: str, image: Tensor, truth: Tensor, data_range: float | Tensor) -> None:
+    least = float(data_range.min()) if isinstance(data_range, Tensor) else data_range
+    if not least > 0:
+        raise CosliceError(f"{who}: a data range of {least:g} was given, a positive one is needed.")
     if image.shape != truth.shape or image.ndim != 3 or len(image) == 0:
         raise CosliceError(
             f"{who}: images of shape {tuple(image.shape)} and a truth of shape {tuple(truth.shape)} were given, "
@@ -118,9 +123,9 @@ def of_pieces(function: Callable[..., _Value], *stacks: Tensor, size: int | None
     return [found[number] for number in range(len(pieces))]
 
 
-def _ssim(image: Tensor, truth: Tensor, data_range: float, window: str) -> Tensor:
+def _ssim(image: Tensor, truth: Tensor, ranges: Tensor, window: str) -> Tensor:
     # float64, since the variances below are small differences of large numbers.
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    c1, c2 = ((constant * ranges[:, None, None]) ** 2 for constant in (0.01, 0.03))
     moments = image.new_empty((4, *image.shape), dtype=torch.float64)
     a, b, products, squares = moments.unbind()
     a.copy_(image)

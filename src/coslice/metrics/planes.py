@@ -159,11 +159,15 @@ def _curves(stacks: Sequence[Tensor], lpips: bool, protocol: Protocol, data_rang
     values: list[list[list[float]]] = [[[], [], []] for _ in images]
     for chosen in kept.split(max(1, _PIECE // truth[0].numel())):
         *seen, true = (protocol.seen(stack[chosen]) for stack in stacks)
+        ranges = protocol.ranges(true, data_range)
         for (noise, likeness, _), image in zip(values, seen, strict=True):
-            noise += psnr(image, true, data_range).tolist()
-            likeness += ssim(image, true, data_range, protocol.ssim_window).tolist() if similar else []
+            noise += psnr(image, true, ranges).tolist()
+            if similar:
+                a, b, width = (2 * image - 1, 2 * true - 1, 2 * ranges) if protocol.signed else (image, true, ranges)
+                likeness += ssim(a, b, width, protocol.ssim_window).tolist()
         if perceived:
-            *signed, true = (image.div_(data_range).mul_(2).sub_(1) for image in (*seen, true))
+            width = ranges[:, None, None] if isinstance(ranges, Tensor) else ranges
+            *signed, true = (image.div_(width).mul_(2).sub_(1) for image in (*seen, true))
             for (*_, distances), found in zip(values, lpips_of_each(signed, true), strict=True):
                 distances += found.tolist()
     index = tuple(kept.tolist())

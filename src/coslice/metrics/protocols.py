@@ -8,8 +8,19 @@
     PSNR              mean of slices mean of slices      all slices as one mean of slices
     LPIPS of          2 x - 1        2 x / range - 1     2 x - 1           2 x - 1
 
+                      dm4ct          dm4ct-rocks
+    data range        1              max - min of each slice of the truth
+    SSIM's window     7 x 7 box      7 x 7 box
+    SSIM of           2 x - 1        x, as in all others
+    beyond 0..1       as handed over as handed over
+    slices            all            not constant
+    PSNR              mean of slices mean of slices
+    LPIPS of          2 x - 1        2 x / range - 1
+
 `unit` is ours and the default. A larger range is a larger PSNR: max - min is at most 1, so `iscs` is never above `unit`
-in PSNR, by 20 log10 (max - min) dB. Slice differences (eqs. 18 and 19) are the same in all of them.
+in PSNR, by 20 log10 (max - min) dB. Neither PSNR nor LPIPS sees an offset, but SSIM does, which compares means by their
+size: the same images have another SSIM from -1 to 1 with range 2 than from 0 to 1 with range 1. Slice differences (eqs.
+18 and 19) are the same in all of them.
 """
 
 from __future__ import annotations
@@ -33,6 +44,8 @@ class Protocol:
         name: as `--protocol` and recipes say it.
         source: whose it is.
         range_of_truth: whether the data range is max - min of the whole truth, not 1.
+        range_of_slice: whether it is max - min of the truth of each slice, whatever plane the slice is of.
+        signed: whether SSIM is of images from -1 to 1, with twice the range.
         ssim_window: "box" or "gaussian", see `coslice.metrics.ssim`.
         outside: what becomes of values outside 0..1: "as given", they are measured as they are handed over, which from
             a run or from `coslice evaluate` is clipped; "counted", the same, and `coslice evaluate` clips the truth
@@ -44,6 +57,8 @@ class Protocol:
     name: str
     source: str
     range_of_truth: bool = False
+    range_of_slice: bool = False
+    signed: bool = False
     ssim_window: Literal["box", "gaussian"] = "box"
     outside: Literal["as given", "counted", "clipped"] = "as given"
     variation: float | None = 0.0
@@ -52,21 +67,25 @@ class Protocol:
     @property
     def sentence(self) -> str:
         """What a reader of a table must know of it."""
+        own = "max - min of each slice" if self.range_of_slice else "max - min of each truth"
         parts = [
-            "data range max - min of each truth" if self.range_of_truth else "data range 1",
-            "SSIM in a Gaussian window of 11 x 11" if self.ssim_window == "gaussian" else "SSIM in a box of 7 x 7",
+            f"data range {own if self.range_of_slice or self.range_of_truth else 1}",
+            ("SSIM of -1..1" if self.signed else "SSIM")
+            + (" in a Gaussian window of 11 x 11" if self.ssim_window == "gaussian" else " in a box of 7 x 7"),
             *(["values clipped to 0..1"] if self.outside == "clipped" else []),
-            *(["all slices, PSNR of all at once"] if self.one_stack else []),
+            *(["all slices" + (", PSNR of all at once" if self.one_stack else "")] if self.variation is None else []),
         ]
         return f"Protocol {self.name}: {', '.join(parts)} ({self.source})."
 
     def data_range(self, truth: Tensor) -> float:
         """What PSNR and SSIM take for the distance of black and white, in units of the window; `truth` is (z, y, x).
 
+        Where every slice has its own it is that of the whole truth, which no slice exceeds; see `ranges`.
+
         Raises:
             CosliceError: a constant truth, where the range is the truth's own.
         """
-        if not self.range_of_truth:
+        if not (self.range_of_truth or self.range_of_slice):
             return 1.0
         low, high = (float(self.seen(end)) for end in truth.aminmax())
         if low == high:
@@ -75,6 +94,10 @@ class Protocol:
                 "that it is the right volume."
             )
         return high - low
+
+    def ranges(self, truth: Tensor, of_all: float) -> float | Tensor:
+        """The data range of images (n, h, w) of a truth whose `data_range` is `of_all`: that, or (n,), their own."""
+        return truth.amax((1, 2)) - truth.amin((1, 2)) if self.range_of_slice else of_all
 
     def seen(self, volume: Tensor) -> Tensor:
         """A volume as it is measured: clipped, or as it is."""
@@ -130,7 +153,34 @@ clipping, and that constant slices were left out, which have an infinite PSNR wh
 0..1, as coslice's do, it is the same as `unit`.
 """
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (UNIT, ISCS, TPDM, DIFFUSIONBLEND)}
+DM4CT = Protocol(
+    "dm4ct",
+    "Shi et al., ICLR 2026, the code's `eval_compute_metrics.py`",
+    signed=True,
+    outside="counted",
+    variation=None,
+)
+"""As DM4CT measures its medical and industrial slices: scikit-image, images from -1 to 1, range 2; the PSNR of `unit`.
+
+Known: all of it but LPIPS, which it has not. Its window is not ours: it goes from the lowest to the highest value of
+all patients, and the same error in HU is a smaller one in a wider window. Its code clips FBP and SIRT, nothing else.
+"""
+
+DM4CT_ROCKS = Protocol(
+    "dm4ct-rocks",
+    "Shi et al., ICLR 2026, the code's `eval_compute_metrics.py`, for its synchrotron scans",
+    range_of_slice=True,
+    outside="counted",
+)
+"""As DM4CT measures its synchrotron slices, whose values have no window: the range is that of each slice's truth.
+
+Known: all of it but LPIPS, which it has not. Its images are attenuation, scaled, with air near 0: a window of 0:HIGH
+has the same SSIM. A constant slice, for which its code has no number, is left out.
+"""
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (UNIT, ISCS, TPDM, DIFFUSIONBLEND, DM4CT, DM4CT_ROCKS)
+}
 """All of them by name."""
 
 

@@ -27,6 +27,7 @@ from coslice.problems.tasks import (
     task_of_key,
 )
 from coslice.problems.thick_scans import from_thick_slices, thick_axis
+from coslice.problems.transmission_noise import TransmissionNoise
 
 __all__ = [
     "BEAMS",
@@ -45,6 +46,7 @@ __all__ = [
     "Study",
     "Task",
     "ThickSliceProblem",
+    "TransmissionNoise",
     "from_projections",
     "from_stacks",
     "from_thick_slices",

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from coslice.axes import AXES, axis_number
-from coslice.detector import MeasurementNoise, PhotonNoise, line_integrals, measured, standard_deviation
+from coslice.detector import MeasurementNoise, PhotonNoise, measured, standard_deviation
 from coslice.errors import CosliceError
 from coslice.geometry import Grid, limited_angle, sparse_view
 from coslice.operators import Projector, ThickSlices
@@ -140,7 +140,7 @@ class _CT(Task):
         operator = Projector(geometry, grid)
         measurement, deviation = operator.forward(truth), 0.0
         if self.noise is not None:
-            lines = line_integrals(operator, window, device=truth.device)
+            lines = self.noise.lines(operator, measurement, window)
             deviation = standard_deviation(measurement, self.noise, lines)
             measurement = measured(measurement, self.noise, self.seed, lines)
         return CTProblem(geometry, grid, measurement, deviation, self.key)

@@ -32,7 +32,7 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 highlight_language = "text"
-smartquotes_action = "q"  # two hyphens begin an option
+smartquotes = False  # two hyphens begin an option, and f'' is a derivative
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
@@ -53,6 +53,8 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": False,
     "doc_module": ("coslice",),
     "reference_url": {"coslice": None},  # names in the code of a script lead to the reference
+    "within_subsection_order": "FileNameSortKey",
+    "write_computation_times": False,
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

@@ -12,27 +12,17 @@ from collections import defaultdict
 from typing import Any
 
 from docutils import nodes
+from glossary_terms import slug, terms_of
 from reference_pages import described_modules
 from sphinx import addnodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.nodes import make_refnode
 
-__all__ = ["GLOSSARY", "setup", "slug", "terms_of"]
+__all__ = ["GLOSSARY", "setup"]
 
 GLOSSARY = "glossary"
 _LINKABLE = ("class", "function", "data", "exception")
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
-
-
-def slug(term: str) -> str:
-    """The target of a term, made as a code host makes those of headings."""
-    return re.sub(r"[^\w\- ]", "", term).strip().lower().replace(" ", "-")
-
-
-def terms_of(cell: str) -> list[str]:
-    """The terms of a first cell: "denoiser, prior" is two, what stands in brackets is another word for the first."""
-    words = re.sub(r"\(([^)]*)\)", r", \1", cell).split(",")
-    return [word.strip() for word in words if word.strip()]
 
 
 def _mark_terms(app: Any, doctree: nodes.document) -> None:
@@ -127,7 +117,7 @@ class CodeLinks(SphinxPostTransform):
         self, text: str, literal: nodes.Node, python: Any, known: dict[str, str]
     ) -> tuple[str, str, str] | None:
         name = re.sub(r"\(.*\)$", "", text, flags=re.DOTALL)
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name == "coslice":  # mostly the program
             return None
         tried = [name] if name.startswith("coslice") else []
         if not name.startswith("coslice"):

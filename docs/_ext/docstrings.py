@@ -159,7 +159,7 @@ def _attribute(names: Sequence[str], text: Sequence[str], attributes: Mapping[st
         rst.append(f"   :type: {known[0].kind}")
     if len(names) == 1 and known[0].value:
         rst.append(f"   :value: {known[0].value}")
-    lines = [*text[:1], *_undented(text[1:])]
+    lines = "\n".join([*text[:1], *_undented(text[1:])]).rstrip().split("\n")
     more = {name: attributes[name].more for name in names if name in attributes and attributes[name].more}
     if more:
         one = len(set(more.values())) == 1 and len(more) == len(names)

@@ -38,7 +38,7 @@ def toctree(pages: list[str], caption: str = "", depth: int = 1) -> str:
 def cards(docs: Path) -> str:
     """What the first page leads to."""
     there = listed(docs, list(CARDS))
-    lines = ["", "::::{grid} 1 2 2 2", ":gutter: 3", ":class-container: ways", ""]
+    lines = ["", "## Where to go", "", "::::{grid} 1 2 2 2", ":gutter: 3", ":class-container: ways", ""]
     for page in there:
         title, text = CARDS[page]
         lines += [f":::{{grid-item-card}} {title}", f":link: {page}", ":link-type: doc", "", text, ":::", ""]

@@ -28,8 +28,11 @@ __all__ = [
     "described_modules",
     "documented_names",
     "door",
+    "elsewhere",
     "homes",
     "modules_of",
+    "other_names",
+    "own_names",
     "page_of",
     "page_of_door",
     "setup",
@@ -74,7 +77,7 @@ def modules_of(room: str) -> list[str]:
 
 def documented_names(room: str) -> list[str]:
     """Full names of what the page of a room describes."""
-    return [f"{name}.{word}" for name in modules_of(room) for word in _listed(name)]
+    return [f"{name}.{word}" for name in modules_of(room) for word in own_names(name)]
 
 
 @cache
@@ -84,6 +87,20 @@ def described_modules() -> frozenset[str]:
     return frozenset(name for room in rooms for name in modules_of(room))
 
 
+def own_names(module: str) -> list[str]:
+    """What a module lists and no other room does that it comes from: `coslice.methods` lists kinds of noise, too."""
+    return [name for name in _listed(module) if elsewhere(module, name) == ""]
+
+
+def elsewhere(module: str, name: str) -> str:
+    """The full name under which the module that a name is from describes it; "" where none but this one does."""
+    source = module
+    while source := next((found for node in _tree(source).body if (found := _imported(source, node, name))), ""):
+        if source in described_modules() and name in importlib.import_module(source).__all__:
+            return f"{source}.{name}"
+    return ""
+
+
 @cache
 def homes() -> dict[str, str]:
     """Where each name that `coslice.` offers is described: {"coslice.Slerp": "coslice.noise.Slerp"}."""
@@ -91,9 +108,16 @@ def homes() -> dict[str, str]:
     described = {full for room in rooms for full in documented_names(room)}
     found = {}
     for name, home in names.items():
-        full = f"coslice.{home}.{name}"
+        full = elsewhere(f"coslice.{home}", name) or f"coslice.{home}.{name}"
         found[f"coslice.{name}"] = full if full in described else f"coslice.{name}"
     return found
+
+
+def other_names() -> dict[str, str]:
+    """Further full names of what is described, as `coslice.methods.Mixed` is of `coslice.mixed_noise.Mixed`."""
+    lists = [(module, name) for module in described_modules() for name in _listed(module)]
+    found = {f"{module}.{name}": elsewhere(module, name) for module, name in lists}
+    return {full: home for full, home in found.items() if home} | homes()
 
 
 def _listed(module: str) -> list[str]:
@@ -106,8 +130,8 @@ def _listed(module: str) -> list[str]:
 def _place(module: str, name: str) -> tuple[int, ...]:
     """Where a name is defined: line by line through the modules it is imported from."""
     for node in _tree(module).body:
-        if isinstance(node, ast.ImportFrom) and node.module and name in [a.asname or a.name for a in node.names]:
-            return (node.lineno, *(_place(node.module, name) if node.module.startswith("coslice") else ()))
+        if source := _imported(module, node, name):
+            return (node.lineno, *_place(source, name))
         if name in _targets(node) or getattr(node, "name", "") == name:
             return (node.lineno,)
     return (0,)
@@ -130,7 +154,10 @@ def page_of(room: str) -> str:
         if module != title:
             lines += [module, "-" * len(module), ""]
         lines += [f".. automodule:: {module}", "   :no-members:", ""]
-        lines += _described([f"{module}.{name}" for name in _listed(module)], "~" if module != title else "-")
+        lines += _described([f"{module}.{name}" for name in own_names(module)], "~" if module != title else "-")
+        also = [found for name in _listed(module) if (found := elsewhere(module, name))]
+        if also:
+            lines += ["Also offered here: " + ", ".join(f"``{full}``" for full in also) + ".", ""]
     return "\n".join(lines)
 
 
@@ -235,16 +262,26 @@ def text_of_value(full: str) -> str:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    return ast.parse(Path(str(importlib.import_module(module).__file__)).read_text(encoding="utf-8"))
+    """The text of a module; of one that imports its names at their first use, its stub."""
+    path = Path(str(importlib.import_module(module).__file__))
+    stub = path.with_suffix(".pyi")
+    return ast.parse((stub if stub.exists() else path).read_text(encoding="utf-8"))
+
+
+def _imported(module: str, node: ast.stmt, name: str) -> str:
+    """The module of ours that a statement imports a name from; "" of any other statement."""
+    if not isinstance(node, ast.ImportFrom) or not node.module or name not in [a.asname or a.name for a in node.names]:
+        return ""
+    source = f"{module}.{node.module}" if node.level else node.module
+    return source if source.startswith("coslice.") else ""
 
 
 def _string_below(module: str, name: str) -> str:
     body = _tree(module).body
     for node, following in zip(body, [*body[1:], ast.Pass()], strict=True):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            if name in [alias.asname or alias.name for alias in node.names]:
-                return _string_below(node.module, name) if node.module.startswith("coslice") else ""
-        elif name in _targets(node):
+        if source := _imported(module, node, name):
+            return _string_below(source, name)
+        if name in _targets(node):
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
                 return inspect.cleandoc(str(following.value.value))
             return ""
@@ -258,10 +295,10 @@ def _targets(node: ast.stmt) -> list[str]:
 
 def _written_value(module: str, name: str) -> str:
     for node in _tree(module).body:
+        if source := _imported(module, node, name):
+            return _written_value(source, name)
         if name in _targets(node):
-            return f"`{ast.unparse(node.value)}`"  # type: ignore[attr-defined]
-        if isinstance(node, ast.ImportFrom) and name in [a.asname or a.name for a in node.names] and node.module:
-            return _written_value(node.module, name)
+            return f"`{ast.unparse(node.value)}`"
     return ""
 
 
@@ -328,7 +365,7 @@ def _make(app: Any) -> None:
 def _note_short_names(app: Any, env: Any) -> None:
     """`coslice.Slerp` leads to where `coslice.noise.Slerp` is described."""
     objects = env.domains.python_domain.objects
-    for short, home in homes().items():
+    for short, home in other_names().items():
         if short != home and home in objects:
             objects[short] = objects[home]._replace(aliased=True)
 

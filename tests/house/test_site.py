@@ -73,11 +73,11 @@ def test_links_are_moved_to_what_the_site_has(ours):
 
 def test_links_into_the_glossary_lead_to_a_term_or_a_heading(ours):
     """`glossary.md#noise-level` is a row on the site; on a code host it is the page."""
-    references = ours("cross_references")
+    glossary = ours("glossary_terms")
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
-    targets = {references.slug(head) for head in re.findall(r"^#+ +(.*)$", text, re.MULTILINE)}
+    targets = {glossary.slug(head) for head in re.findall(r"^#+ +(.*)$", text, re.MULTILINE)}
     cells = [row.split(" | ")[0].strip("| ") for row in text.splitlines() if row.startswith("| ")]
-    targets |= {references.slug(term) for cell in cells for term in references.terms_of(cell)}
+    targets |= {glossary.slug(term) for cell in cells for term in glossary.terms_of(cell)}
     assert {"noise-level", "derived-series", "the-sampler", "gather", "transpose"} <= targets
     for page in [DOCS / f"{name}.md" for name in written_pages()]:
         for target in re.findall(r"\]\([^)\s]*glossary\.md#([^)\s]+)\)", page.read_text(encoding="utf-8")):
@@ -88,6 +88,21 @@ def test_the_papers_to_cite_are_those_of_the_citation_file(ours):
     shown = ours("pages").citations((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert "Chenhe Du" in shown and "(https://openreview.net/forum?id=R5ETdN6ifA)" in shown
     assert shown.count("\n- ") == (ROOT / "CITATION.cff").read_text(encoding="utf-8").count("\n  - type:")
+
+
+def test_the_python_of_the_first_page_runs(tiny_prior, capsys):
+    """With a small prior, few slices and few steps in place of its numbers, which are all that is changed."""
+    (small,) = re.findall(r"```python\n(.*?)```", (DOCS / "index.md").read_text(encoding="utf-8"), re.DOTALL)
+    for shown, instead in (
+        ('load_prior("ct")', f'load_prior(r"{tiny_prior}")'),
+        ("embedded_scan()", "embedded_scan().slices(0, 8).resized(16)"),
+        ("views=30", "views=4"),
+        ("run(study.problem)", "run(study.problem, replace(DDS, schedule=replace(DDS.schedule, steps=2)), prior)"),
+    ):
+        assert shown in small, shown
+        small = small.replace(shown, instead)
+    exec("from dataclasses import replace\nfrom coslice.methods import DDS\n" + small, {"__name__": "first page"})
+    assert "psnr" in capsys.readouterr().out.lower()
 
 
 # The reference
@@ -203,7 +218,7 @@ def described(reference: Any) -> Any:
     for module in sorted(reference.described_modules()):
         inside = importlib.import_module(module)
         yield module, inspect.getdoc(inside) or "", None
-        for word in reference._listed(module):
+        for word in reference.own_names(module):
             value = getattr(inside, word)
             full = f"{module}.{word}"
             if inspect.isclass(value):

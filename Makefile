@@ -3,15 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+GALLERY ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint bench
+.PHONY: help demo test faults lint docs bench
 
 help:
 	@echo "make demo     reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
 	@echo "make test     lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
 	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
 	@echo "make lint     ruff and pyright"
+	@echo "make docs     build the documentation site in docs/_build/html (make docs GALLERY=0: without running its scripts)"
 	@echo "make bench    measure speed and quality on this machine"
 
 # Stamped only when all went well, so that an interrupted installation is taken up again. The constraints are
@@ -39,6 +41,11 @@ test: lint
 faults: $(INSTALLED)
 	$(BIN)/python -m pytest -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 2)") --dist loadfile \
 	    --no-loadscope-reorder -m faults tests/faults/test_cohort.py tests/faults/test_ranks.py tests/faults
+
+# Sphinx of this version needs Python 3.11. A warning is an error, and so is a script of the gallery that fails.
+docs: $(INSTALLED)
+	$(BIN)/python -c "import sys; sys.exit('the site is built with Python 3.11 or later' if sys.version_info < (3, 11) else 0)"
+	MPLBACKEND=agg $(BIN)/sphinx-build -W --keep-going --quiet -j 2 -D plot_gallery=$(GALLERY) docs docs/_build/html
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -14,6 +14,7 @@ __all__ = ["CREDITS", "SCAN_CREDIT", "embedded_file", "embedded_scan"]
 SCAN_CREDIT = (
     "Embedded scan: SPIE-AAPM Lung CT Challenge (The Cancer Imaging Archive), CC BY 3.0; no prior was trained on it."
 )
+"""Where the embedded chest comes from: to be said wherever it is shown."""
 CREDITS = {"chest": SCAN_CREDIT, "brain": "Embedded brain: OpenNeuro ds002748, CC0; no prior was trained on it."}
 """Where the embedded scans come from, by name."""
 

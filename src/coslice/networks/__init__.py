@@ -27,3 +27,4 @@ NETWORKS = {
     "ncsnpp": (NCSNppConfig, NCSNpp),
     "guided-diffusion": (GuidedUNetConfig, GuidedUNet),
 }
+"""How files name the networks: name -> (class of its config, class of the module)."""

@@ -41,7 +41,7 @@ from coslice.training.sections import (
 )
 from coslice.tree import INLINE, built, plain, read_tree
 
-__all__ = ["MAY_CHANGE", "TrainingSettings", "default_network", "differences"]
+__all__ = ["MAY_CHANGE", "SimulatedSettings", "TrainingSettings", "default_network", "differences"]
 
 
 def default_network(slices: int) -> UNetConfig:

@@ -306,8 +306,9 @@ def _window(volumes: list[Volume], unit: str | None) -> tuple[Window, list[str]]
     if unit == "HU" or guessed:
         note = 'The values are taken for HU; if they are not, say so with unit="".'
         return CT_WINDOW, [note] if guessed else []
-    low = min(float(volume.data.min()) for volume in volumes)
-    high = max(float(volume.data.max()) for volume in volumes)
+    known = [volume.data[volume.data.isfinite()] for volume in volumes]  # what is not is refused by the scene, by name
+    low = min((float(values.min()) for values in known if len(values)), default=0.0)
+    high = max((float(values.max()) for values in known if len(values)), default=1.0)
     return Window(low, high if high > low else low + 1, unit or ""), []
 
 

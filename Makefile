@@ -1,17 +1,21 @@
 # Everything a checkout can do. `.venv` is made on first need, and again only when what it holds has changed.
 
 PYTHON ?= python3
+# The interpreters that a release is tried with.
+OLDEST ?= python3.10
+NEWEST ?= python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint bench
+.PHONY: help demo test faults lint bench release
 
 help:
 	@echo "make demo     reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
 	@echo "make test     lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
 	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
 	@echo "make lint     ruff and pyright"
+	@echo "make release  build what a release ships, and try it with the oldest and the newest versions it promises"
 	@echo "make bench    measure speed and quality on this machine"
 
 # Stamped only when all went well, so that an interrupted installation is taken up again. The constraints are
@@ -44,3 +48,8 @@ bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 	$(BIN)/coslice bench
 	$(BIN)/coslice benchmark table1-small --out "$$(mktemp -d)"
+
+release:
+	scripts/try_release.sh $(PYTHON)
+	scripts/try_versions.sh $(OLDEST) oldest
+	scripts/try_versions.sh $(NEWEST) newest

@@ -95,9 +95,10 @@ def run(
     Raises:
         CosliceError: as `coslice.plan`.
     """
-    study = problem if isinstance(problem, Study) else None
-    if study is not None:
-        problem, truth = study.problem, study.unit if truth is None else truth
+    study = None
+    if isinstance(problem, Study):
+        study, problem = problem, problem.problem
+        truth = study.unit if truth is None else truth
     if isinstance(problem, Plan):
         if (method, prior, seed, fast) != (None, None, None, False):
             raise CosliceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zipfile
 from email.parser import Parser
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,14 +52,16 @@ def project() -> dict:
 def built(tmp_path_factory) -> tuple[Path, Path]:
     """A wheel and an sdist of this checkout."""
     library("hatchling")
-    from hatchling.builders.sdist import SdistBuilder
-    from hatchling.builders.wheel import WheelBuilder
-
     folder = str(tmp_path_factory.mktemp("release"))
     return tuple(  # pyright: ignore[reportReturnType]
-        Path(next(builder(str(ROOT)).build(directory=folder, versions=["standard"])))
-        for builder in (WheelBuilder, SdistBuilder)
+        Path(next(builder(kind)(str(ROOT)).build(directory=folder, versions=["standard"])))
+        for kind in ("wheel", "sdist")
     )
+
+
+def builder(kind: str) -> Any:
+    """Hatchling's builder of a "wheel" or an "sdist"."""
+    return getattr(importlib.import_module(f"hatchling.builders.{kind}"), f"{kind.title()}Builder")
 
 
 def contents(wheel: Path) -> dict[str, int]:
@@ -85,7 +89,7 @@ def imported() -> dict[str, set[str]]:
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("optional", "import_module")):
-                names += [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+                names += [str(one.value) for one in node.args[:1] if isinstance(one, ast.Constant)]
             for name in names:
                 if (first := name.split(".")[0]) not in (*sys.stdlib_module_names, "coslice"):
                     found.setdefault(first, set()).add(str(path.relative_to(SOURCE)))
@@ -122,12 +126,11 @@ def test_the_wheel_says_who_may_use_it_and_what_it_needs(built):
 
 
 def test_the_sdist_builds_the_same_wheel(built, tmp_path):
-    from hatchling.builders.wheel import WheelBuilder
-
+    safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(built[1]) as archive:
-        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        archive.extractall(tmp_path, **safe)
     (sources,) = tmp_path.iterdir()
-    again = Path(next(WheelBuilder(str(sources)).build(directory=str(tmp_path / "dist"), versions=["standard"])))
+    again = Path(next(builder("wheel")(str(sources)).build(directory=str(tmp_path / "dist"), versions=["standard"])))
     assert contents(again) == contents(built[0])
     assert (sources / "tests" / "house" / "test_release.py").is_file() and (sources / "constraints.txt").is_file()
     shipped = {str(path.relative_to(sources)) for path in sources.rglob("*") if path.is_file()}

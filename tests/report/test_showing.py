@@ -6,7 +6,9 @@ import base64
 import io
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -129,10 +131,10 @@ def test_outside_of_a_notebook_a_page_is_written_and_said(tmp_path, capsys, monk
     assert capsys.readouterr().out == f"Written: {path}\n" and not opened
     np.testing.assert_allclose(volumes_of_page(path.read_text())["volume"], volume().data, atol=0.5001)
     monkeypatch.setattr(module.tempfile, "mkdtemp", lambda prefix: str(tmp_path))
-    path = coslice.show(volume())
+    path = Path(str(coslice.show(volume())))
     assert opened == [path.as_uri()] and capsys.readouterr().out == f"Opened: {path}\n"
-    picture = coslice.show(volume(), form="picture", path=tmp_path / "x.png")
-    assert picture.read_bytes() == showing(volume()).picture()
+    coslice.show(volume(), form="picture", path=tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes() == showing(volume()).picture()
 
 
 def test_a_notebook_displays_the_page_in_a_frame_that_reaches_nothing(monkeypatch):
@@ -176,7 +178,7 @@ def test_the_picture_shows_three_planes_as_a_radiologist_looks_at_them():
         (lambda: showing(volume(), torch.rand(SHAPE)), "in different units"),
         (lambda: showing(volume(), volume().slices(0, 9), unit="HU"), "volumes of one shape"),
         (lambda: showing(volume().with_data(volume().data / 0)), "not finite"),
-        (lambda: showing("scan.nii"), "a str"),
+        (lambda: showing(cast(Any, "scan.nii")), "a str"),
         (lambda: coslice.show(volume(), form="film"), "one of auto, page, picture, widget"),
         (lambda: coslice.show(volume(), form="widget"), "lives in a notebook"),
     ],

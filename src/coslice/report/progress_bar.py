@@ -12,6 +12,7 @@ belongs to whoever made it: it may be given to one run after another, and ends i
 from __future__ import annotations
 
 import html
+import io
 import sys
 import time
 from collections.abc import Callable
@@ -130,8 +131,10 @@ def progress_bar(title: str = "", stream: TextIO | None = None) -> ProgressBar:
     """
     if stream is None and in_notebook():
         return ProgressBar(title, _Notebook())
-    stream = sys.stderr if stream is None else stream
-    return ProgressBar(title, _Terminal(stream) if stream.isatty() else _File(stream))
+    place = stream or sys.stderr
+    if place is None:  # pyright: ignore[reportUnnecessaryComparison]  # as where a program has no streams
+        return ProgressBar(title, _File(io.StringIO()))
+    return ProgressBar(title, _Terminal(place) if place.isatty() else _File(place))
 
 
 def _clock(seconds: float) -> str:

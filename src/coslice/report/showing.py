@@ -232,7 +232,8 @@ def showing(
         if spacing is None:
             spacing = (1.0, 1.0, 1.0)
             notes.append("Nothing was said of the spacing; it is taken for 1 mm.")
-        window, scaled = Window(0.0, 1.0, unit or ""), {name: volume.float() for name, volume in volumes.items()}
+        window = Window(0.0, 1.0, unit or "")
+        scaled = {name: volume.float() for name, volume in volumes.items() if isinstance(volume, Tensor)}
     return _ready(" and ".join(scaled), scaled, spacing, window, truth is not None, notes, form)
 
 

@@ -35,7 +35,7 @@ PY
     cat "$work/bounds.txt"
 fi
 "$place/bin/python" -m pip install --quiet --force-reinstall --no-deps "$work"/coslice-*.whl
-"$place/bin/python" -m pip install --quiet -c "$work/bounds.txt" "$work"/coslice-*.whl "pytest>=8" "hypothesis>=6.100"
+"$place/bin/python" -m pip install --quiet -c "$work/bounds.txt" "$(echo "$work"/coslice-*.whl)[hub,projections,viewer]" "pytest>=8" "hypothesis>=6.100"
 "$place/bin/python" -m pip check
 "$place/bin/python" - <<'PY'
 import platform

@@ -170,7 +170,7 @@ def test_files_that_are_no_prior_are_refused(tmp_path, network):
         load_prior(tmp_path)
     garbage = tmp_path / "garbage.safetensors"
     garbage.write_bytes(b"\x80\x04cos\nsystem\n")
-    with pytest.raises(CosliceError, match="cannot be read|asks to run code"):  # torch 2.4 reads on to the second word
+    with pytest.raises(CosliceError, match=r"cannot be read|asks to run code"):  # as torch reads on or not
         load_prior(garbage)
     strange = tmp_path / "strange.safetensors"
     save_file({"weight": torch.zeros(3)}, strange)

@@ -1,12 +1,15 @@
 # Everything a checkout can do. `.venv` is made on first need, and again only when what it holds has changed.
 
 PYTHON ?= python3
+# The interpreters that a release is tried with.
+OLDEST ?= python3.10
+NEWEST ?= python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
 GALLERY ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint docs bench
+.PHONY: help demo test faults lint docs bench release
 
 help:
 	@echo "make demo     reconstruct the scan that comes with coslice, and write a page about it to demo-output/"
@@ -14,6 +17,7 @@ help:
 	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
 	@echo "make lint     ruff and pyright"
 	@echo "make docs     build the documentation site in docs/_build/html (make docs GALLERY=0: without running its scripts)"
+	@echo "make release  build what a release ships, and try it with the oldest and the newest versions it promises"
 	@echo "make bench    measure speed and quality on this machine"
 
 # Stamped only when all went well, so that an interrupted installation is taken up again. The constraints are
@@ -51,3 +55,8 @@ bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 	$(BIN)/coslice bench
 	$(BIN)/coslice benchmark table1-small --out "$$(mktemp -d)"
+
+release:
+	scripts/try_release.sh $(PYTHON)
+	scripts/try_versions.sh $(OLDEST) oldest
+	scripts/try_versions.sh $(NEWEST) newest

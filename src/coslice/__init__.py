@@ -8,6 +8,15 @@ from typing import Any
 
 import lazy_loader
 
+from coslice.upper_floors import answering
+
+# The door stands on no floor: here is said who answers what values of the lower floors ask of the upper ones.
+answering(
+    show="coslice.report.showing:show",
+    html="coslice.report.html_forms:html_of",
+    report="coslice.report.result_page:write_result_page",
+)
+
 _offered, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 

@@ -75,7 +75,9 @@ from .problems import SparseViewCT as SparseViewCT
 from .problems import Study as Study
 from .problems import ThickSliceProblem as ThickSliceProblem
 from .problems import simulate as simulate
-from .runs import Result as Result
+from .report.progress_bar import progress_bar as progress_bar
+from .report.showing import show as show
+from .run_result import Result as Result
 from .runs import run as run
 from .sampling import sample as sample
 from .sampling import start as start

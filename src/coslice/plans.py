@@ -36,6 +36,7 @@ from coslice.problems import Problem
 from coslice.renoising import PredictorCorrector
 from coslice.sampling import Changing
 from coslice.schedule import falls
+from coslice.upper_floors import ask
 
 __all__ = ["Plan", "Priors", "load_priors", "plan"]
 
@@ -43,7 +44,7 @@ Priors = SlicePrior | str | Path | Sequence[SlicePrior | str | Path | None] | No
 """A prior, or several, as values, names or files; None for a usual one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What will be run. Made by `plan`.
 
@@ -114,6 +115,15 @@ class Plan:
         method = _sampling(self.method)
         start = method.noise if method.start.noise is None else method.start.noise
         return self._laid_out(start, prior), self._laid_out(method.noise, prior)
+
+    def __repr__(self) -> str:
+        steps = len(self.sigmas) - 1
+        levels = f", {steps} steps, sigma {self.sigmas[0]:.4g} to {self.sigmas[-2]:.4g}" if steps > 0 else ""
+        priors = f", priors {', '.join(prior.name for prior in self.priors)}" if self.priors else ""
+        return f"Plan({self.label}{levels}{priors}, seed {self.seed}; {self.problem!r})"
+
+    def _repr_html_(self) -> str:
+        return ask("html", self)
 
     def _laid_out(self, strategy: Strategy, prior: SlicePrior | Changing) -> Noise:
         if isinstance(prior, Changing):

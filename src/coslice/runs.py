@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -35,8 +34,9 @@ from coslice.metrics import Watcher
 from coslice.noise import Strategy
 from coslice.parallel import agree, dividing, from_first
 from coslice.plans import Plan, Priors, plan
-from coslice.problems import Problem
+from coslice.problems import Problem, Study
 from coslice.renoising import Renoising
+from coslice.run_result import Result
 from coslice.sampling import Changing, Denoiser, Step, altered, sample, start
 from coslice.states import State, Stateful, joined_states, state_below
 from coslice.threads import counting
@@ -60,38 +60,9 @@ Watch = Callable[[Step], None]
 """watch(step), called with every step of the sampling loop."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run gives.
-
-    Attributes:
-        reconstruction: (z, y, x), clipped to the unit window, but where a real measurement itself goes beyond it, see
-            `coslice.problems.Problem.clamped`; the mean of the samples.
-        initial: the first reconstruction, clipped likewise.
-        trajectory: of the first sample, per step: "step", "sigma", "psnr", "sdiff", "lpips", see
-            `coslice.metrics.Watcher`.
-        seconds: per phase; "prior", "fidelity" and "renoising" are sums over the steps of all samples.
-        deviation: the sample standard deviation of the samples, (z, y, x) in units of the window, before clipping;
-            None of one sample. It is narrower than the error, see `coslice.uncertainty`.
-        source: where the deviation comes from; a calibration is for one source.
-        resumed: how often the run went on from a kept state.
-        evaluations: how often the priors predicted the whole volume, over all samples, see
-            `coslice.methods.Method.evaluations`; as it was counted, also by parts of one's own.
-    """
-
-    reconstruction: Tensor
-    initial: Tensor
-    trajectory: list[dict[str, float | int | None]]
-    seconds: dict[str, float]
-    deviation: Tensor | None = None
-    source: str = "samples"
-    resumed: int = 0
-    evaluations: int = 0
-
-
 @dividing()
 def run(
-    problem: Problem | Plan,
+    problem: Problem | Study | Plan,
     method: str | AnyMethod | None = None,
     prior: Priors = None,
     *,
@@ -107,12 +78,13 @@ def run(
     """Reconstruct.
 
     Args:
-        problem: what was measured, or a plan, which has its method, prior and seed.
+        problem: what was measured, as a problem; as a study, whose window and truth the result then knows; or a plan,
+            which has its method, prior and seed.
         method: a name, or a method of one's own; None is our best, see `coslice.plan`.
         prior: for a method that needs one; None takes the embedded one. Two for a method of two planes.
         seed: of all randomness; None is 0.
         fast: whether to take the method's fast form, see `coslice.methods.fast_form`.
-        truth: (z, y, x), only to measure the estimates along the way.
+        truth: (z, y, x), only to measure the estimates along the way; None is that of a study.
         lpips: whether the trajectory holds LPIPS too.
         progress: called after every step, and within those that take seconds.
         keep: called after every step that another one follows, and after every sample.
@@ -123,6 +95,10 @@ def run(
     Raises:
         CosliceError: as `coslice.plan`.
     """
+    study = None
+    if isinstance(problem, Study):
+        study, problem = problem, problem.problem
+        truth = study.unit if truth is None else truth
     if isinstance(problem, Plan):
         if (method, prior, seed, fast) != (None, None, None, False):
             raise CosliceError(
@@ -148,7 +124,7 @@ def run(
             log.evaluations += method.evaluations
             samples.add(solved)
             keep(_state(samples, log, 1, 1))
-        return _result(planned, samples.mean, initial, log)
+        return _result(planned, study, samples.mean, initial, log)
     sigmas, along = planned.sigmas, planned.priors[0].along
     steps = len(sigmas) - 1
     total = method.samples * steps
@@ -197,7 +173,7 @@ def run(
                     x = project(problem.clamped(x), sigmas[-2])
         samples.add(x)
         keep(_state(samples, log, (number + 1) * steps, total))
-    return _result(planned, samples.mean, initial, log, samples.deviation)
+    return _result(planned, study, samples.mean, initial, log, samples.deviation)
 
 
 class _Beginning:
@@ -264,16 +240,26 @@ def _check_numbers(what: str, volume: Tensor, remedy: str) -> None:
         raise CosliceError(f"{what} holds {wrong:,} voxels that are no numbers; {remedy}.")
 
 
-def _result(planned: Plan, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None) -> Result:
+def _result(
+    planned: Plan, study: Study | None, volume: Tensor, initial: Tensor, log: _Log, deviation: Tensor | None = None
+) -> Result:
     if not bool(volume.isfinite().all()):
         raise CosliceError(
             f"run: the reconstruction by {planned.label} holds values that are no numbers; check the measurement, and "
             "the settings and parts that are not the published ones."
         )
     clamped = planned.problem.clamped
-    trajectory, seconds = log.trajectory, log.seconds
-    resumed, asked = log.resumed, log.evaluations
-    return Result(clamped(volume), clamped(initial), trajectory, seconds, deviation, resumed=resumed, evaluations=asked)
+    return Result(
+        clamped(volume),
+        clamped(initial),
+        log.trajectory,
+        log.seconds,
+        deviation,
+        resumed=log.resumed,
+        evaluations=log.evaluations,
+        plan=planned,
+        study=study,
+    )
 
 
 class _Log:

@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ from coslice.axes import axis_number
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.resampling import box_weights, mix_slices, new_count, resample, resize, same_size, slices_needed
+from coslice.upper_floors import ask
 
 __all__ = ["ROUNDED", "Volume", "flattens", "shears"]
 
@@ -298,6 +300,10 @@ class Volume:
             )
         return replace(self, data=data)
 
+    def show(self, **how: Any) -> Any:
+        """Look at it, in a notebook or in the browser; as `coslice.show(volume)`, whose options it takes."""
+        return ask("show", self, **how)
+
     def _moved(self, data: Tensor, index: np.ndarray) -> Volume:
         """Other voxels; `index` takes theirs to this volume's."""
         qform = None if self.qform is None else self.qform @ index
@@ -333,6 +339,9 @@ class Volume:
             f"Volume(z, y, x: {voxels} voxels of {spacing} mm = {size} mm, "
             f"stored {''.join(self.orientation)}, values {low:g} to {high:g})"
         )
+
+    def _repr_html_(self) -> str:
+        return ask("html", self)
 
 
 def flattens(affine: np.ndarray) -> bool:

@@ -51,9 +51,11 @@ FLOORS = (
         "xray",
         # where a run stands, and how it is asked to stop
         *("states", "stop_signals"),
+        # what is asked of the upper floors by word; the door says who answers
+        "upper_floors",
     },
     # methods: the loop, its parts, priors, the papers as compositions
-    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "runs", "interop"},
+    {"sampling", "renoising", "fidelity", "priors", "methods", "plans", "identities", "run_result", "runs", "interop"},
     # work: folders of results, tables, training, many scans, and the workers that do it
     {"output", "benchmark", "training", "cohort", "engine"},
     # words: what is printed and drawn
@@ -64,7 +66,8 @@ WITHIN = {  # inside a floor, a room imports from its lower neighbours only
     "methods": {"priors", "sampling", "renoising", "fidelity"},
     "plans": {"methods", "priors", "sampling", "renoising", "fidelity"},
     "identities": {"plans", "methods", "priors"},
-    "runs": {"identities", "plans", "methods", "priors", "sampling", "renoising"},
+    "run_result": {"plans"},
+    "runs": {"identities", "run_result", "plans", "methods", "priors", "sampling", "renoising"},
     "interop": {"runs", "identities", "plans", "methods", "priors", "sampling", "renoising", "fidelity"},
     "sampling": {"renoising"},
     "renoising": set(),

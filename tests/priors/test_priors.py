@@ -170,7 +170,7 @@ def test_files_that_are_no_prior_are_refused(tmp_path, network):
         load_prior(tmp_path)
     garbage = tmp_path / "garbage.safetensors"
     garbage.write_bytes(b"\x80\x04cos\nsystem\n")
-    with pytest.raises(CosliceError, match="cannot be read"):
+    with pytest.raises(CosliceError, match=r"cannot be read|asks to run code"):  # as torch reads on or not
         load_prior(garbage)
     strange = tmp_path / "strange.safetensors"
     save_file({"weight": torch.zeros(3)}, strange)
@@ -205,6 +205,7 @@ def test_a_prior_of_ones_own_is_known_by_name(tmp_path, network, monkeypatch):
 
 
 def test_the_hub_says_clearly_what_is_wrong(monkeypatch):
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
     with pytest.raises(CosliceError, match="is hf:OWNER/REPOSITORY"):
         load_prior("hf:nobody")
     offline = (

@@ -16,7 +16,9 @@ from PIL import Image
 from coslice.axes import PLANES
 from coslice.report import grey, view, write_report
 from coslice.report.environment import template
+from coslice.report.showing import showing
 from coslice.report.viewer import Scene, viewer
+from coslice.volume import Volume
 
 pytest.importorskip("selenium", reason="selenium drives the browser, and is not installed")
 
@@ -417,3 +419,26 @@ def test_without_webgl2_a_sentence_says_so_and_the_pictures_remain(driver, tmp_p
         )
     finally:
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": given["identifier"]})
+
+
+def test_a_notebooks_frame_shows_the_volumes_and_reaches_nothing_of_the_notebook(driver, tmp_path):
+    """As a notebook inserts it: a frame with the whole page in an attribute, and a secret outside of it."""
+    volume = Volume(HU[0] + (HU[1] - HU[0]) * bodies()["Truth"], np.diag([*SPACING[::-1], 1.0]))
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<p id='secret'>notebook</p>{showing(volume, unit='HU').frame()}", encoding="utf-8")
+    driver.get(path.as_uri())
+    driver.switch_to.frame(driver.find_element(By.TAG_NAME, "iframe"))
+    deadline = time.monotonic() + 60
+    while driver.execute_script("return document.getElementById('viewer')?.dataset.ready") != "true":
+        assert time.monotonic() < deadline, driver.get_log("browser")
+        time.sleep(0.05)
+    assert (
+        driver.execute_script("try { return parent.document.body.innerHTML } catch { return 'kept out' }") == "kept out"
+    )
+    shown = driver.execute_script(
+        "const c = document.querySelector('.viewer canvas'); const d = document.createElement('canvas');"
+        "d.width = c.width; d.height = c.height; const x = d.getContext('2d'); x.drawImage(c, 0, 0);"
+        "return new Set(x.getImageData(0, 0, c.width, c.height).data).size"
+    )
+    driver.switch_to.default_content()
+    assert shown > 2

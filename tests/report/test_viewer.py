@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.machinery
 import importlib.util
 import json
@@ -19,6 +18,7 @@ from coslice.errors import CosliceError
 from coslice.metrics import PER_PLANE
 from coslice.report.environment import source
 from coslice.report.viewer import Scene, has_niivue, packed, viewer
+from page_volumes import held_content, unpacked
 
 SHAPE, SPACING, HU, MR = (5, 7, 9), (2.0, 1.0, 1.5), (-1000.0, 1600.0), (0.0, 812.5)
 
@@ -30,14 +30,6 @@ def noise(seed: int = 0, shape=SHAPE) -> torch.Tensor:
 def scene(**changes) -> Scene:
     volumes = {"Truth": noise(0), "FDK": noise(1), "DDS": noise(2)}
     return Scene(**({"title": "SVCT", "volumes": volumes, "spacing": SPACING, "window": HU} | changes))
-
-
-def undone(content: bytes, shape) -> np.ndarray:
-    """`voxels` of volumes.js, in numpy."""
-    low, high = np.frombuffer(zlib.decompress(content), np.uint8).astype(np.uint16).reshape(2, -1)
-    folded = low | (high << 8)
-    below = (folded >> 1) ^ -(folded & 1).astype(np.int16)
-    return below.reshape(shape).astype(np.int64).cumsum(0).astype(np.int16)
 
 
 def drawn(scenes: list[Scene], *budget: int) -> str:
@@ -59,33 +51,27 @@ def content(page: str) -> dict:
     return json.loads(found(r'<script type="application/json" id="viewer-scenes">(.*?)</script>', page)[1])
 
 
-def held(page: str) -> tuple[list[dict], dict[str, bytes]]:
-    """The scenes of a page as its script reads them, and what its data elements hold."""
-    texts = re.findall(r'<script type="application/octet-stream" id="([^"]*)">([^<]*)</script>', page)
-    return content(page)["scenes"], {name: base64.b64decode(text) for name, text in texts}
-
-
 def size(page: str) -> int:
-    return sum(4 * -(-len(content) // 3) for name, content in held(page)[1].items() if name != "viewer-niivue")
+    return sum(4 * -(-len(content) // 3) for name, content in held_content(page)[1].items() if name != "viewer-niivue")
 
 
 @pytest.mark.parametrize(("window", "unit"), [(HU, "HU"), (MR, "a.u.")])
 def test_volumes_come_back_to_within_half_a_quantum(window, unit):
     given = scene(window=window, unit=unit)
-    (read,), payload = held(drawn([given]))
+    (read,), payload = held_content(drawn([given]))
     assert read["shape"] == list(SHAPE)
     assert read["spacing"] == list(SPACING)
     assert read["quantum"] == (1.0 if unit == "HU" else 812.5 / 4096)
     for entry, (name, volume) in zip(read["volumes"], given.volumes.items(), strict=True):
         assert entry["name"] == name
-        value = read["low"] + read["quantum"] * undone(payload[entry["id"]], SHAPE)
+        value = read["low"] + read["quantum"] * unpacked(payload[entry["id"]], SHAPE)
         wanted = window[0] + volume.double().numpy() * (window[1] - window[0])
         np.testing.assert_allclose(value, wanted, rtol=0, atol=0.5001 * read["quantum"])
 
 
 def test_values_far_out_of_the_window_and_jumps_from_end_to_end_survive():
     volume = torch.tensor([0.0, 12.0, -12.0, 1.0, 40.0]).reshape(5, 1, 1)
-    got = undone(packed(volume, HU, 1.0), volume.shape).ravel()
+    got = unpacked(packed(volume, HU, 1.0), volume.shape).ravel()
     np.testing.assert_array_equal(got, [0, 31200, -31200, 2600, 32767])
 
 
@@ -97,7 +83,7 @@ def test_the_quantum_is_the_finest_of_the_page_that_fits_the_budget():
     quanta = []
     for budget in (finest, finest - 1, round(0.8 * finest)):
         page = drawn(scenes, budget)
-        read, _ = held(page)
+        read, _ = held_content(page)
         assert size(page) <= budget
         assert len({one["quantum"] for one in read}) == 1, "one quantum for all"
         assert [len(one["volumes"]) for one in read] == [2, 2]
@@ -112,7 +98,7 @@ def test_what_does_not_fit_even_coarsely_is_left_out_from_the_end_and_said():
     given = scene(volumes={name: noise(i, shape) for i, name in enumerate(("Truth", "FDK", "DDS", "DDNM"))})
     budget = 2 * 4 * len(packed(noise(0, shape), HU, 32.0)) // 3 + 200
     page = drawn([given], budget)
-    (read,), payload = held(page)
+    (read,), payload = held_content(page)
     assert [entry["name"] for entry in read["volumes"]] == ["Truth", "FDK"]
     assert set(payload) == {entry["id"] for entry in read["volumes"]} | {"viewer-niivue"}
     assert size(page) <= budget
@@ -141,7 +127,7 @@ def test_niivue_is_taken_from_its_package_as_it_stands_with_its_licence():
     package = importlib.util.find_spec("ipyniivue")
     assert package is not None and package.submodule_search_locations
     with open(f"{package.submodule_search_locations[0]}/static/widget.js", "rb") as file:
-        assert zlib.decompress(held(page)[1]["viewer-niivue"]) == file.read()
+        assert zlib.decompress(held_content(page)[1]["viewer-niivue"]) == file.read()
     assert "NiiVue: Copyright (c) 2021, Niivue" in page
     assert "Redistributions in binary form" in page
 
@@ -160,7 +146,8 @@ def test_a_package_without_its_script_is_as_none(monkeypatch, tmp_path):
     assert viewer([scene()]) is None
 
 
-def test_the_package_is_read_and_never_imported():
+def test_the_package_is_read_and_never_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipyniivue", raising=False)  # a widget's test may have come first
     drawn([scene()])
     assert "ipyniivue" not in sys.modules, "which would bring all of Jupyter along"
 
@@ -188,15 +175,15 @@ def test_the_first_range_of_values_is_what_the_pictures_show():
 @pytest.mark.parametrize(("window", "unit"), [(HU, "HU"), (MR, "a.u.")])
 def test_layers_are_in_the_page_and_their_values_are_the_volumes_(window, unit):
     layers = {"interval of 90 %": 0.1 * noise(5), "deviation": 0.02 * noise(6)}
-    (read,), payload = held(drawn([scene(window=window, unit=unit, layers=layers)]))
+    (read,), payload = held_content(drawn([scene(window=window, unit=unit, layers=layers)]))
     span = window[1] - window[0]
     assert [entry["name"] for entry in read["layers"]] == list(layers)
     for entry, layer in zip(read["layers"], layers.values(), strict=True):
         assert entry["quantum"] == read["quantum"] / 4
-        value = entry["quantum"] * undone(payload[entry["id"]], SHAPE)
+        value = entry["quantum"] * unpacked(payload[entry["id"]], SHAPE)
         np.testing.assert_allclose(value, layer.double().numpy() * span, rtol=0, atol=0.5001 * entry["quantum"])
         assert 0.5 * float(layer.max()) * span < entry["limit"] < 5 * float(layer.max()) * span
-    (bare,), without = held(drawn([scene(window=window, unit=unit)]))
+    (bare,), without = held_content(drawn([scene(window=window, unit=unit)]))
     assert bare["layers"] == [] and set(payload) - set(without) == {entry["id"] for entry in read["layers"]}
 
 
@@ -218,24 +205,24 @@ def test_layers_that_leave_no_room_for_the_volumes_are_left_out_and_said():
     budget = round(0.7 * whole)
     page = drawn([given], budget)
     assert size(page) <= budget
-    assert held(page)[0][0]["layers"] == [] and "not shown: deviation" in page
+    assert held_content(page)[0][0]["layers"] == [] and "not shown: deviation" in page
 
 
 def test_only_a_known_truth_has_a_scale_of_errors():
-    assert held(drawn([scene()]))[0][0]["limit"] > 0
-    unknown = held(drawn([scene(known=False)]))[0][0]
+    assert held_content(drawn([scene()]))[0][0]["limit"] > 0
+    unknown = held_content(drawn([scene(known=False)]))[0][0]
     assert (unknown["known"], unknown["limit"]) == (False, 0)
 
 
 def test_numbers_stand_beside_their_volume_and_missing_ones_are_not():
     numbers = {"DDS": {"axial": {"psnr": 31.234, "ssim": 0.91234, "lpips": None}, "sdiff": 0.1}}
-    (read,), _ = held(drawn([scene(numbers=numbers)]))
+    (read,), _ = held_content(drawn([scene(numbers=numbers)]))
     said = {entry["name"]: entry["metrics"] for entry in read["volumes"]}
     nothing = {"axial": [], "coronal": [], "sagittal": []}
     assert said["DDS"] == nothing | {"axial": ["PSNR 31.23 dB", "SSIM 0.912"]}
     assert said["Truth"] == said["FDK"] == nothing
     full = {quantity.name: 1 / 3 for quantity in PER_PLANE}
-    (read,), _ = held(drawn([scene(numbers={"FDK": {"coronal": full}})]))
+    (read,), _ = held_content(drawn([scene(numbers={"FDK": {"coronal": full}})]))
     wanted = [f"{quantity.title} {quantity.with_unit(1 / 3)}" for quantity in PER_PLANE]
     assert read["volumes"][1]["metrics"]["coronal"] == wanted
 
@@ -244,7 +231,7 @@ def test_names_cannot_break_out():
     nasty = "</script><b>&\"'"
     page = drawn([scene(title=nasty, volumes={nasty: noise()}), scene()])
     assert nasty not in page
-    assert held(page)[0][0]["volumes"][0]["name"] == nasty
+    assert held_content(page)[0][0]["volumes"][0]["name"] == nasty
 
 
 @pytest.mark.parametrize(

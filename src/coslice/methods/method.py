@@ -31,6 +31,7 @@ from coslice.problems import Problem
 from coslice.renoising import Renoising, Share
 from coslice.schedule import Geometric, Schedule
 from coslice.settings import Part, setting
+from coslice.upper_floors import ask
 
 __all__ = ["AnyMethod", "Direct", "Method", "Start"]
 
@@ -163,6 +164,9 @@ class Method:
             + (f", mean of {self.samples}" if self.samples > 1 else "")
         )
 
+    def _repr_html_(self) -> str:
+        return ask("html", self)
+
 
 @dataclass(frozen=True)
 class Direct:
@@ -197,6 +201,9 @@ class Direct:
     def label(self) -> str:
         """As tables print it."""
         return self.title + _departures(self, ("solution",))
+
+    def _repr_html_(self) -> str:
+        return ask("html", self)
 
 
 AnyMethod = Method | Direct

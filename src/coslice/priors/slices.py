@@ -30,6 +30,7 @@ from coslice.parallel import check_same, complete_, share, shares
 from coslice.priors.denoisers import MARGIN
 from coslice.priors.partitions import Patch
 from coslice.threads import spread
+from coslice.upper_floors import ask
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
 
@@ -48,7 +49,7 @@ _LEAST = 4
 """Pixels of a side. Of less there is next to nothing to see: nearly all would be reflection."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlicePrior:
     """D(x, sigma) in the unit window: of a volume, every slice alone, or of a batch of images.
 
@@ -91,6 +92,18 @@ class SlicePrior:
     def along(self) -> str:
         """The axis the slices are stacked along."""
         return stacked_along(self.plane)
+
+    def __repr__(self) -> str:
+        low, high = self.sigma_range
+        images = "slices" if self.channels == 1 else f"patches of {self.channels} slices"
+        weights = sum(weight.numel() for weight in self.denoiser.parameters())
+        return (
+            f"SlicePrior({self.name}: {images} of planes {self.plane} along {self.along}, window {self.window}, "
+            f"sigma {low:.4g} to {high:.4g}, {weights:,} weights)"
+        )
+
+    def _repr_html_(self) -> str:
+        return ask("html", self)
 
     def window_for(self, volume: Volume) -> Window:
         """The intensities of `volume` that are 0 and 1 to this prior."""

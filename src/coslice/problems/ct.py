@@ -20,7 +20,7 @@ _ITERATIONS = 20
 """Of conjugate gradients, for a first reconstruction where no formula gives one."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CTProblem(Problem):
     """Projections.
 
@@ -75,6 +75,9 @@ class CTProblem(Problem):
             return fdk(self.measurement, self.geometry, self.grid)
         measurement = filled(self.measurement, self.weights > 0, self.geometry.angles)
         return fdk(measurement, self.geometry, self.grid)
+
+    def _words(self) -> str:
+        return f", {type(self.geometry).__name__}"
 
     def clamped(self, volume: Tensor) -> Tensor:
         return volume.clamp(*self.bounds)

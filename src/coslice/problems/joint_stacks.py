@@ -51,7 +51,7 @@ _ENOUGH = 100
 """Voxels that two stacks must share for their intensities to be compared."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StackProblem(Problem):
     """Stacks of thick slices, each in its own place.
 
@@ -89,6 +89,9 @@ class StackProblem(Problem):
                 f"StackProblem: a measurement of shape {tuple(self.measurement.shape)} was given, but of these stacks "
                 f"{self.operator.codomain[0]} voxels lie in the volume; Stacks.gathered takes them out."
             )
+
+    def _words(self) -> str:
+        return f", {len(self.stacks)} stacks"
 
     def _operator(self) -> Stacks:
         return Stacks(self.volume_shape, self.stacks)

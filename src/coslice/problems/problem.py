@@ -115,6 +115,20 @@ class Problem(ABC):
             moved["weights"] = self.weights.to(device)
         return replace(self, **moved)  # pyright: ignore
 
+    def __repr__(self) -> str:
+        voxels, spacing = " x ".join(map(str, self.shape)), " x ".join(f"{mm:.4g}" for mm in self.spacing)
+        entries = " x ".join(map(str, self.measurement.shape))
+        noise = f" with noise of {self.noise:.3g}" if self.noise else ""
+        weights = "" if self.weights is None else ", weighted"
+        return (
+            f"{type(self).__name__}({voxels} voxels (z, y, x) of {spacing} mm from {entries} numbers{noise}{weights}"
+            f"{self._words()})"
+        )
+
+    def _words(self) -> str:
+        """What a kind of problem adds to its repr."""
+        return ""
+
     def __getstate__(self) -> dict[str, Any]:
         # What can be made again does not travel.
         known = {name: value for cls in reversed(type(self).__mro__) for name, value in vars(cls).items()}
@@ -169,7 +183,7 @@ def check_weights(who: str, weights: Any, measurement: Tensor) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LinearProblem(Problem):
     """A measurement by an operator of your own.
 

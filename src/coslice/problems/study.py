@@ -21,6 +21,7 @@ from coslice.problems.problem import Problem
 from coslice.problems.super_resolution import ThickSliceProblem
 from coslice.problems.task_remarks import remarks_on_preparation, remarks_on_problem
 from coslice.problems.tasks import SparseViewCT, Task
+from coslice.upper_floors import ask
 from coslice.values import Values, remarks_for_scan, remarks_on_appearance, settle
 from coslice.volume import Volume
 from coslice.window import Window, scan_window
@@ -31,7 +32,7 @@ _NEEDED = {"HU": "ct", "a.u.": "mr"}
 """What a scan's numbers must be by the unit of its window, see `coslice.values.settle`; any in other units."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A measurement, and what is known of the volume behind it.
 
@@ -105,6 +106,21 @@ class Study:
             "noise_deviation": self.problem.noise,
             "values": self.values,
         }
+
+    def __repr__(self) -> str:
+        unit = f" {self.window.unit}".rstrip()
+        known = self.reference or ("the truth is known" if self.unit is not None else "the truth is not known")
+        return (
+            f"Study({self.title}: {self.problem!r}, 0 and 1 are {self.window.low:g} and {self.window.high:g}{unit}, "
+            f"{known})"
+        )
+
+    def _repr_html_(self) -> str:
+        return ask("html", self)
+
+    def show(self, **how: Any) -> Any:
+        """Look at the first reconstruction, and the truth where it is known; as `coslice.show(study)`."""
+        return ask("show", self, **how)
 
     def _task_settings(self) -> dict[str, Any]:
         if self.task is None:

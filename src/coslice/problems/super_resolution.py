@@ -20,7 +20,7 @@ from coslice.resampling import mix_along, new_count
 __all__ = ["ThickSliceProblem"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ThickSliceProblem(Problem):
     """Slices along one axis, each of them a mean of thin ones.
 
@@ -66,6 +66,9 @@ class ThickSliceProblem(Problem):
                 f"ThickSliceProblem: {self.measurement.shape[number]} slices of {self.factor:g} thin ones were given "
                 f"for {self.count} thin slices, which have {self.operator.codomain[number]}; correct the count."
             )
+
+    def _words(self) -> str:
+        return f", slices {self.factor:g} times as thick along {self.axis}"
 
     def _operator(self) -> ThickSlices:
         number, shape = axis_number(self.axis), list(self.measurement.shape)

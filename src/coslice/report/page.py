@@ -37,7 +37,7 @@ from coslice.report.plots import course_plots, neighbour_plot, residual_plot, sl
 from coslice.report.tables import metrics_table, seconds_table
 from coslice.report.viewer import Scene, viewer
 
-__all__ = ["write_report"]
+__all__ = ["facts", "plane_row", "write_report"]
 
 _HINT = {
     "axial": "seen from the feet: anterior is up, the patient's left is on the right",
@@ -103,7 +103,7 @@ def write_report(
     with ThreadPoolExecutor(1) as beside:  # the volumes are packed while the curves are drawn
         packing = beside.submit(viewer, [scene])
         drawn = {
-            "planes": [_plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
+            "planes": [plane_row(p, volumes, table, spacing, window, display) for p in PLANES.values()],
             "errors": _errors(volumes, spacing, window) if known and reconstructions else None,
             "slices": slice_plots(curves or {}),
             "neighbours": neighbour_plot(volumes, known),
@@ -115,7 +115,7 @@ def write_report(
         title=title,
         viewer=through,
         notes=notes,
-        facts=_facts(next(iter(volumes.values())), spacing, window, display, unit, known),
+        facts=facts(next(iter(volumes.values())), spacing, window, display, unit, known),
         unit=unit,
         table=metrics_table(table, list(reconstructions)),
         command=command,
@@ -131,11 +131,19 @@ def _first(values) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _facts(volume: Tensor, spacing: Spacing, window: Range, display: Range, unit: str, known: bool) -> str:
+def facts(volume: Tensor, spacing: Spacing, window: Range, display: Range, unit: str, known: bool | None) -> str:
+    """A line under the heading: the grid, and what is black and white.
+
+    Args:
+        volume, spacing, window, display, unit: as `write_report` takes them.
+        known: whether the truth is known; None where that is no question, and nor is what a prior sees.
+    """
     size = " x ".join(str(n) for n in volume.shape)
     pitch = " x ".join(f"{s:.3g}" for s in spacing)
-    truth = "" if known else " The truth is not known."
+    truth = " The truth is not known." if known is False else ""
     black_to_white, seen = (f"{low:.5g} to {high:.5g} {unit}".rstrip() for low, high in (display, window))
+    if known is None:
+        return f"{size} voxels of {pitch} mm (z, y, x). Shown from {black_to_white}."
     return (
         f"{size} voxels of {pitch} mm (z, y, x). Shown from {black_to_white}; "
         f"the prior sees {'these values' if display == window else seen} as 0 to 1.{truth}"
@@ -152,7 +160,7 @@ def _row(plane: Plane, figures: list[dict[str, Any]]) -> dict[str, Any]:
     return {"name": plane.name, "hint": _HINT[plane.name], "edges": edges, "flat": flat, "figures": figures}
 
 
-def _plane_row(
+def plane_row(
     plane: Plane,
     volumes: Mapping[str, Tensor],
     table: Mapping[str, Mapping[str, Any]],
@@ -160,6 +168,7 @@ def _plane_row(
     window: Range,
     display: Range,
 ) -> dict[str, Any]:
+    """The middle slices of a plane, as the template's `strip` draws them; the arguments are as of `write_report`."""
     figures = []
     for name, volume in volumes.items():
         image = square(grey(view(volume, plane.name), window, display), plane.name, spacing)

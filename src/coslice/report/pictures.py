@@ -49,6 +49,7 @@ __all__ = [
     "shown",
     "slice_index",
     "square",
+    "typeface",
     "view",
     "zoom_box",
 ]
@@ -228,7 +229,7 @@ def _worth_seeing(shape: Sequence[int]) -> tuple[str, ...]:
     return (thin[0],) if thin else ("coronal", "sagittal")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def typeface(size: int) -> ImageFont.FreeTypeFont:
     """Letters of every name of a method: Pillow's own font has no accents."""
     import matplotlib
 
@@ -283,7 +284,7 @@ def picture(
     sheet = Image.new(
         "RGB", (len(columns) * (width + gap) + gap, head + sum(heights) + gap * len(heights)), (17, 17, 17)
     )
-    draw, font = ImageDraw.Draw(sheet), _font(round(head * 0.6))
+    draw, font = ImageDraw.Draw(sheet), typeface(round(head * 0.6))
     for column, (name, tiles) in enumerate(columns.items()):
         left, top = gap + column * (width + gap), head
         draw.text((left + width / 2, head / 2), name, fill=(230, 230, 230), font=font, anchor="mm")

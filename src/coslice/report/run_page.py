@@ -18,7 +18,7 @@ from coslice.report.page import write_report
 from coslice.report.pictures import picture
 from coslice.runs import Result
 
-__all__ = ["write_run_page"]
+__all__ = ["write_page", "write_run_page"]
 
 
 def write_run_page(
@@ -44,28 +44,43 @@ def write_run_page(
         The path of the page.
     """
     names = titles(study, plans)
+    volumes = {names[stem]: volume for stem, volume in volumes_of(results).items()}
+    volumes = ({} if study.unit is None else {study.reference or "truth": study.unit.cpu()}) | volumes
+    window = (study.window.low, study.window.high)
+    picture(folder / "comparison.png", volumes, spacing=study.volume.spacing, window=window, unit=study.window.unit)
+    page = folder / "report.html"
+    write_page(page, study, plans, results, measured, record, commands, intervals)
+    return page
+
+
+def write_page(
+    path: Path,
+    study: Study,
+    plans: Mapping[str, Plan],
+    results: Mapping[str, Result],
+    measured: Measured,
+    record: Mapping[str, Any],
+    commands: Sequence[str] = (),
+    intervals: Mapping[str, Interval] = MappingProxyType({}),
+) -> None:
+    """Write the page alone, to any path; the other arguments are as of `write_run_page`."""
+    names = titles(study, plans)
 
     def titled(values: Mapping[str, Any]) -> dict[str, Any]:
         return {names[stem]: value for stem, value in values.items()}
 
-    truth = None if study.unit is None else study.unit.cpu()
-    window, unit = (study.window.low, study.window.high), study.window.unit
-    reconstructions = titled(volumes_of(results))
-    shown = ({} if truth is None else {study.reference or "truth": truth}) | reconstructions
-    picture(folder / "comparison.png", shown, spacing=study.volume.spacing, window=window, unit=unit)
-    page = folder / "report.html"
     write_report(
-        page,
+        path,
         title=study.title,
-        truth=truth,
-        reconstructions=reconstructions,
+        truth=None if study.unit is None else study.unit.cpu(),
+        reconstructions=titled(volumes_of(results)),
         table=titled(measured.numbers),
         spacing=study.volume.spacing,
-        window=window,
+        window=(study.window.low, study.window.high),
         trajectory=titled(record["trajectory"]) or None,
         recipe={"study": study.settings, **titled(record["methods"])},
         seconds=titled(record["seconds"]),
-        unit=unit,
+        unit=study.window.unit,
         curves=titled(measured.curves),
         command="\n".join(commands) or None,
         layers=_layers(titled(intervals)),
@@ -73,7 +88,6 @@ def write_run_page(
         residual=titled(record["residual"]),
         notes=[*study.told, *(interval.reason for interval in intervals.values() if interval.reason)],
     )
-    return page
 
 
 def _layers(intervals: Mapping[str, Interval]) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ volumes = {
     "FDK": problem.initial().clamp(0, 1),
     "DDS, 10 CG": coslice.run(problem, dds, seed=0).reconstruction,
     "DDS, 4 CG": coslice.run(problem, few, seed=0).reconstruction,
-    "DDS, 4 CG, weights": coslice.run(weighted, few, seed=0).reconstruction,
+    "DDS, 10 CG, weights": coslice.run(weighted, dds, seed=0).reconstruction,
     "DiffPIR, weights": coslice.run(weighted, diffpir, seed=0).reconstruction,
 }
 

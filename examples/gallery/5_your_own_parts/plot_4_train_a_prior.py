@@ -50,7 +50,7 @@ priors["embedded"] = coslice.load_prior("ct")
 # Its denoising error on held-out slices, by noise level, beside that of the embedded prior. A few hundred images tell a
 # chest from noise; what the large prior has over the small one is knowledge of what is likely, where noise is strong.
 held_out = scan.slices(44, 64)
-fig, axes = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained", width_ratios=[1, 1.9])
+fig, axes = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained", width_ratios=[1, 1.9])
 for name, prior in priors.items():
     errors = measure_prior(prior, [held_out], most=4).rows[0].rmse
     axes[0].plot([float(sigma) for sigma in errors], list(errors.values()), "o-", label=name)

@@ -17,9 +17,9 @@ from coslice.xray import XrayScanner, simulate_counts
 # A scanner that is not ideal measures the chest: gains differ, some pixels are dead, and the detector stands 7 mm
 # further along u than the geometry says. Nothing of this is told to the reconstruction. With your own data,
 # ``coslice.io.recordings.read_recording`` and ``coslice.io.geometry_files.read_geometry`` stand in for this cell.
-scan = coslice.data.embedded_scan().thickened(4).slices(4, 11).resized(80)
+scan = coslice.data.embedded_scan().thickened(4).slices(4, 12).resized(80)
 geometry = coslice.ConeBeam(
-    coslice.sparse_view(45), detector=(10, 132), pixel=(7.0, 7.0), source_axis=1100.0, axis_detector=700.0
+    coslice.sparse_view(60), detector=(10, 132), pixel=(7.0, 7.0), source_axis=1100.0, axis_detector=700.0
 )
 scanner = XrayScanner(photons=50_000, gain=0.05, dead=0.003, axis_offset=7.0, oversample=1)
 exposure = simulate_counts(scan, geometry, scanner, seed=0)
@@ -50,7 +50,7 @@ pictures["DDS + ISCS, axis found"] = coslice.run(studies["found"].problem, dds, 
 fig, axes = plt.subplots(1, 4, figsize=(12, 3.5), layout="constrained")
 for ax, (name, volume) in zip(axes, pictures.items(), strict=True):
     psnr = coslice.metrics.psnr(volume, truth).mean().item()
-    ax.imshow(volume[3].flip(0, 1), cmap="gray", vmin=0.05, vmax=0.55)
+    ax.imshow(volume[4].flip(0, 1), cmap="gray", vmin=0.05, vmax=0.55)
     ax.set_title(name if name == "truth" else f"{name}: {psnr:.1f} dB", fontsize=10)
     ax.axis("off")
     print(f"{name:32s} {psnr:5.1f} dB")

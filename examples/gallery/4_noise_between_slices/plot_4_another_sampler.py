@@ -34,8 +34,9 @@ def ddpm(images, times):
 
 
 # %%
-# Twice the same call, on a filtered back-projection of 30 views. The second time every normal draw whose first axis is the stack is tied
-# by slerp between two planes, those of the start and of the steps alike; ``size`` says how many slices that are.
+# Twice the same call, on a filtered back-projection of 30 views. The second time every normal draw whose first axis is
+# the stack is tied by slerp between two planes, those of the start and of the steps alike; ``size`` says how many
+# slices that are.
 scan = coslice.data.embedded_scan().slices(28, 40).resized(80)
 study = coslice.simulate(scan, coslice.SparseViewCT(beam="parallel", views=30))
 start, times = study.problem.initial().clamp(0, 1)[:, None], range(90, -1, -10)

@@ -47,8 +47,9 @@ with tempfile.TemporaryDirectory() as place:
 priors["embedded"] = coslice.load_prior("ct")
 
 # %%
-# Its denoising error on held-out slices, by noise level, beside that of the embedded prior. 40 images teach little. After
-# 640 the error at sigma 0.1 is a quarter lower, and the embedded prior, which saw 138,000, has less than half of that.
+# Its denoising error on held-out slices, by noise level, beside that of the embedded prior. 40 images teach little.
+# After 640 the error at sigma 0.1 is a quarter lower, and the embedded prior, which saw 138,000, has less than half of
+# that.
 held_out = scan.slices(44, 64)
 fig, axes = plt.subplots(1, 2, figsize=(11, 3.2), layout="constrained", width_ratios=[1, 1.9])
 for name, prior in priors.items():

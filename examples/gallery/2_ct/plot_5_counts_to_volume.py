@@ -17,9 +17,11 @@ from coslice.xray import XrayScanner, simulate_counts
 # A scanner that is not ideal measures the chest: gains differ, some pixels are dead, and the detector stands 7 mm
 # further along u than the geometry says. Nothing of this is told to the reconstruction. With your own data,
 # ``coslice.io.recordings.read_recording`` and ``coslice.io.geometry_files.read_geometry`` stand in for this cell.
+# (Six rows are lower than the slab of slices: a ray through the faces where it was cut out of the patient would measure
+# an object that ends there.)
 scan = coslice.data.embedded_scan().thickened(4).slices(4, 12).resized(80)
 geometry = coslice.ConeBeam(
-    coslice.sparse_view(60), detector=(10, 132), pixel=(7.0, 7.0), source_axis=1100.0, axis_detector=700.0
+    coslice.sparse_view(45), detector=(6, 132), pixel=(7.0, 7.0), source_axis=1100.0, axis_detector=700.0
 )
 scanner = XrayScanner(photons=50_000, gain=0.05, dead=0.003, axis_offset=7.0, oversample=1)
 exposure = simulate_counts(scan, geometry, scanner, seed=0)

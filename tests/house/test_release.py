@@ -43,7 +43,7 @@ DISTRIBUTION = {"gdcm": "python_gdcm"}
 def project() -> dict:
     if sys.version_info < (3, 11):
         pytest.skip("tomllib comes with Python 3.11")
-    import tomllib
+    import tomllib  # pyright: ignore[reportMissingImports]  # checked as 3.10, which lacks it
 
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

@@ -11,6 +11,7 @@ import yaml
 
 from coslice.errors import CosliceError
 from coslice.networks import NETWORKS, GuidedUNet, GuidedUNetConfig, NCSNpp, NCSNppConfig
+from coslice.priors.denoisers import Betas
 from coslice.priors.published import read_published
 from published import SMALL_GUIDED, SMALL_NCSNPP, filled, published_layout
 
@@ -49,7 +50,7 @@ def test_a_configuration_beside_the_file_is_found(name, tmp_path):
     assert given.config.head_channels is None and given.config.heads == 4 and given.image_size == 32
     assert any(name in note for note in given.notes)
     if name.endswith("yaml"):
-        assert given.betas is not None and (given.betas.count, given.betas.last) == (500, 0.04)
+        assert isinstance(given.betas, Betas) and (given.betas.count, given.betas.last) == (500, 0.04)
 
 
 def test_what_nobody_tells_is_assumed_and_noted(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from coslice.axes import PLANES, axis_number
 from coslice.errors import CosliceError
 from coslice.report import error_map, grey, picture, view
-from coslice.report.pictures import _font, square
+from coslice.report.pictures import square, typeface
 from ramps import HU, SHAPE, SPACING, ramp
 
 # The first and last voxel of each axis of a RAS+ volume (z, y, x), by where in the patient it is.
@@ -149,7 +149,7 @@ def test_an_unknown_plane_is_refused():
 
 
 def test_names_with_accents_have_letters_of_their_own():
-    font = _font(20)
+    font = typeface(20)
     accented, missing, another = (list(font.getmask(letter)) for letter in ("é", "\uffff", "\ufffe"))  # type: ignore
     assert accented != missing == another
     assert font.getlength("Matérn") == font.getlength("Matern")

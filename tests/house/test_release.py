@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from email.parser import Parser
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def requirements(lines) -> dict[str, str]:
     return {re.split(r"[^\w.-]", line)[0].lower().replace("-", "_"): line for line in lines}
 
 
+@lru_cache
 def imported() -> dict[str, set[str]]:
     """Modules of others that the sources import, inside functions too, with the files that do."""
     found: dict[str, set[str]] = {}
@@ -88,7 +90,8 @@ def imported() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("optional", "import_module")):
+            called = getattr(getattr(node, "func", None), "attr", "") or getattr(getattr(node, "func", None), "id", "")
+            if isinstance(node, ast.Call) and called.endswith(("optional", "import_module")):
                 names += [str(one.value) for one in node.args[:1] if isinstance(one, ast.Constant)]
             for name in names:
                 if (first := name.split(".")[0]) not in (*sys.stdlib_module_names, "coslice"):

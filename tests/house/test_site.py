@@ -181,6 +181,7 @@ def test_sections_become_fields(ours):
     ]
 
 
+@pytest.mark.slow  # the build of the site finds the same, and more
 def test_every_docstring_of_the_reference_is_read_without_a_warning(ours):
     """By docutils itself, as the site reads it; the directives of the site are stood in for."""
     core = pytest.importorskip("docutils.core")

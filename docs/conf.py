@@ -45,6 +45,7 @@ python_maximum_signature_line_length = 88
 python_display_short_literal_types = True
 toc_object_entries_show_parents = "hide"
 nitpicky = True
+nitpick_ignore_regex = [("py:class", r"coslice\..*\._\w+")]  # a private type in a signature, which has no page
 
 # Gallery: scripts plot_*.py run in `make docs`, and one that fails is an error.
 sphinx_gallery_conf = {

@@ -109,8 +109,17 @@ def homes() -> dict[str, str]:
     found = {}
     for name, home in names.items():
         full = elsewhere(f"coslice.{home}", name) or f"coslice.{home}.{name}"
-        found[f"coslice.{name}"] = full if full in described else f"coslice.{name}"
+        found[f"coslice.{name}"] = full if full in described else _listed_as(name, described) or f"coslice.{name}"
     return found
+
+
+def _listed_as(name: str, described: set[str]) -> str:
+    """Where a room describes what `coslice.` has from a module that is no room; "" where none does."""
+    for full in sorted(described):
+        module, word = full.rsplit(".", 1)
+        if word == name and getattr(importlib.import_module(module), name) is getattr(coslice, name):
+            return full
+    return ""
 
 
 def other_names() -> dict[str, str]:

@@ -118,6 +118,17 @@ def test_every_name_that_is_offered_is_described(ours):
         assert re.search(described, page, re.MULTILINE), name
 
 
+def test_nothing_is_described_twice(ours):
+    """A class that a room lists from a module that is no room stands there, and not on the page of coslice again."""
+    reference = ours("reference_pages")
+    rooms, _ = reference.door(Path(coslice.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    pages = [*(reference.page_of(room) for room in rooms), reference.page_of_door()]
+    described = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)$", "\n".join(pages), re.MULTILINE)
+    values = [getattr(importlib.import_module(full.rpartition(".")[0]), full.rpartition(".")[2]) for full in described]
+    assert len(values) > 100
+    assert [full for full, value in zip(described, values, strict=True) if values.count(value) > 1] == []
+
+
 def test_an_error_has_its_sentence_and_a_method_its_settings(ours):
     page = ours("reference_pages").page_of("methods")
     assert ".. py:data:: DDS\n" in page and "``data.iterations``" in page

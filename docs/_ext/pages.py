@@ -27,6 +27,8 @@ _PLACES = {
 """Files of the repository that the site has a page for."""
 _CARDS = "src/coslice/data/priors"
 """Cards of the embedded priors, each of which is a page."""
+_GALLERY = "examples/gallery"
+"""Scripts, each of which is a page that the gallery makes while the site is built."""
 
 
 def toctree(pages: list[str], caption: str = "", depth: int = 1) -> str:
@@ -68,8 +70,8 @@ def moved_links(text: str, folder: str, root: Path) -> str:
         root: of the repository.
 
     Returns:
-        The text, in which links from outside of docs/ into it start from docs/, files that have a page lead to it, and
-        a link to a folder is its words.
+        The text, in which links from outside of docs/ into it start from docs/, files that have a page lead to it, as
+        scripts and folders of the gallery do, and a link to another folder is its words.
     """
 
     def moved(found: re.Match[str]) -> str:
@@ -78,12 +80,11 @@ def moved_links(text: str, folder: str, root: Path) -> str:
             return found.group()
         path, _, anchor = target.partition("#")
         place = posixpath.normpath(posixpath.join(folder, path))
-        if (root / place).is_dir():
+        page = _PLACES.get(place) or _page_of_card(place) or _page_of_gallery(place)
+        if not page and (root / place).is_dir():
             return words
         start = folder[5:] if folder.startswith("docs/") else ""
-        inside = (
-            _PLACES.get(place) or _page_of_card(place) or (place[5:] if place.startswith("docs/") else f"../{place}")
-        )
+        inside = page or (place[5:] if place.startswith("docs/") else f"../{place}")
         target = posixpath.relpath(inside, start or ".") + ("#" + anchor if anchor else "")
         if inside == f"../{place}" and inside.endswith(".md"):  # no page of the site, but a file to take along
             target = f"path:{target}"
@@ -97,6 +98,16 @@ def moved_links(text: str, folder: str, root: Path) -> str:
 def _page_of_card(place: str) -> str:
     folder, name = posixpath.split(place)
     return f"cards/{name}" if folder == _CARDS and name.endswith(".md") else ""
+
+
+def _page_of_gallery(place: str) -> str:
+    """The page of a script, or that of a folder's scripts; "" for anything else."""
+    if place != _GALLERY and not place.startswith(f"{_GALLERY}/"):
+        return ""
+    stem, suffix = posixpath.splitext(place.removeprefix("examples/"))
+    if suffix == ".py":
+        return f"{stem}.rst"
+    return "" if suffix else f"{stem}/index.rst"
 
 
 def _make(app: Any) -> None:

@@ -71,6 +71,31 @@ def test_links_are_moved_to_what_the_site_has(ours):
     assert moved("```\n[a](../README.md)\n```\n", "docs", ROOT) == "```\n[a](../README.md)\n```\n"
 
 
+def test_links_to_the_gallery_lead_to_its_pages(ours):
+    """Not to a download of the script; a page that is deeper goes up first."""
+    moved = ours("pages").moved_links
+    assert moved("[a](../examples/gallery/2_ct/plot_1_geometry.py)", "docs", ROOT) == (
+        "[a](gallery/2_ct/plot_1_geometry.rst)"
+    )
+    assert moved("[a](../../examples/gallery/2_ct/plot_1_geometry.py)", "docs/tables", ROOT) == (
+        "[a](../gallery/2_ct/plot_1_geometry.rst)"
+    )
+    assert moved("[a](../examples/gallery) [b](../examples/gallery/2_ct/)", "docs", ROOT) == (
+        "[a](gallery/index.rst) [b](gallery/2_ct/index.rst)"
+    )
+    assert moved("[a](examples/gallery)", "", ROOT) == "[a](gallery/index.rst)"
+    header = "../examples/gallery/GALLERY_HEADER.rst"
+    assert moved(f"[a]({header})", "docs", ROOT) == f"[a]({header})"
+
+
+def test_every_script_of_the_gallery_is_told_of_by_a_page():
+    """A reader of the page finds the script that shows it, by a link that works where the page lies, too."""
+    folder = ROOT / "examples" / "gallery"
+    pages = [page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))]
+    linked = {target for text in pages for target in re.findall(r"\]\(\.\./examples/gallery/([^)\s]+\.py)\)", text)}
+    assert linked == {script.relative_to(folder).as_posix() for script in folder.glob("*/*.py")}
+
+
 def test_links_into_the_glossary_lead_to_a_term_or_a_heading(ours):
     """`glossary.md#noise-level` is a row on the site; on a code host it is the page."""
     glossary = ours("glossary_terms")

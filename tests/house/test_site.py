@@ -109,6 +109,14 @@ def test_links_into_the_glossary_lead_to_a_term_or_a_heading(ours):
             assert target in targets, (page.name, target)
 
 
+def test_a_table_of_the_glossary_has_a_term_once(ours):
+    glossary = ours("glossary_terms")
+    for table in re.split(r"^#+ +.*$", (DOCS / "glossary.md").read_text(encoding="utf-8"), flags=re.MULTILINE):
+        cells = [row.split(" | ")[0].strip("| ") for row in table.splitlines() if row.startswith("| ")]
+        terms = [term for cell in cells for term in glossary.terms_of(cell)]
+        assert [term for term in terms if terms.count(term) > 1] == []
+
+
 def test_the_papers_to_cite_are_those_of_the_citation_file(ours):
     shown = ours("pages").citations((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert "Chenhe Du" in shown and "(https://openreview.net/forum?id=R5ETdN6ifA)" in shown

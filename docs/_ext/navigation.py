@@ -29,7 +29,10 @@ CARDS = {
     "reference": ("Python reference", "Every part with its shapes, units and errors."),
     "command-line": ("Command line", "Every command with its options."),
     "results": ("Results", "What was measured, and with which command."),
-    "migration": ("Migration", "Coming from the code of ISCS, DDS, DiffusionMBIR, TPDM or DiffusionBlend."),
+    "migration": (
+        "Migration",
+        "From the code of ISCS, DDS, DiffusionMBIR, TPDM or DiffusionBlend; from TIGRE, ASTRA, RTK, deepinv or MONAI.",
+    ),
 }
 """Where the first page leads."""
 

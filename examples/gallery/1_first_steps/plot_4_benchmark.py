@@ -50,8 +50,9 @@ table = table_of(benchmark, records)
 print(markdown(table))
 
 # %%
-# What the table says: a prior is worth many views to a formula, and still many to total variation. ISCS
-# closes, at the same cost, most of the gap in SDiff, the difference between neighbouring slices, and gains PSNR, too.
+# What the table says: a method with a prior gets by with fewer views than total variation, and with far fewer than a
+# formula. ISCS closes, at the same cost, most of the gap in SDiff, the difference between neighbouring slices, and
+# gains PSNR, too.
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 views = [int(group.split()[0]) for group in table.groups]
 for number, row in enumerate(next(iter(table.groups.values()))):

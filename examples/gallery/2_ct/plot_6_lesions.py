@@ -45,7 +45,7 @@ for name, (with_them, without) in reconstructed.items():
 
 # %%
 # About the first nodule: the reconstructions, and below them what the lesions changed. Where nothing was put in nothing
-# should change. FDK answers with a weaker nodule and streaks; the prior keeps more of it, and nothing is invented.
+# should change. FDK answers with a weaker nodule and streaks; the prior keeps more of it, and changes little elsewhere.
 z, y, x = lesions[0].centre
 fig, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
 columns = {"truth": (present, scan), **reconstructed}

@@ -2,7 +2,7 @@
 The noises, and how they tie slices together
 ============================================
 
-What a sampler adds to a volume decides how neighbouring slices agree. Here are the five kinds, seen from the side.
+What a sampler adds to a volume decides how neighbouring slices agree. Here are five kinds, seen from the side.
 """
 
 import math

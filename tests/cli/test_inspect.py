@@ -117,6 +117,8 @@ def test_a_reversed_sense_is_a_grave_doubt_and_the_right_one_is_none(inspected, 
         write_geometry(replace(CONE, angles=angles), tmp_path / f"{name}.json")
     right, wrong = (inspected(tmp_path / "p.npy", "--geometry", tmp_path / f"{n}.json") for n in ("right", "wrong"))
     assert not sentences(right, "grave") and "other way" in sentences(wrong, "grave")
+    facts = json.dumps(wrong)
+    assert "From 0 degrees on, clockwise" in facts and "-0 degrees" not in facts  # -0.0 is the first angle's opposite
 
 
 def test_transmission_is_known_from_counts_without_a_beam(inspected, tmp_path):

@@ -215,7 +215,7 @@ def _arc(geometry: Any) -> str:
     steps = sorted(set(np.diff(np.unique(np.round(np.degrees(geometry.angles), 6))).tolist()))
     # what rounding in a file leaves is even
     even = len(steps) > 0 and steps[-1] - steps[0] < 0.02 * steps[len(steps) // 2]
-    length, start = math.degrees(arc.length), math.degrees(geometry.angles[0])
+    length, start = math.degrees(arc.length), round(math.degrees(geometry.angles[0]), 6) + 0.0  # no -0
     sense = "counterclockwise" if step > 0 else "clockwise"
     words = (
         f"From {start:.4g} degrees on, {sense} as seen from +z, "

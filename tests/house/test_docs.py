@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import shlex
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -78,15 +79,21 @@ def test_the_python_of_own_scan_imports_what_is_there():
 
 
 def test_links_of_the_pages_lead_somewhere():
-    """Files exist, and headings of the same page."""
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        anchors = {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in _headings(text)}
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            if target.startswith("#"):
-                assert target[1:] in anchors, (page.name, target)
-            elif not re.match(r"[a-z]+:", target):
-                assert (page.parent / target.split("#")[0]).exists(), (page.name, target)
+    """Files exist, and headings of this page or of another; terms of the glossary are rows (test_site.py)."""
+    for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            led = page.parent / name if name else page
+            assert led.exists(), (page.name, target)
+            if anchor and led.suffix == ".md" and led.name != "glossary.md":
+                assert anchor in _anchors(led), (page.name, target)
+
+
+def _anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in _headings(text)}
 
 
 def _headings(text: str) -> list[str]:

@@ -28,6 +28,7 @@ from coslice.methods import (
     usual_priors,
 )
 from coslice.methods.method_remarks import remarks_on_method
+from coslice.methods.noisy_data import suited_to_noise
 from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
 from coslice.priors import SlicePrior, load_prior
@@ -144,8 +145,8 @@ def plan(
 
     Args:
         problem: what was measured.
-        method: a name, which takes the settings for such a problem, or a method of one's own, which is taken as it is;
-            None takes our best, see `coslice.methods.default_method`.
+        method: a name, which takes the settings for such a problem and its noise (`methods.noisy_data`), or a method of
+            one's own, which is taken as it is; None takes our best, see `coslice.methods.default_method`.
         prior: for a method that needs one; None takes the embedded ones. Two for a method of two planes.
         seed: of all randomness.
         device: to load priors on that are given by name; None is the measurement's.
@@ -162,7 +163,7 @@ def plan(
     kind = problem.kind if problem.kind in KINDS else ""
     if method is None:
         method = default_method(kind, _listed(prior))
-    chosen = find_method(method, kind) if isinstance(method, str) else method
+    chosen = suited_to_noise(find_method(method, kind), problem) if isinstance(method, str) else method
     if not isinstance(chosen, Method | Direct):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller checks types
         raise CosliceError(f"plan: a {type(method).__name__} was given, but a name or a method is needed.")
     if fast:

@@ -1,4 +1,4 @@
-"""Which methods get another data step where the noise of every ray is known."""
+"""Which methods get another data step where the noise is known."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from coslice.methods import Method, find_method
-from coslice.methods.data_steps import ConjugateGradients, TrustedPrediction
+from coslice.methods.data_steps import ConjugateGradients, TrustedPrediction, WeightedGradients
 from coslice.methods.noisy_data import suited_to_noise
+from coslice.plans import plan
 from small_problems import ct, zsr
 
 
@@ -17,12 +18,26 @@ def noisy():
 
 
 @pytest.mark.parametrize("name", ["dds", "wdds", "wblend"])
-def test_early_stopping_gives_way_to_a_step_that_knows_the_noise(name):
+def test_early_stopping_gives_way_to_a_step_that_knows_the_noise_of_every_ray(name):
     method = find_method(name)
     suited = suited_to_noise(method, noisy())
     assert isinstance(suited, Method) and isinstance(method, Method)
     assert isinstance(suited.data, TrustedPrediction)
     assert suited == replace(method, data=suited.data)
+    assert plan(noisy(), name).method == suited and plan(noisy(), method).method is method
+
+
+@pytest.mark.parametrize("name", ["wdds", "wblend"])
+def test_ours_weighs_the_prediction_in_its_own_metric_where_one_number_says_the_noise(name):
+    method, problem = find_method(name), replace(ct(), noise=1.0)
+    suited = suited_to_noise(method, problem)
+    assert isinstance(suited, Method) and isinstance(method, Method)
+    assert isinstance(suited.data, WeightedGradients) and isinstance(method.data, WeightedGradients)
+    assert suited == replace(method, data=replace(method.data, trust=7.0))
+    assert plan(problem, name).method == suited and plan(problem, method).method is method
+    assert suited_to_noise(method, ct()) is method
+    chosen = replace(method, data=replace(method.data, trust=1.0))
+    assert suited_to_noise(chosen, problem) is chosen
 
 
 @pytest.mark.parametrize("name", ["ddnm", "dds-tv", "diffpir", "dps", "sirt", "fdk"])

@@ -215,11 +215,7 @@ def reconstruct_projections(files: ProjectionFiles, stated: Stated, how: How, wh
     study = replace(study, names=(*study.names, *named))
     if not all_views:
         study = _compared(study, how)
-    suited = method if how.changes("data") else suited_to_noise(method, study.problem)
-    if suited is not method:
-        said = "The noise of every ray is known, so the data step weighs it against the prediction (data.kind=trust)."
-        study = replace(study, remarks=(*study.remarks, said))
-    _reconstruct(_suited(study, priors), suited, priors, how, where)
+    _reconstruct(_suited(study, priors), method, priors, how, where)
 
 
 def _cut(opened: OpenedScan, slices: str | None, preparation: Preparation) -> tuple[OpenedScan, Preparation]:
@@ -272,7 +268,11 @@ def _reconstruct(
     where: Where,
     opened: OpenedScan | None = None,
 ) -> None:
-    plans = how.plans(study, method, priors)
+    suited = method if how.changes("data") else suited_to_noise(method, study.problem)
+    if suited is not method:
+        said = "The noise is known, so the data step weighs it against the prediction (data.trust, data.kind=trust)."
+        study = replace(study, remarks=(*study.remarks, said))
+    plans = how.plans(study, suited, priors)
     modality = None if opened is None or opened.dicom is None else opened.dicom.modality
     if where.dicom and modality not in (None, "CT", "MR"):
         raise CosliceError(

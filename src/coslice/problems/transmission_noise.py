@@ -30,6 +30,7 @@ from coslice.detector import LineIntegrals, PhotonNoise
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
 from coslice.operators import Operator
+from coslice.sums import inner
 from coslice.window import Window
 
 __all__ = ["TransmissionNoise"]
@@ -80,8 +81,8 @@ class TransmissionNoise(PhotonNoise):
             CosliceError: a measurement whose image is as much above the middle as below, which no factor dims.
         """
         lengths = operator.forward(torch.ones(operator.domain, device=y.device))
-        mean = float((2 * y - lengths).double().mean())
-        if abs(mean) <= 1e-6 * float(lengths.double().mean()):
+        mean = _mean(2 * y - lengths)
+        if abs(mean) <= 1e-6 * _mean(lengths):
             raise CosliceError(
                 "TransmissionNoise: the mean line integral of the image from -1 to 1 is 0, so no factor gives it a "
                 "transmission; take photons of real attenuation, or another window."
@@ -108,4 +109,11 @@ class TransmissionNoise(PhotonNoise):
 def _spread(y: Tensor, lines: LineIntegrals) -> float:
     """The standard deviation of s / 2 over the whole measurement: that of p, in the units of y."""
     p = lines.scale * y.double()
-    return float((p if lines.offset is None else p + lines.offset).std()) / abs(lines.scale)
+    p = p if lines.offset is None else p + lines.offset
+    p = p - _mean(p)
+    return math.sqrt(inner(p, p) / max(p.numel() - 1, 1)) / abs(lines.scale)
+
+
+def _mean(values: Tensor) -> float:
+    """The mean, the same for any number of threads."""
+    return inner(values, values.new_ones(1).expand_as(values)) / values.numel()

@@ -123,6 +123,11 @@ class StepTable:
         alpha_bar = np.cumprod(1 - given)
         if rescaled:
             root = np.sqrt(alpha_bar)
+            if root[0] == root[-1]:
+                raise CosliceError(
+                    "steps: betas were given with which the last step leaves as much of the image as the first, so "
+                    "they cannot be rescaled to zero signal; correct them."
+                )
             alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
         return cls.of_alpha_bar(alpha_bar.tolist())
 

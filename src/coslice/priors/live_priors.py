@@ -105,15 +105,17 @@ class FunctionDenoiser(nn.Module):
         v = low + width * x.to(torch.float32)
         levels = sigma.expand(len(x)).tolist()
         parts = [v] if len(set(levels)) == 1 else v.split(1)
-        with self._turn:
-            answers = [self._asked(part, width * level) for part, level in zip(parts, levels, strict=False)]
+        with self._turn:  # until the answers are copied: a function may give the same memory again
+            answers = [
+                (self._asked(part, width * level) - low) / width for part, level in zip(parts, levels, strict=False)
+            ]
         answer = answers[0] if len(answers) == 1 else torch.cat(answers)
         if torch.is_grad_enabled() and x.requires_grad and not answer.requires_grad:
             raise CosliceError(
                 f"prior: {type(self.function).__name__} gives no gradients, but the method asks for them; choose one "
                 "that does not, such as dds."
             )
-        return (answer - low) / width
+        return answer
 
     def _asked(self, v: Tensor, sigma: float) -> Tensor:
         return checked_answer(self.function, v, self.function(v, sigma)).to(torch.float32)
@@ -366,13 +368,24 @@ def _known_of(function: Any) -> str:
 
     What has a hidden state, or no file, gets words that no other process has.
     """
-    whose = type(function) if isinstance(function, nn.Module) else function
-    plain = isinstance(function, FunctionType) and not function.__closure__ and function.__name__ != "<lambda>"
-    if isinstance(function, nn.Module) or plain:
+    module = isinstance(function, nn.Module)
+    whose = type(function) if module else function
+    values = "" if module else _values_of(function)
+    if values is not None:
         try:
             content = Path(inspect.getfile(whose)).read_bytes()
         except (OSError, TypeError):
             content = None
         if content is not None:
-            return f"{whose.__qualname__} {hashlib.sha256(content).hexdigest()[:16]}"
+            return f"{whose.__qualname__} {hashlib.sha256(content).hexdigest()[:16]}{values}"
     return f"not known {secrets.token_hex(16)}"
+
+
+def _values_of(function: Any) -> str | None:
+    """What a plain function takes where nothing is given, in words; None of what has a hidden state."""
+    if not isinstance(function, FunctionType) or function.__closure__ or function.__name__ == "<lambda>":
+        return None
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    if not all(value is None or isinstance(value, bool | int | float | str) for value in values):
+        return None
+    return f" {values}" if values else ""

@@ -105,6 +105,7 @@ def test_a_task_measures_with_it():
         (lambda: TransmissionNoise(1e4, transmission=1.0), "mean transmission of 1 was given, between 0 and 1"),
         (lambda: TransmissionNoise(1e4, bad_pixels=1.5, bad_pixel_sd=1), "a share of 1.5 bad pixels"),
         (lambda: TransmissionNoise(1e4, bad_pixels=0.1), "give both or neither"),
+        (lambda: TransmissionNoise(1e4, bad_pixels=0.1, bad_pixel_sd=1e300), "a number from 0 to 1e6"),
         (lambda: TransmissionNoise(0.0), "0 photons"),
         (lambda: SliceSuperResolution(noise=TransmissionNoise(1e4)), "MR counts none"),
         (lambda: TransmissionNoise(1e4).lines(OPERATOR, grey(), CT_WINDOW), "is 0, so no factor"),

@@ -35,6 +35,9 @@ from coslice.window import Window
 
 __all__ = ["TransmissionNoise"]
 
+_MOST_DEVIATION = 1e6
+"""Of what is more the square is soon no number of 32 bits."""
+
 
 @dataclass(frozen=True)
 class TransmissionNoise(PhotonNoise):
@@ -63,10 +66,10 @@ class TransmissionNoise(PhotonNoise):
                 f"TransmissionNoise: a mean transmission of {self.transmission:g} was given, between 0 and 1 is "
                 "needed, such as 0.5."
             )
-        if not 0 <= self.bad_pixels <= 1 or not 0 <= self.bad_pixel_sd < math.inf:
+        if not 0 <= self.bad_pixels <= 1 or not 0 <= self.bad_pixel_sd <= _MOST_DEVIATION:
             raise CosliceError(
                 f"TransmissionNoise: a share of {self.bad_pixels:g} bad pixels that are off by {self.bad_pixel_sd:g} "
-                "standard deviations was given; a share from 0 to 1 and a number from 0 up are needed."
+                "standard deviations was given; a share from 0 to 1 and a number from 0 to 1e6 are needed."
             )
         if bool(self.bad_pixels) != bool(self.bad_pixel_sd):
             raise CosliceError(

@@ -1,6 +1,7 @@
 """Priors of other libraries: the denoiser is the one that their own schedulers and formulas make of the network."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -31,7 +32,14 @@ from coslice.priors import (
     save_prior,
 )
 from coslice.priors.denoisers import Betas, VPDenoiser
-from coslice.priors.step_tables import StepTable, TrainedSteps, steps_of_diffusers, steps_of_monai, usual
+from coslice.priors.step_tables import (
+    StepTable,
+    TrainedSteps,
+    steps_of_diffusers,
+    steps_of_monai,
+    steps_of_scheduler,
+    usual,
+)
 from elsewhere import library
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -642,6 +650,24 @@ def test_a_network_that_could_not_answer_is_refused_before_a_run(diffusers, down
         load_prior(f"diffusers:{tmp_path}", plane="yx", window="ct")
 
 
+def test_a_rescaled_table_ends_one_step_earlier_whoever_wrote_it(diffusers):
+    """Some schedulers write 2^-24 at the last step, where others write 0: more than at the step before."""
+    tables = [
+        steps_of_scheduler(kind(rescale_betas_zero_snr=True)).table.table
+        for kind in (diffusers.DDPMScheduler, diffusers.EulerDiscreteScheduler)
+    ]
+    assert len(tables[0]) == len(tables[1]) == 999
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-5)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_by_its_name(diffusers, tmp_path):
+    place = tmp_path / os.fsdecode(b"chest-ct-axial-\xff")
+    tiny_unet().save_pretrained(tmp_path / "model")
+    (tmp_path / "model").rename(place)
+    with pytest.raises(CosliceError, match="has a name that is not UTF-8"):
+        load_prior(f"diffusers:{place}")
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("betas", [[1.0, 1.0], [1e-300, 1e-300]])
 def test_betas_that_cannot_be_rescaled_are_refused(betas):
@@ -658,6 +684,11 @@ def test_networks_at_hand_that_are_no_prior_are_refused(diffusers):
         from_diffusers(tiny_unet(), diffusers.FlowMatchEulerDiscreteScheduler(), window="ct")
     with pytest.raises(CosliceError, match=r"answered with \(1, 1, 8, 4\), but the same shape is needed"):
         prior_from(lambda v, s: v[..., :4], sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
+    for wrong in ({"sigma": 0.1}, {"multiple": 2.5}, {"channels": 1.5}):
+        with pytest.raises(CosliceError, match=r"two levels are needed|a whole number from 1 on is needed"):
+            prior_from(shrunk, **{"sigma": (0.1, 1), "window": "ct"} | wrong)
+    with pytest.raises(CosliceError, match="its answer is complex"):
+        prior_from(lambda v, s: v + 0j, sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
     with pytest.raises(CosliceError, match="the smallest and the largest noise level"):
         prior_from(shrunk, sigma=(1, 0.1), window="ct")
 

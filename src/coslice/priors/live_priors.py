@@ -9,9 +9,9 @@ They give what `coslice.load_prior` gives: `coslice.run(problem, method, prior)`
 unit window everywhere, whatever range the function sees.
 
 **Whose prior a run had** is part of what it is (`coslice.identities`): a module is told by its weights and by the file
-that defines its class, a plain function by its name and its file. A closure, a partial application, an object or a
-function of a notebook cannot be told from others, and neither can what a function reads elsewhere. Then a run that was
-stopped is not gone on with by another process, unless `identity` says what it is.
+that defines its class, a plain function by its name, its file and what its arguments are when left out. A closure, a
+partial application, an object or a function of a notebook cannot be told from others, and neither can what a function
+reads elsewhere. Then a run that was stopped is not gone on with by another process, unless `identity` says what it is.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ class FunctionDenoiser(nn.Module):
         return answer
 
     def _asked(self, v: Tensor, sigma: float) -> Tensor:
-        return checked_answer(self.function, v, self.function(v, sigma)).to(torch.float32)
+        answer = checked_answer(self.function, v, self.function(v, sigma))
+        if answer.is_complex():
+            raise CosliceError("prior: its answer is complex, but real numbers are needed; give the real part.")
+        return answer.to(torch.float32)
 
 
 def prior_from(
@@ -157,6 +160,10 @@ def prior_from(
     """
     if isinstance(denoiser, nn.Module):
         check_ready(denoiser)
+    if not isinstance(sigma, tuple | list) or len(sigma) != 2:
+        raise CosliceError(
+            f"prior_from: sigma {shown(sigma)} was given, but two levels are needed, as in sigma=(0.01, 0.3)."
+        )
     low, high = sigma
     if not 1 / _LARGEST <= low <= high <= _LARGEST:
         raise CosliceError(
@@ -164,7 +171,7 @@ def prior_from(
             "good for are needed, above 0 and in this order."
         )
     for word, count in (("channels", channels), ("multiple", multiple)):
-        if count < 1:
+        if count < 1 or count != int(count):
             raise CosliceError(f"prior_from: {word} {shown(count)} was given, a whole number from 1 on is needed.")
     return _prior(
         FunctionDenoiser(denoiser, input_range, identity, one_at_a_time),

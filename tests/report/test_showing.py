@@ -291,3 +291,9 @@ def test_a_report_that_cannot_be_written_is_refused_before_it_is_made(result, tm
     for path in (tmp_path / "none" / "x.html", tmp_path, ""):
         with pytest.raises(CosliceError):
             result.report(path)
+
+
+def test_where_nothing_temporary_can_be_written_a_path_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(CosliceError, match=r"say where to write it, as in path='x\.html'"):
+        coslice.show(volume())

@@ -327,7 +327,12 @@ def _window(volumes: list[Volume], unit: str | None) -> tuple[Window, list[str]]
 
 
 def _temporary(ending: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix="coslice-show-")) / f"volumes{ending}"
+    try:
+        return Path(tempfile.mkdtemp(prefix="coslice-show-")) / f"volumes{ending}"
+    except OSError as error:
+        raise CosliceError(
+            "show: there is no place for a temporary file; say where to write it, as in path='x.html'."
+        ) from error
 
 
 def _opened(path: Path) -> bool:

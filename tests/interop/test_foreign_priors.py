@@ -684,9 +684,10 @@ def test_networks_at_hand_that_are_no_prior_are_refused(diffusers):
         from_diffusers(tiny_unet(), diffusers.FlowMatchEulerDiscreteScheduler(), window="ct")
     with pytest.raises(CosliceError, match=r"answered with \(1, 1, 8, 4\), but the same shape is needed"):
         prior_from(lambda v, s: v[..., :4], sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
-    for wrong in ({"sigma": 0.1}, {"multiple": 2.5}, {"channels": 1.5}):
+    wrongs: tuple[dict[str, Any], ...] = ({"sigma": 0.1}, {"multiple": 2.5}, {"channels": 1.5})
+    for wrong in wrongs:
         with pytest.raises(CosliceError, match=r"two levels are needed|a whole number from 1 on is needed"):
-            prior_from(shrunk, **{"sigma": (0.1, 1), "window": "ct"} | wrong)
+            prior_from(shrunk, **{"sigma": (0.1, 1), "window": "ct", **wrong})
     with pytest.raises(CosliceError, match="its answer is complex"):
         prior_from(lambda v, s: v + 0j, sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
     with pytest.raises(CosliceError, match="the smallest and the largest noise level"):

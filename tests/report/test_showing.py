@@ -270,14 +270,15 @@ def test_names_of_strangers_are_no_markup():
 
 
 def test_what_a_result_says_itself_is_not_said_again(result):
-    for said in ({"names": "mine"}, {"unit": "HU"}, {"spacing": (1.0, 1.0, 1.0)}):
+    told: tuple[dict[str, Any], ...] = ({"names": "mine"}, {"unit": "HU"}, {"spacing": (1.0, 1.0, 1.0)})
+    for said in told:
         with pytest.raises(CosliceError, match="with a Result, which says them itself"):
             showing(result, **said)
 
 
 def test_names_may_be_numbers_and_volumes_may_want_gradients():
     one = coslice.Volume(torch.rand(SHAPE).requires_grad_())
-    shown = showing({0: one, 1: one}, unit="")
+    shown = showing(cast(Any, {0: one, 1: one}), unit="")
     assert list(shown.scene.volumes) == ["0", "1"] and shown.page() and shown.picture()
     assert "<img" in one._repr_html_() and showing(one).page()
 

@@ -97,6 +97,18 @@ def test_an_operator_that_is_called_can_be_differentiated_twice(operator):
     assert relative(second, operator.normal(gradient.detach())) <= 1e-5
 
 
+@OURS
+def test_what_an_operator_gives_may_be_changed_in_place(operator):
+    apply, x, y = interop.differentiable(operator), draw(SHAPE), draw(operator.codomain, 1)
+    for leading in ((), (1,), (2,)):
+        volumes = x.expand(*leading, *SHAPE).clone().requires_grad_()
+        residual = apply(volumes)
+        residual -= y
+        (gradient,) = torch.autograd.grad(residual.square().sum() / 2, volumes)
+        expected = operator.adjoint(operator.forward(x) - y)
+        assert relative(gradient.reshape(-1, *SHAPE)[0], expected) <= 1e-5
+
+
 def test_the_type_that_was_given_comes_back_and_what_is_no_volume_is_refused():
     apply, x = interop.differentiable(THICK), draw(SHAPE)
     for kind in (torch.float64, torch.bfloat16):

@@ -216,7 +216,8 @@ class PhotonNoise(MeasurementNoise):
         return 1 / counts + (self.electronic / counts) ** 2
 
     def _expected(self, p: np.ndarray) -> np.ndarray:
-        return np.minimum(self.photons * np.exp(-p), _MOST_PHOTONS)
+        with np.errstate(over="ignore"):  # infinitely many are the most
+            return np.minimum(self.photons * np.exp(-p), _MOST_PHOTONS)
 
 
 def detector_noise(gaussian: float | None, photons: float | None, electronic: float = 0.0) -> MeasurementNoise | None:

@@ -14,8 +14,9 @@ from coslice.errors import CosliceError
 
 __all__ = ["check_file_name", "csv_cell", "numeral", "shown", "visible"]
 
-_OBEYED = ("Cc", "Cf", "Co", "Zl", "Zp")
-"""Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, lines."""
+_OBEYED = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+"""Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, halves of
+letters, which no stream can write, lines."""
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of formulas; the last four are wide forms, which some programs take for the narrow ones."""
 _MOST = 120

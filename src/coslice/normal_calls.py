@@ -102,7 +102,7 @@ def _shape(size: Any) -> Shape | None:
 
 def _is_spread(std: Any) -> bool:
     if isinstance(std, Tensor):
-        return not std.is_complex() and bool((std >= 0).all())
+        return not (std.is_complex() or std.is_meta) and bool((std >= 0).all())
     return isinstance(std, (int, float)) and std >= 0
 
 

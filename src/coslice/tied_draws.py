@@ -342,6 +342,6 @@ def _usable(noise: Any, spacing: float | None) -> Strategy:
         )
     if spacing is None:
         return noise
-    if not spacing > 0:
+    if not 0 < spacing < math.inf:
         raise CosliceError(f"iscs: a spacing of {spacing:g} mm was given, but slices lie more than 0 mm apart.")
     return replace(noise, spacing=float(spacing))

@@ -1,6 +1,7 @@
 """Priors of other libraries: the denoiser is the one that their own schedulers and formulas make of the network."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -31,7 +32,14 @@ from coslice.priors import (
     save_prior,
 )
 from coslice.priors.denoisers import Betas, VPDenoiser
-from coslice.priors.step_tables import StepTable, TrainedSteps, steps_of_diffusers, steps_of_monai, usual
+from coslice.priors.step_tables import (
+    StepTable,
+    TrainedSteps,
+    steps_of_diffusers,
+    steps_of_monai,
+    steps_of_scheduler,
+    usual,
+)
 from elsewhere import library
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -384,6 +392,28 @@ def test_one_at_a_time_means_one_at_a_time():
     assert len(most) == 12 and set(most) == {1}
 
 
+def test_a_function_may_answer_in_the_same_memory_again():
+    memory = torch.empty(1, 1, 8, 8)
+
+    def lazy(v, sigma):
+        return torch.mul(v, 0.5, out=memory)
+
+    prior = prior_from(lazy, sigma=(0.01, 9), window="ct", one_at_a_time=True)
+    x = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(prior.denoiser(x, torch.tensor([0.5, 0.6])), x / 2)
+
+
+def test_a_function_is_told_by_what_its_arguments_are_when_left_out():
+    def scaled(by: Any):
+        def denoise(v, sigma, factor=by):
+            return v * float(factor)
+
+        return prior_digest(prior_from(denoise, sigma=(0.1, 1), window="ct"))
+
+    assert scaled(2.0) == scaled(2.0) != scaled(3.0)
+    assert scaled(torch.tensor(2.0)) != scaled(torch.tensor(2.0)), "what cannot be written down is not known"
+
+
 def test_a_prior_is_told_by_weights_shape_steps_and_words(diffusers):
     def digest(unet, scheduler=None, **said):
         return prior_digest(from_diffusers(unet, scheduler or diffusers.DDPMScheduler(), **{"window": "ct", **said}))
@@ -576,11 +606,73 @@ def test_weights_of_tensors_alone_are_read_from_a_pickle(diffusers, tmp_path):
         ({"width": 16}, "does not fit the DiffusionModelUNet that it describes"),
         ({"steps": {}}, "scheduler.num_train_timesteps is '@steps::count', but there is no such entry"),
         ({"scheduler": {"_target_": "monai.networks.schedulers.RFlowScheduler"}}, "RFlowScheduler is not known"),
+        ({"width": "@width"}, r"channels leads from '@width' to others without an end"),
+        ({"width": "@a0", **{f"a{n}": [f"@a{n + 1}"] * 9 for n in range(19)}, "a19": 1}, "more than 10,000 values"),
     ],
 )
 def test_bundles_that_are_no_prior_are_refused(monai, change, sentence, tmp_path):
     with pytest.raises(CosliceError, match=sentence):
         load_prior(f"monai:{bundle(tmp_path, {**BUNDLE, **change})}", plane="yx", window="ct", input_range=(0, 1))
+
+
+def test_a_key_of_a_bundle_that_is_no_word_is_refused(tmp_path):
+    place = bundle(tmp_path, network=nn.Conv2d(1, 1, 1))
+    (place / "configs" / "inference.json").unlink()
+    (place / "configs" / "inference.yaml").write_text("network_def: {_target_: DiffusionModelUNet, 1: 2}\n")
+    with pytest.raises(CosliceError, match="network_def has the key 1, but a word is needed"):
+        load_prior(f"monai:{place}")
+
+
+@pytest.mark.parametrize("address", ["~nobody-of-this-name/x", "a" * 300, "a" * 300 + "/b"])
+@pytest.mark.parametrize("prefix", ["diffusers:", "monai:"])
+def test_an_address_that_is_no_path_is_refused(prefix, address):
+    with pytest.raises(CosliceError, match="no folder can be looked for there"):
+        load_prior(prefix + address)
+
+
+def test_a_path_that_is_not_there_is_looked_for_nowhere_else():
+    with pytest.raises(CosliceError, match=r"there is no folder \.\./not-there, and a name on the Hub is"):
+        load_prior("diffusers:../not-there")
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "reason"),
+    [
+        ("SkipDownBlock2D", "SkipUpBlock2D", "cannot be asked for images"),
+        ("DownEncoderBlock2D", "UpDecoderBlock2D", "cannot be asked for images"),
+        ("KDownBlock2D", "KUpBlock2D", "tables that files of weights do not hold"),
+    ],
+)
+def test_a_network_that_could_not_answer_is_refused_before_a_run(diffusers, down, up, reason, tmp_path):
+    shape = {"down_block_types": (down, down), "up_block_types": (up, up), "block_out_channels": (32, 64)}
+    tiny_unet(**shape).save_pretrained(tmp_path)
+    with pytest.raises(CosliceError, match=reason):
+        load_prior(f"diffusers:{tmp_path}", plane="yx", window="ct")
+
+
+def test_a_rescaled_table_ends_one_step_earlier_whoever_wrote_it(diffusers):
+    """Some schedulers write 2^-24 at the last step, where others write 0: more than at the step before."""
+    tables = [
+        steps_of_scheduler(kind(rescale_betas_zero_snr=True)).table.table
+        for kind in (diffusers.DDPMScheduler, diffusers.EulerDiscreteScheduler)
+    ]
+    assert len(tables[0]) == len(tables[1]) == 999
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-5)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_by_its_name(diffusers, tmp_path):
+    place = tmp_path / os.fsdecode(b"chest-ct-axial-\xff")
+    tiny_unet().save_pretrained(tmp_path / "model")
+    (tmp_path / "model").rename(place)
+    with pytest.raises(CosliceError, match="has a name that is not UTF-8"):
+        load_prior(f"diffusers:{place}")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("betas", [[1.0, 1.0], [1e-300, 1e-300]])
+def test_betas_that_cannot_be_rescaled_are_refused(betas):
+    with pytest.raises(CosliceError, match="cannot be rescaled to zero signal"):
+        StepTable.of_betas(betas, rescaled=True)
 
 
 def test_networks_at_hand_that_are_no_prior_are_refused(diffusers):
@@ -592,6 +684,12 @@ def test_networks_at_hand_that_are_no_prior_are_refused(diffusers):
         from_diffusers(tiny_unet(), diffusers.FlowMatchEulerDiscreteScheduler(), window="ct")
     with pytest.raises(CosliceError, match=r"answered with \(1, 1, 8, 4\), but the same shape is needed"):
         prior_from(lambda v, s: v[..., :4], sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
+    wrongs: tuple[dict[str, Any], ...] = ({"sigma": 0.1}, {"multiple": 2.5}, {"channels": 1.5})
+    for wrong in wrongs:
+        with pytest.raises(CosliceError, match=r"two levels are needed|a whole number from 1 on is needed"):
+            prior_from(shrunk, **{"sigma": (0.1, 1), "window": "ct", **wrong})
+    with pytest.raises(CosliceError, match="its answer is complex"):
+        prior_from(lambda v, s: v + 0j, sigma=(0.1, 1), window="ct")(images(2, 8, 8), 0.5)
     with pytest.raises(CosliceError, match="the smallest and the largest noise level"):
         prior_from(shrunk, sigma=(1, 0.1), window="ct")
 

@@ -243,3 +243,29 @@ def test_axes_may_be_asked_for_in_another_order():
     image = interop.to_simpleitk(replace(volume, orientation=("L", "P", "S")))
     assert np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-9)
     assert sitk.GetArrayFromImage(image).shape == volume.shape
+
+
+def test_a_header_that_a_file_may_have_is_one_that_an_image_may_have(tmp_path):
+    """A unit that NIfTI does not know, and a qform that is no rotation."""
+    for name, value in (("xyzt_units", 7), ("quatern_b", 5.0), ("quatern_b", np.nan)):
+        image = placed(*PLACES[0])
+        image.header[name] = value
+        nibabel.save(image, tmp_path / "scan.nii")
+        own, found = read_nifti(tmp_path / "scan.nii"), interop.from_nibabel(image)
+        assert np.array_equal(found.affine, own.affine) and np.array_equal(found.data, own.data)
+        assert (found.qform is None) == (own.qform is None) == (name == "quatern_b")
+
+
+def test_voxels_of_half_precision_are_taken():
+    voxels = torch.rand(1, 3, 4, 5).bfloat16()
+    for image, back in (
+        (library("monai.data").MetaTensor(voxels), interop.from_monai),
+        (library("torchio").ScalarImage(tensor=voxels), interop.from_torchio),
+    ):
+        assert torch.equal(back(image).data, voxels[0].float().permute(2, 1, 0))
+
+
+def test_a_label_map_is_refused_and_ends_nothing():
+    sitk = library("SimpleITK")
+    labels = sitk.Cast(sitk.GetImageFromArray(np.ones((3, 4, 5), np.uint8)), sitk.sitkLabelUInt8)
+    refused(lambda: interop.from_simpleitk(labels), "a label map was given", "LabelMapToLabel")

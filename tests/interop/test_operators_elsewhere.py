@@ -97,6 +97,18 @@ def test_an_operator_that_is_called_can_be_differentiated_twice(operator):
     assert relative(second, operator.normal(gradient.detach())) <= 1e-5
 
 
+@OURS
+def test_what_an_operator_gives_may_be_changed_in_place(operator):
+    apply, x, y = interop.differentiable(operator), draw(SHAPE), draw(operator.codomain, 1)
+    for leading in ((), (1,), (2,)):
+        volumes = x.expand(*leading, *SHAPE).clone().requires_grad_()
+        residual = apply(volumes)
+        residual -= y
+        (gradient,) = torch.autograd.grad(residual.square().sum() / 2, volumes)
+        expected = operator.adjoint(operator.forward(x) - y)
+        assert relative(gradient.reshape(-1, *SHAPE)[0], expected) <= 1e-5
+
+
 def test_the_type_that_was_given_comes_back_and_what_is_no_volume_is_refused():
     apply, x = interop.differentiable(THICK), draw(SHAPE)
     for kind in (torch.float64, torch.bfloat16):
@@ -372,3 +384,28 @@ def test_every_method_gives_with_their_operator_what_it_gives_with_ours(name):
     method = quick(name) if name in DIFFUSION else find_method(name)  # the others need projections or thick slices
     own, foreign = (run(LinearProblem(one, y), method, priors(method)).reconstruction for one in (op, theirs))
     assert relative(foreign, own) <= 1e-4 and float(own.std()) > 0.01
+
+
+def test_a_physics_that_works_in_place_changes_nothing_of_ours():
+    memory = torch.empty(1, 1, 2, 3, 4)
+
+    class InPlace:
+        def A(self, x):
+            return memory.copy_(x.mul_(2))
+
+        A_adjoint = A
+
+    operator = interop.operator_from(InPlace(), (2, 3, 4))
+    for action in (operator.forward, operator.adjoint):
+        x, other = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
+        before, found = x.clone(), action(x)
+        action(other)
+        assert torch.equal(x, before) and torch.equal(found, 2 * x)
+
+
+def test_a_measurement_may_have_the_bytes_of_another_machine():
+    matrix = aslinearoperator(np.random.default_rng(0).random((5, 8)))
+    y = np.arange(5, dtype=">f4")
+    assert interop.problem_from(matrix, y, (2, 2, 2)).measurement.tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(CosliceError, match="y is a str, but a tensor or numbers are needed"):
+        interop.problem_from(matrix, "five", (2, 2, 2))

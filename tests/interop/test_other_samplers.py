@@ -7,6 +7,7 @@ what it returns must have the covariance of the noise along the stack.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -383,7 +384,31 @@ def test_the_page_runs_as_it_stands(pipe):
         assert float((images[0] - images[-1]).abs().mean()) > 5 * sdiff_of_all(images)
 
 
+def test_methods_of_every_kind_are_enabled():
+    class Sampler:
+        @staticmethod
+        def static(batch_size=1):
+            return torch.randn(batch_size, 1, 4, 4)
+
+        @classmethod
+        def of_class(cls, batch_size=1):
+            return torch.randn(batch_size, 1, 4, 4)
+
+        partly = functools.partial(torch.randn, 6)
+
+    expected = TiedNoise((6, 1, 4, 4)).at(1)
+    for call in ("static", "of_class"):
+        assert torch.equal(getattr(enable_iscs(Sampler(), call=call), call)(batch_size=6), expected)
+    assert torch.equal(enable_iscs(Sampler(), call="partly").partly(1, 4, 4), expected)
+
+
 def test_what_cannot_be_enabled_is_refused():
+    class Later:
+        def __call__(self):
+            yield torch.randn(4, 1, 8, 8)
+
+        async def sample(self): ...
+
     class Slotted:
         __slots__ = ("x",)
 
@@ -391,6 +416,8 @@ def test_what_cannot_be_enabled_is_refused():
 
     for wrong, words in (
         (lambda: enable_iscs(Slotted()), "keep their class"),
+        (lambda: enable_iscs(Later()), "round the loop that takes them"),
+        (lambda: enable_iscs(Later(), call="sample"), "samples after it was called"),
         (lambda: enable_iscs(Denoiser(Pixels(True)), call="sample"), "no method 'sample'"),
         (lambda: enable_iscs(Denoiser(Pixels(True)), size=1), "at least 2 slices"),
     ):

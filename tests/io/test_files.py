@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
 from coslice.errors import CosliceError
-from coslice.io.files import write_bytes, write_json, write_text
+from coslice.io.files import check_target, write_bytes, write_json, write_text
 
 VALUES = {"name": "Δ é", "list": [1, 2.5, True, None], "nested": {"empty": {}}}
 
@@ -46,3 +47,17 @@ def test_text_is_utf_8_with_its_own_ends_of_lines(tmp_path):
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path, write):
     with pytest.raises(CosliceError, match="cannot be written"):
         write(tmp_path / "nowhere" / "file", b"" if write is write_bytes else "")
+
+
+def test_a_device_or_a_pipe_is_not_taken_the_place_of(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    link = tmp_path / "link"
+    link.symlink_to("/dev/null")
+    for place in (pipe, link):
+        with pytest.raises(CosliceError, match="is a device or a pipe, but a file is needed"):
+            write_text(place, "words")
+    for place in ("/dev/null", "/dev/stdout", "/dev/not-there"):  # looked at alone: who is root would end the machine's
+        with pytest.raises(CosliceError, match="is a device or a pipe, but a file is needed"):
+            check_target(place)
+    assert pipe.is_fifo() and link.is_symlink()

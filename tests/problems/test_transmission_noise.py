@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from coslice.detector import measured, standard_deviation, variances
+from coslice.detector import LineIntegrals, measured, standard_deviation, variances
 from coslice.errors import CosliceError
 from coslice.geometry import Grid
 from coslice.operators import Projector
 from coslice.problems import SliceSuperResolution, SparseViewCT, TransmissionNoise, published_parallel_beam
+from coslice.problems.transmission_noise import _mean, _spread
 from coslice.window import CT_WINDOW, Window
 
 GRID = Grid((4, 32, 32), (1.0, 1.0, 1.0))
@@ -104,6 +105,7 @@ def test_a_task_measures_with_it():
         (lambda: TransmissionNoise(1e4, transmission=1.0), "mean transmission of 1 was given, between 0 and 1"),
         (lambda: TransmissionNoise(1e4, bad_pixels=1.5, bad_pixel_sd=1), "a share of 1.5 bad pixels"),
         (lambda: TransmissionNoise(1e4, bad_pixels=0.1), "give both or neither"),
+        (lambda: TransmissionNoise(1e4, bad_pixels=0.1, bad_pixel_sd=1e300), "a number from 0 to 1e6"),
         (lambda: TransmissionNoise(0.0), "0 photons"),
         (lambda: SliceSuperResolution(noise=TransmissionNoise(1e4)), "MR counts none"),
         (lambda: TransmissionNoise(1e4).lines(OPERATOR, grey(), CT_WINDOW), "is 0, so no factor"),
@@ -112,3 +114,24 @@ def test_a_task_measures_with_it():
 def test_what_cannot_be_is_refused(make, words):
     with pytest.raises(CosliceError, match=words):
         make()
+
+
+def test_the_number_of_threads_changes_no_bit():
+    y = 50 * torch.rand(30, 100, 1000, generator=torch.Generator().manual_seed(0))
+    lines = LineIntegrals(0.7, -0.1 * y)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 4):
+            torch.set_num_threads(threads)
+            found.append((_spread(y, lines), _mean(y)))
+    finally:
+        torch.set_num_threads(before)
+    assert len(set(found)) == 1
+    assert found[0][0] == pytest.approx(float((0.7 * y - 0.1 * y).double().std()) / 0.7, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ray_that_dims_nothing_counts_the_most_photons_without_a_warning():
+    y, noise = torch.rand(5, 4, 6), TransmissionNoise(1e4, bad_pixels=1.0, bad_pixel_sd=0.1)
+    lines = LineIntegrals(1000.0, torch.full((5, 4, 6), -5000.0))
+    assert bool(measured(y, noise, 0, lines).isfinite().all())

@@ -7,7 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import coslice
-from coslice.report.progress_bar import ProgressBar, progress_bar
+from coslice.report.progress_bar import ProgressBar, _Notebook, progress_bar
 from small_problems import prior, quick, zsr
 
 
@@ -107,3 +107,20 @@ def test_a_notebook_updates_one_element(monkeypatch):
     assert "<b>" not in displayed[0] and "&lt;b&gt;" in displayed[0]
     bar("sampling", 0, 4)
     assert len(displayed) == 2  # another run has a line of its own
+
+
+def test_a_line_is_no_wider_than_its_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    bar = progress_bar("a scan with a name that is longer than the terminal is wide", stream)
+    bar("sampling", 1, 2)
+    bar("sampling", 2, 2)
+    assert all(len(line) < 40 for line in stream.getvalue().strip("\r\n").split("\r"))
+
+
+def test_brackets_in_a_title_are_a_part_of_it_in_a_notebook(monkeypatch):
+    shown = []
+    display = SimpleNamespace(HTML=lambda text: text, display=lambda text, display_id: shown.append(text))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    ProgressBar("scan [2] b", _Notebook())("sampling", 1, 2)
+    assert shown[0].endswith("scan [2] b: sampling 1/2 0:00 gone")

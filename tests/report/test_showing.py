@@ -175,6 +175,13 @@ def test_the_picture_shows_three_planes_as_a_radiologist_looks_at_them():
         (lambda: showing(), "nothing was given"),
         (lambda: showing(volume(), names=["a", "b"]), "2 names were given for 1"),
         (lambda: showing(volume(), volume(), names=["a", "a"]), "one of its own"),
+        (lambda: showing({"truth": volume(), "b": volume()}, truth=volume()), 'a volume called "truth"'),
+        (lambda: showing(volume(), truth=volume(), names="truth"), 'a volume called "truth"'),
+        (lambda: showing(torch.zeros(0, 4, 4)), "with voxels in them"),
+        (lambda: showing(torch.zeros(3, 4, 4, dtype=torch.complex64)), "has complex numbers"),
+        (lambda: showing(torch.zeros(3, 4, 4), spacing=cast(Any, 2.0)), "the spacing 2.0 was given"),
+        (lambda: coslice.show(volume(), path=""), "'.' was given, but the path of a file is needed"),
+        (lambda: coslice.show(volume(), path="a\0b", form="picture"), "the path of a file is needed"),
         (lambda: showing(volume(), torch.rand(SHAPE)), "in different units"),
         (lambda: showing(volume(), volume().slices(0, 9), unit="HU"), "volumes of one shape"),
         (lambda: showing(volume().with_data(volume().data / 0)), "not finite"),
@@ -260,3 +267,34 @@ def test_names_of_strangers_are_no_markup():
     name = "<script>alert(1)</script>"
     tags = Tags(framed(showing(volume(), names=name, unit="HU")._repr_mimebundle_()["text/html"]))
     assert ("script", {}) not in tags.found and name in tags.text
+
+
+def test_what_a_result_says_itself_is_not_said_again(result):
+    told: tuple[dict[str, Any], ...] = ({"names": "mine"}, {"unit": "HU"}, {"spacing": (1.0, 1.0, 1.0)})
+    for said in told:
+        with pytest.raises(CosliceError, match="with a Result, which says them itself"):
+            showing(result, **said)
+
+
+def test_names_may_be_numbers_and_volumes_may_want_gradients():
+    one = coslice.Volume(torch.rand(SHAPE).requires_grad_())
+    shown = showing(cast(Any, {0: one, 1: one}), unit="")
+    assert list(shown.scene.volumes) == ["0", "1"] and shown.page() and shown.picture()
+    assert "<img" in one._repr_html_() and showing(one).page()
+
+
+def test_a_volume_that_is_large_and_constant_is_shown():
+    assert showing(coslice.Volume(torch.full((4, 4, 4), 1e20))).page()
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_it_is_made(result, tmp_path, monkeypatch):
+    monkeypatch.setattr("coslice.report.result_page.measure", lambda *_, **__: pytest.fail("the work was done first"))
+    for path in (tmp_path / "none" / "x.html", tmp_path, ""):
+        with pytest.raises(CosliceError):
+            result.report(path)
+
+
+def test_where_nothing_temporary_can_be_written_a_path_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(CosliceError, match=r"say where to write it, as in path='x\.html'"):
+        coslice.show(volume())

@@ -367,9 +367,16 @@ def test_what_cannot_be_is_refused_in_a_sentence():
         lambda: iscs(0, coslice.Mixed(share=0.1, late=0.5)),
         lambda: iscs(0, size=1),
         lambda: iscs(0, spacing=0.0),
+        lambda: iscs(0, spacing=math.inf),
     ):
         with pytest.raises(CosliceError, match=r"^iscs: .*[a-z]\.$"):
             wrong()
+
+
+@pytest.mark.filterwarnings("ignore:iscs. nothing was tied")
+def test_a_draw_without_numbers_is_left_to_torch():
+    shape = within(iscs(0), lambda: torch.normal(*(torch.ones(SHAPE, device="meta"),) * 2).shape)
+    assert shape == SHAPE
 
 
 def test_spacing_is_that_of_the_slices():

@@ -31,6 +31,7 @@ from coslice.errors import CosliceError
 from coslice.interop.libraries import imported
 from coslice.io.lengths import check_place, check_spacing
 from coslice.io.nifti import canonical_volume, in_order, nifti_image
+from coslice.io.nifti_header import mm_of_unit, qform_of
 from coslice.volume import Volume
 
 __all__ = [
@@ -46,7 +47,6 @@ __all__ = [
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Between LPS and RAS, both ways."""
-_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _SCANNER, _ALIGNED = 1, 2
 
 
@@ -79,6 +79,11 @@ def from_simpleitk(image: Any) -> Volume:
     """
     itk = imported("SimpleITK", "from_simpleitk")
     _check_kind("from_simpleitk", image, itk.Image, "SimpleITK.Image")
+    if image.GetPixelIDTypeAsString().startswith("label"):  # asked for its array it ends the process
+        raise CosliceError(
+            "from_simpleitk: a label map was given, which holds no voxels, but an image is needed; make one of it with "
+            "SimpleITK.LabelMapToLabel."
+        )
     components = image.GetNumberOfComponentsPerPixel()
     if components > 1:
         raise CosliceError(
@@ -115,7 +120,7 @@ def from_monai(image: Any) -> Volume:
     """
     data = imported("monai.data", "from_monai")
     _check_kind("from_monai", image, data.MetaTensor, "monai.data.MetaTensor, which knows where it is,")
-    affine = np.array(image.affine.detach().cpu(), dtype=np.float64)
+    affine = image.affine.detach().cpu().double().numpy()
     advice = "choose a channel, as in image[:1], and of a batch one image"
     if affine.shape != (4, 4):
         raise CosliceError(
@@ -123,7 +128,7 @@ def from_monai(image: Any) -> Volume:
         )
     if str(image.meta.get("space", "RAS")) in ("LPS", "SpaceKeys.LPS"):
         affine = _LPS @ affine
-    array = image.detach().cpu().as_tensor().numpy()
+    array = _numpy(image.detach().cpu().as_tensor())
     return _volume("from_monai", _without_channel("from_monai", array, advice), affine, advice)
 
 
@@ -148,7 +153,7 @@ def from_torchio(image: Any) -> Volume:
     torchio = imported("torchio", "from_torchio")
     _check_kind("from_torchio", image, torchio.Image, "torchio.ScalarImage (an entry of a Subject)")
     advice = "choose a channel"
-    array = _without_channel("from_torchio", image.data.detach().cpu().numpy(), advice)
+    array = _without_channel("from_torchio", _numpy(image.data.detach().cpu()), advice)
     return _volume("from_torchio", array, np.array(image.affine, dtype=np.float64), advice)
 
 
@@ -170,19 +175,20 @@ def from_nibabel(image: Any) -> Volume:
     _check_kind("from_nibabel", image, spatial, "nibabel image with an affine,")
     if image.affine is None:
         raise CosliceError("from_nibabel: an image without an affine was given, so nothing says where it is.")
-    header, code, to_mm = image.header, _SCANNER, np.eye(4)
+    header, code, to_mm = image.header, _SCANNER, 1.0
     nifti = hasattr(header, "get_xyzt_units")
     if nifti:
-        to_mm[:3, :3] *= _TO_MM[header.get_xyzt_units()[0]]
+        to_mm, _ = mm_of_unit(header)
         code = int(header["sform_code"]) or (0 if int(header["qform_code"]) else _ALIGNED)
-    affine = to_mm @ np.array(image.affine, dtype=np.float64)
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= to_mm
     volume = _volume("from_nibabel", np.asanyarray(image.dataobj), affine, "take one volume, as image.slicer[..., 0]")
     volume = replace(volume, space_code=code)
-    qform, qform_code = header.get_qform(coded=True) if nifti else (None, 0)
+    qform, qform_code = qform_of(header, to_mm) if nifti else (None, 0)
     if qform is None:
         return volume
     # The same voxels, turned round in the same way.
-    return replace(volume, qform=to_mm @ qform @ np.linalg.inv(affine) @ volume.affine, qform_code=int(qform_code))
+    return replace(volume, qform=qform @ np.linalg.inv(affine) @ volume.affine, qform_code=qform_code)
 
 
 def _stored(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -210,6 +216,11 @@ def _volume(who: str, array: np.ndarray, affine: np.ndarray, advice: str) -> Vol
     check_spacing(np.linalg.norm(affine[:3, :3], axis=0), f"{who}: the image")
     check_place(affine[:3, 3], f"{who}: the image")
     return canonical_volume(voxels, affine)
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    """An array of a tensor of any type; numpy knows no bfloat16."""
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
 
 
 def _without_channel(who: str, array: np.ndarray, advice: str) -> np.ndarray:

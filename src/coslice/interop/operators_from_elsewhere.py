@@ -95,7 +95,8 @@ class PhysicsElsewhere(_Elsewhere):
         self.codomain = (shape[0], *rest) if slicewise else rest
 
     def _measured(self, volume: Tensor) -> Tensor:
-        given = volume.to(self._type)
+        # Copies, on both sides: neither side's code may change what the other keeps.
+        given = volume.to(self._type, copy=True)
         given = given[:, None] if self.slicewise else given[None, None]
         # With gradients where it takes some: an adjoint may be made by automatic differentiation.
         found = self.physics.A(given)
@@ -112,16 +113,16 @@ class PhysicsElsewhere(_Elsewhere):
         return found
 
     def _forward(self, volume: Tensor) -> Tensor:
-        return self._measured(volume).float().reshape(self.codomain)
+        return self._measured(volume).to(torch.float32, copy=True).reshape(self.codomain)
 
     def _adjoint(self, measurement: Tensor) -> Tensor:
-        found = self.physics.A_adjoint(measurement.to(self._type).reshape(self._whole))
+        found = self.physics.A_adjoint(measurement.to(self._type, copy=True).reshape(self._whole))
         if found.numel() != math.prod(self.domain):
             raise CosliceError(
                 f"operator_from: the adjoint of {self.name} gives {tuple(found.shape)}, but a volume of {self.domain} "
                 "(z, y, x) is needed; correct the shape."
             )
-        return found.float().reshape(self.domain)
+        return found.to(torch.float32, copy=True).reshape(self.domain)
 
 
 class LinearOperatorElsewhere(_Elsewhere):
@@ -246,7 +247,10 @@ def problem_from(
         CosliceError: as `operator_from`; a y that does not fit the operator.
     """
     operator = operator_from(thing, shape, slicewise, tolerance)
-    measured = torch.as_tensor(y).detach()
+    try:
+        measured = torch.as_tensor(y if isinstance(y, Tensor) else np.array(y, dtype=_native(y))).detach()
+    except (TypeError, ValueError) as error:
+        raise CosliceError(f"problem_from: y is a {type(y).__name__}, but a tensor or numbers are needed.") from error
     given, needed = ([n for n in shape if n != 1] for shape in (measured.shape, operator.codomain))
     if measured.is_complex() or given not in (needed, [math.prod(needed)]):
         raise CosliceError(
@@ -260,6 +264,11 @@ def problem_from(
         low = operator.forward(torch.full(operator.domain, window.low, device=measured.device))
         measured, deviation = (measured - low) / window.width, deviation / window.width
     return LinearProblem(operator, measured, deviation, spacing)
+
+
+def _native(y: Any) -> np.dtype:
+    """The type of numbers in the order of bytes of this machine, which torch needs."""
+    return np.asarray(y).dtype.newbyteorder("=")
 
 
 def _try(operator: _Elsewhere, tolerance: float) -> None:

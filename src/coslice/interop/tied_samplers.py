@@ -28,6 +28,7 @@ __all__ = ["TiedNoise", "disable_iscs", "enable_iscs"]
 
 Sampler = TypeVar("Sampler")
 _WITHOUT = "_without_iscs"
+_LATER = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 def enable_iscs(
@@ -57,8 +58,9 @@ def enable_iscs(
         size: slices of the stack. None: the call's `batch_size` where it has an argument of that name, or else any.
 
     Raises:
-        CosliceError: settings that `coslice.iscs` refuses, a sampler without that method, or one that cannot change its
-            class. A later call raises it for a list of generators, which would draw every slice alone.
+        CosliceError: settings that `coslice.iscs` refuses, a sampler without that method, one that yields its
+            results or is awaited, or one that cannot change its class. A later call raises it for a list of generators,
+            which would draw every slice alone.
     """
     iscs(seed, noise, axis=axis, size=size, spacing=spacing)  # what it refuses is refused here, not at the first call
     disable_iscs(sampler)
@@ -69,20 +71,30 @@ def enable_iscs(
             f"enable_iscs: a {own.__name__} was given, which has no method {call!r}; "
             "name the one that samples, as in enable_iscs(inferer, call='sample')."
         )
-    takes = inspect.signature(method)
+    if any(kind(method) for kind in _LATER):
+        raise CosliceError(
+            f"enable_iscs: {own.__name__}.{call} samples after it was called, as its values are taken; put a block "
+            "`with coslice.iscs(seed=0):` round the loop that takes them instead."
+        )
+    written: Any = inspect.getattr_static(own, call)  # a function, or what makes one a static or a class method
+    bind = getattr(written, "__get__", lambda *_: written)
+    try:
+        takes = inspect.signature(bind(sampler, own))
+    except ValueError:  # of compiled code, which does not say what it takes
+        takes = inspect.Signature()
 
     @functools.wraps(method)
     def tied(self: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_generators([*args, *kwargs.values()])
         slices = size
         if slices is None and "batch_size" in takes.parameters:
-            bound = takes.bind(self, *args, **kwargs)
+            bound = takes.bind(*args, **kwargs)
             bound.apply_defaults()
             batch = bound.arguments["batch_size"]
             slices = batch if isinstance(batch, int) and batch > 1 else None
         with iscs(seed, noise, axis=axis, size=slices, spacing=spacing) as ties:
             ties.skip(1)
-            return method(self, *args, **kwargs)
+            return bind(self, type(self))(*args, **kwargs)
 
     names = {"__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}
     try:

@@ -9,6 +9,7 @@ Text is UTF-8 with "\\n" at the end of a line, whatever the system: the same wor
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -21,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from coslice.errors import CosliceError
+from coslice.escapes import shown
 from coslice.io.refusals import advice_on, reason_of, shown_path
 
 __all__ = [
     "atomic",
     "atomic_folder",
+    "check_target",
     "flush_folder",
     "output_folder",
     "prepare_output",
@@ -46,9 +49,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     An older file at `path` stays untouched until the moment it is replaced.
 
     Raises:
-        CosliceError: the operating system refuses (no such folder, no permission, disk full).
+        CosliceError: as `check_target`; the operating system refuses (no permission, disk full).
     """
-    path = Path(path)
+    path = check_target(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
     try:
         yield temporary
@@ -62,6 +65,30 @@ def atomic(path: str | Path) -> Iterator[Path]:
         # Where nothing could be written there is nothing to remove, and the first error is the one to hear.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | Path) -> Path:
+    """The path, if a file may be written there, as far as is seen before.
+
+    What is renamed takes the place of what was there: of a device too, where whoever writes may, and then nothing on
+    the machine has that device any more.
+
+    Raises:
+        CosliceError: a name that no file can have, a folder, a device or a pipe, or a folder that is not there.
+    """
+    path = Path(path)
+    if not path.name or "\0" in str(path):
+        raise CosliceError(f"{shown(str(path))} was given, but the path of a file is needed; give one with a name.")
+    try:
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        if special or os.path.dirname(os.path.abspath(path)) == "/dev":
+            raise CosliceError(f"{shown_path(path)} is a device or a pipe, but a file is needed; choose another place.")
+        os.stat(path.parent)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise _refused(path, "cannot be written", error) from error
+    return path
 
 
 @contextmanager

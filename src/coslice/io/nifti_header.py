@@ -21,7 +21,7 @@ from coslice.errors import CosliceError
 from coslice.io.lengths import check_place, check_spacing
 from coslice.volume import flattens
 
-__all__ = ["NiftiHeader", "read_nifti_header"]
+__all__ = ["NiftiHeader", "mm_of_unit", "qform_of", "read_nifti_header"]
 
 _FORMATS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 _TO_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
@@ -82,13 +82,13 @@ def read_nifti_header(stream: IO[bytes], path: Path) -> NiftiHeader:
             raise CosliceError(
                 f"{path} has {name} {int(raw[name])}, but NIfTI knows 0 to {_CODES[-1]}; correct its header."
             )
-    to_mm, unit = _to_mm(raw)
+    to_mm, unit = mm_of_unit(raw)
     steps = np.array(raw["pixdim"][1:4], dtype=np.float64) * to_mm
     check_spacing(steps, path)
     header = type(raw)(raw.binaryblock, raw.endianness, check=True)
     affine = _affine(header, to_mm, path)
     placed, turned = (int(raw[name]) for name in ("sform_code", "qform_code"))
-    qform, qform_code = _qform(header, to_mm)
+    qform, qform_code = qform_of(header, to_mm)
     remarks = (*unit, *_sizes_said(affine, steps, placed, path), *_intent(raw))
     if turned and (flip := float(raw["pixdim"][0])) not in (-1.0, 0.0, 1.0):
         remarks += (f"The header's word on mirroring (pixdim[0]) is {flip:g}, neither 1 nor -1: 1 is taken in qform.",)
@@ -179,7 +179,7 @@ def _scaling(raw: Any, path: Path) -> tuple[float, float]:
     return slope, inter
 
 
-def _to_mm(raw: Any) -> tuple[float, tuple[str, ...]]:
+def mm_of_unit(raw: Any) -> tuple[float, tuple[str, ...]]:
     """Millimetres of the file's unit of length, and what was assumed of it."""
     code = int(raw["xyzt_units"]) & 7
     if code in _TO_MM:
@@ -231,7 +231,7 @@ def _intent(raw: Any) -> tuple[str, ...]:
     return (f"The header says that its values are no plain image ({words}); they are read as one.",)
 
 
-def _qform(header: Any, to_mm: float) -> tuple[np.ndarray | None, int]:
+def qform_of(header: Any, to_mm: float) -> tuple[np.ndarray | None, int]:
     """The qform in mm and its code; None where it has no code, or its numbers are no rotation while sform's count."""
     try:
         qform, code = header.get_qform(coded=True)

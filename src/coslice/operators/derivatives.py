@@ -62,12 +62,19 @@ class _Apply(torch.autograd.Function):
         one = getattr(operator, action)
         leading = tensor.shape[: tensor.ndim - len(into)]
         items = tensor.detach().reshape(math.prod(leading), *into)
-        if len(items) == 1:
-            # A view: the result stays in the order of memory that the operator reads fastest.
-            return one(items[0])[(None,) * len(leading)]
+        # No view of anything is returned: autograd lets nobody change one that a function made, and what everybody
+        # writes is `residual = A(x); residual -= y`.
         out = tuple(operator.codomain if action == "forward" else operator.domain)
-        done = torch.stack([one(item) for item in items]) if len(items) else items.new_empty((0, *out))
-        return done.reshape(*leading, *out)
+        if not len(items):
+            return items.new_empty((*leading, *out))
+        first = one(items[0])
+        if len(items) == 1:
+            # As it lies, in the order of memory that the operator reads fastest.
+            return first[(None,) * len(leading)].clone()
+        done = first.new_empty((*leading, *out))
+        for number, into_place in enumerate(done.view(len(items), *out)):
+            into_place.copy_(one(items[number]) if number else first)
+        return done
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.escapes import visible
 from coslice.io.packing import check_header
+from coslice.io.refusals import check_name
 
 __all__ = ["check_sizes", "read_checkpoint"]
 
@@ -61,6 +62,7 @@ def read_checkpoint(path: Path) -> Any:
         with open(path, "rb") as file:
             opening = file.read(9)
         if opening[8:] == b"{":
+            check_name(path)
             check_header(path)
             return safetensors.torch.load_file(path)
         if opening.startswith(b"PK\x03\x04"):  # as torch tells an archive from pickles one after the other

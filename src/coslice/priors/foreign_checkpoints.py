@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 from coslice.errors import CosliceError
+from coslice.escapes import visible
 from coslice.networks.limits import check_room
 from coslice.priors.checkpoint_files import check_sizes, read_checkpoint
-from coslice.priors.filling import check_fit, filled
+from coslice.priors.filling import check_fit, filled, some
 from coslice.priors.foreign_folders import ForeignFiles, foreign_files
-from coslice.priors.foreign_networks import FOREIGN
+from coslice.priors.foreign_networks import FOREIGN, ForeignConfig, ForeignUNet
 from coslice.priors.origins import UNKNOWN, Shown, origin_of
 from coslice.priors.published import Published, unwrapped
 from coslice.priors.step_tables import TrainedSteps, steps_of_diffusers, steps_of_monai, usual
@@ -56,6 +57,7 @@ def read_foreign(
     check_room(files.name, shape, {key: tuple(weight.shape) for key, weight in weights.items()})
     with torch.device("meta"):
         network = network_class(shape)
+    _check_answers(files.name, network, shape)
     check_fit(network.inner, {key: (one.dtype, tuple(one.shape)) for key, one in weights.items()}, files.weights.name)
     filled(network.inner, weights, files.weights.name)
     network.eval().requires_grad_(False)
@@ -64,6 +66,32 @@ def read_foreign(
     size = getattr(shape, "image_size", None)
     found = Published(files.family, network, shape, shown, steps.table, size, (*notes, *said), said)
     return replace(found, prediction=steps.prediction, asked=name)
+
+
+def _check_answers(name: str, network: ForeignUNet, shape: ForeignConfig) -> None:
+    """Refuse a network that can be built and not asked: it is asked once, for shapes alone, which takes no numbers.
+
+    Raises:
+        CosliceError: its blocks do not fit each other, or it needs tables that no file of weights holds.
+    """
+    if unkept := [key for key, _ in network.inner.named_buffers() if key not in network.inner.state_dict()]:
+        raise CosliceError(
+            f"prior: {name} has blocks with tables that files of weights do not hold ({some(unkept)}), but one that "
+            "its weights alone make up is needed."
+        )
+    side, channels = 2 * network.stride, shape.image_channels
+    try:
+        with torch.no_grad():
+            answer = network.eval()(torch.zeros(1, channels, side, side, device="meta"), torch.zeros(1, device="meta"))
+        fits = tuple(answer.shape) == (1, shape.arguments["out_channels"], side, side)
+        reason = "" if fits else f"of an image {side} x {side} it makes {tuple(answer.shape)}"
+    except Exception as error:  # a stranger's code, with arguments that it was not written for
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    if reason:
+        raise CosliceError(
+            f"prior: {name} describes a network that cannot be asked for images ({visible(reason)}); correct its "
+            "configuration."
+        )
 
 
 def _steps(files: ForeignFiles) -> TrainedSteps:

@@ -22,6 +22,7 @@ from typing import Any
 from coslice.errors import CosliceError
 from coslice.escapes import shown, visible
 from coslice.io.documents import read_json, read_yaml
+from coslice.io.refusals import shown_path
 from coslice.networks.configuration import Settings
 from coslice.priors.configurations import configuration_beside
 from coslice.priors.hub import hub_folder
@@ -45,6 +46,8 @@ _TARGETS = ("DiffusionModelUNet", "monai.networks.nets.DiffusionModelUNet")
 _TARGETS += ("generative.networks.nets.DiffusionModelUNet",)
 _STEPPERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
 _MOST_REFERENCES = 20
+_MOST_VALUES = 10_000
+"""Of one argument, with what its references stand for written out."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +111,36 @@ def foreign_files(name: str, config: str | Path | None = None) -> ForeignFiles:
         raise CosliceError(f"prior: {name} was given, but {prefix}PATH is needed, the folder of a network.")
     given = None if config is None else Path(config)
     if prefix == "monai:":
-        return _of_monai(name, Path(address).expanduser(), given)
-    folder = Path(address).expanduser()
+        return _of_monai(name, _place(name, address), given)
+    folder = _place(name, address)
     if folder.is_dir():
         return _of_diffusers(name, folder, given, None)
     if folder.is_file():
         raise CosliceError(f"prior: {name} is a file, but the folder it is in is needed, with its config.json.")
-    if not _ON_HUB.fullmatch(address):
+    if address.startswith(".") or not _ON_HUB.fullmatch(address):
         raise CosliceError(
             f"prior: {name} was given, but there is no folder {visible(address)}, and a name on the Hub is "
             "diffusers:OWNER/NAME[@REVISION]."
         )
     return _of_diffusers(name, hub_folder(name, address, _DESCRIBING), given, address)
+
+
+def _place(name: str, address: str) -> Path:
+    """The path that an address is of, where there is anything or not.
+
+    Raises:
+        CosliceError: no path at all: it is too long, or below a home that nobody has.
+    """
+    try:
+        place = Path(address).expanduser()
+        place.is_dir()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CosliceError(
+            f"prior: {visible(shown_path(name))} was given, but no folder can be looked for there "
+            f"({reason.lower().rstrip('.')}); correct the path."
+        ) from error
+    return place
 
 
 def _of_diffusers(name: str, folder: Path, given: Path | None, address: str | None) -> ForeignFiles:
@@ -283,17 +304,29 @@ def _targets(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _arguments(tree: Mapping[str, Any], key: str, who: str) -> dict[str, Any]:
-    given = {name: value for name, value in tree[key].items() if not name.startswith("_")}
-    return {name: _resolved(tree, value, f"{key}.{name}", who) for name, value in given.items()}
+    given: dict[str, Any] = {}
+    for name, value in tree[key].items():
+        if not isinstance(name, str):
+            raise CosliceError(f"{who}: {visible(key)} has the key {shown(name)}, but a word is needed; correct it.")
+        if not name.startswith("_"):
+            given[name] = _resolved(tree, value, f"{key}.{name}", who, [_MOST_VALUES])
+    return given
 
 
-def _resolved(tree: Mapping[str, Any], value: Any, path: str, who: str, depth: int = 0) -> Any:
-    """A plain value, or what a reference to one stands for."""
+def _resolved(tree: Mapping[str, Any], value: Any, path: str, who: str, left: list[int], depth: int = 0) -> Any:
+    """A plain value, or what a reference to one stands for; of `left` values at most, which are counted down."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise CosliceError(
+            f"{who}: {visible(path)} stands for more than {_MOST_VALUES:,} values, which no network has; correct it."
+        )
     if isinstance(value, list):
-        return [_resolved(tree, one, path, who, depth) for one in value]
+        return [_resolved(tree, one, path, who, left, depth) for one in value]
     if not isinstance(value, str) or value[:1] not in ("@", "$", "%"):
         return value
-    if value[0] != "@" or depth > _MOST_REFERENCES:
+    if value[0] == "@" and depth > _MOST_REFERENCES:
+        raise CosliceError(f"{who}: {visible(path)} leads from {shown(value)} to others without an end; correct it.")
+    if value[0] != "@":
         raise CosliceError(
             f"{who}: {visible(path)} is {shown(value)}, which asks to run code, so it was refused and nothing of it "
             "was run; write the value itself there."
@@ -303,7 +336,7 @@ def _resolved(tree: Mapping[str, Any], value: Any, path: str, who: str, depth: i
         if not isinstance(found, Mapping) or part not in found:
             raise CosliceError(f"{who}: {visible(path)} is {shown(value)}, but there is no such entry; correct it.")
         found = found[part]
-    return _resolved(tree, found, path, who, depth + 1)
+    return _resolved(tree, found, path, who, left, depth + 1)
 
 
 def _said_of_images(folder: Path) -> tuple[Settings, list[Path]]:

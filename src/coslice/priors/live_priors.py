@@ -9,9 +9,9 @@ They give what `coslice.load_prior` gives: `coslice.run(problem, method, prior)`
 unit window everywhere, whatever range the function sees.
 
 **Whose prior a run had** is part of what it is (`coslice.identities`): a module is told by its weights and by the file
-that defines its class, a plain function by its name and its file. A closure, a partial application, an object or a
-function of a notebook cannot be told from others, and neither can what a function reads elsewhere. Then a run that was
-stopped is not gone on with by another process, unless `identity` says what it is.
+that defines its class, a plain function by its name, its file and what its arguments are when left out. A closure, a
+partial application, an object or a function of a notebook cannot be told from others, and neither can what a function
+reads elsewhere. Then a run that was stopped is not gone on with by another process, unless `identity` says what it is.
 """
 
 from __future__ import annotations
@@ -105,18 +105,23 @@ class FunctionDenoiser(nn.Module):
         v = low + width * x.to(torch.float32)
         levels = sigma.expand(len(x)).tolist()
         parts = [v] if len(set(levels)) == 1 else v.split(1)
-        with self._turn:
-            answers = [self._asked(part, width * level) for part, level in zip(parts, levels, strict=False)]
+        with self._turn:  # until the answers are copied: a function may give the same memory again
+            answers = [
+                (self._asked(part, width * level) - low) / width for part, level in zip(parts, levels, strict=False)
+            ]
         answer = answers[0] if len(answers) == 1 else torch.cat(answers)
         if torch.is_grad_enabled() and x.requires_grad and not answer.requires_grad:
             raise CosliceError(
                 f"prior: {type(self.function).__name__} gives no gradients, but the method asks for them; choose one "
                 "that does not, such as dds."
             )
-        return (answer - low) / width
+        return answer
 
     def _asked(self, v: Tensor, sigma: float) -> Tensor:
-        return checked_answer(self.function, v, self.function(v, sigma)).to(torch.float32)
+        answer = checked_answer(self.function, v, self.function(v, sigma))
+        if answer.is_complex():
+            raise CosliceError("prior: its answer is complex, but real numbers are needed; give the real part.")
+        return answer.to(torch.float32)
 
 
 def prior_from(
@@ -155,6 +160,10 @@ def prior_from(
     """
     if isinstance(denoiser, nn.Module):
         check_ready(denoiser)
+    if not isinstance(sigma, tuple | list) or len(sigma) != 2:
+        raise CosliceError(
+            f"prior_from: sigma {shown(sigma)} was given, but two levels are needed, as in sigma=(0.01, 0.3)."
+        )
     low, high = sigma
     if not 1 / _LARGEST <= low <= high <= _LARGEST:
         raise CosliceError(
@@ -162,7 +171,7 @@ def prior_from(
             "good for are needed, above 0 and in this order."
         )
     for word, count in (("channels", channels), ("multiple", multiple)):
-        if count < 1:
+        if count < 1 or count != int(count):
             raise CosliceError(f"prior_from: {word} {shown(count)} was given, a whole number from 1 on is needed.")
     return _prior(
         FunctionDenoiser(denoiser, input_range, identity, one_at_a_time),
@@ -366,13 +375,24 @@ def _known_of(function: Any) -> str:
 
     What has a hidden state, or no file, gets words that no other process has.
     """
-    whose = type(function) if isinstance(function, nn.Module) else function
-    plain = isinstance(function, FunctionType) and not function.__closure__ and function.__name__ != "<lambda>"
-    if isinstance(function, nn.Module) or plain:
+    module = isinstance(function, nn.Module)
+    whose = type(function) if module else function
+    values = "" if module else _values_of(function)
+    if values is not None:
         try:
             content = Path(inspect.getfile(whose)).read_bytes()
         except (OSError, TypeError):
             content = None
         if content is not None:
-            return f"{whose.__qualname__} {hashlib.sha256(content).hexdigest()[:16]}"
+            return f"{whose.__qualname__} {hashlib.sha256(content).hexdigest()[:16]}{values}"
     return f"not known {secrets.token_hex(16)}"
+
+
+def _values_of(function: Any) -> str | None:
+    """What a plain function takes where nothing is given, in words; None of what has a hidden state."""
+    if not isinstance(function, FunctionType) or function.__closure__ or function.__name__ == "<lambda>":
+        return None
+    values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    if not all(value is None or isinstance(value, bool | int | float | str) for value in values):
+        return None
+    return f" {values}" if values else ""

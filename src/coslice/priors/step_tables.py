@@ -54,6 +54,9 @@ _OFFSET = 0.008
 _LEAST = 1e-11
 """abar with which sigma is 3e5; below it there is no image left."""
 
+_INSTEAD_OF_0 = 2.0**-24
+"""abar that some schedulers of diffusers write at the last step of a rescaled table, where it would be 0."""
+
 _DIFFUSERS = (
     *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "PNDMScheduler"),
     *("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "DPMSolverSDEScheduler", "DEISMultistepScheduler"),
@@ -123,6 +126,11 @@ class StepTable:
         alpha_bar = np.cumprod(1 - given)
         if rescaled:
             root = np.sqrt(alpha_bar)
+            if root[0] == root[-1]:
+                raise CosliceError(
+                    "steps: betas were given with which the last step leaves as much of the image as the first, so "
+                    "they cannot be rescaled to zero signal; correct them."
+                )
             alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
         return cls.of_alpha_bar(alpha_bar.tolist())
 
@@ -239,7 +247,10 @@ def steps_of_scheduler(scheduler: Any) -> TrainedSteps:
     else:
         prediction = str(getattr(scheduler, "prediction_type", "epsilon"))
     typed(Literal["epsilon", "sample", "v_prediction"], prediction, "prediction_type", who)
-    return TrainedSteps(StepTable.of_alpha_bar(torch.as_tensor(alpha_bar).double().cpu().tolist()), prediction)
+    found = torch.as_tensor(alpha_bar).double().cpu().flatten().tolist()
+    if len(found) > 1 and found[-1] == _INSTEAD_OF_0 > found[-2]:
+        found.pop()
+    return TrainedSteps(StepTable.of_alpha_bar(found), prediction)
 
 
 def _checked(found: Mapping[str, Any], word: str, rescaled: bool, who: str) -> StepTable:

@@ -30,9 +30,13 @@ from coslice.detector import LineIntegrals, PhotonNoise
 from coslice.errors import CosliceError
 from coslice.noise import Key, generator
 from coslice.operators import Operator
+from coslice.sums import inner
 from coslice.window import Window
 
 __all__ = ["TransmissionNoise"]
+
+_MOST_DEVIATION = 1e6
+"""Of what is more the square is soon no number of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class TransmissionNoise(PhotonNoise):
                 f"TransmissionNoise: a mean transmission of {self.transmission:g} was given, between 0 and 1 is "
                 "needed, such as 0.5."
             )
-        if not 0 <= self.bad_pixels <= 1 or not 0 <= self.bad_pixel_sd < math.inf:
+        if not 0 <= self.bad_pixels <= 1 or not 0 <= self.bad_pixel_sd <= _MOST_DEVIATION:
             raise CosliceError(
                 f"TransmissionNoise: a share of {self.bad_pixels:g} bad pixels that are off by {self.bad_pixel_sd:g} "
-                "standard deviations was given; a share from 0 to 1 and a number from 0 up are needed."
+                "standard deviations was given; a share from 0 to 1 and a number from 0 to 1e6 are needed."
             )
         if bool(self.bad_pixels) != bool(self.bad_pixel_sd):
             raise CosliceError(
@@ -80,8 +84,8 @@ class TransmissionNoise(PhotonNoise):
             CosliceError: a measurement whose image is as much above the middle as below, which no factor dims.
         """
         lengths = operator.forward(torch.ones(operator.domain, device=y.device))
-        mean = float((2 * y - lengths).double().mean())
-        if abs(mean) <= 1e-6 * float(lengths.double().mean()):
+        mean = _mean(2 * y - lengths)
+        if abs(mean) <= 1e-6 * _mean(lengths):
             raise CosliceError(
                 "TransmissionNoise: the mean line integral of the image from -1 to 1 is 0, so no factor gives it a "
                 "transmission; take photons of real attenuation, or another window."
@@ -108,4 +112,11 @@ class TransmissionNoise(PhotonNoise):
 def _spread(y: Tensor, lines: LineIntegrals) -> float:
     """The standard deviation of s / 2 over the whole measurement: that of p, in the units of y."""
     p = lines.scale * y.double()
-    return float((p if lines.offset is None else p + lines.offset).std()) / abs(lines.scale)
+    p = p if lines.offset is None else p + lines.offset
+    p = p - _mean(p)
+    return math.sqrt(inner(p, p) / max(p.numel() - 1, 1)) / abs(lines.scale)
+
+
+def _mean(values: Tensor) -> float:
+    """The mean, the same for any number of threads."""
+    return inner(values, values.new_ones(1).expand_as(values)) / values.numel()

@@ -78,10 +78,10 @@ def check_volumes(who: str, volumes: Mapping[str, Tensor], spacing: Spacing, win
         raise CosliceError(f"{who}: no volume was given, at least one is needed to draw.")
     first, reference = next(iter(volumes.items()))
     for name, volume in volumes.items():
-        if volume.ndim != 3 or volume.shape != reference.shape:
+        if volume.ndim != 3 or not volume.numel() or volume.shape != reference.shape:
             raise CosliceError(
                 f"{who}: '{name}' has shape {tuple(volume.shape)} and '{first}' has {tuple(reference.shape)}; "
-                "volumes of one shape (z, y, x) are needed."
+                "volumes of one shape (z, y, x), with voxels in them, are needed."
             )
         if not bool(volume.isfinite().all()):
             raise CosliceError(f"{who}: '{name}' holds values that are not finite; repair or leave out that volume.")

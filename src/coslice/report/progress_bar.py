@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import html
 import io
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class _Terminal:
         self._stream, self._wide = stream, 0
 
     def put(self, words: str, share: float, over: bool) -> None:
+        words = words[: max(shutil.get_terminal_size().columns - 1, 1)]  # a line that is broken is not written over
         padded = words.ljust(self._wide)
         self._wide = 0 if over else len(words)
         self._stream.write(f"\r{padded}" + ("\n" if over else ""))
@@ -70,7 +72,7 @@ class _Notebook:
     def put(self, words: str, share: float, over: bool) -> None:
         from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-        text = words.split(" [")[0] + words.partition("]")[2]
+        text = words.rpartition(" [")[0] + words.rpartition("]")[2]  # the bar's own, which come last
         shown: Any = HTML(f'<progress value="{share:.4f}" max="1"></progress> {html.escape(text)}')
         if self._handle is None:
             self._handle = display(shown, display_id=True)
@@ -134,7 +136,7 @@ def progress_bar(title: str = "", stream: TextIO | None = None) -> ProgressBar:
     place = stream or sys.stderr
     if place is None:  # pyright: ignore[reportUnnecessaryComparison]  # as where a program has no streams
         return ProgressBar(title, _File(io.StringIO()))
-    return ProgressBar(title, _Terminal(place) if place.isatty() else _File(place))
+    return ProgressBar(title, _Terminal(place) if getattr(place, "isatty", bool)() else _File(place))
 
 
 def _clock(seconds: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from coslice.errors import CosliceError
+from coslice.io.files import check_target
 from coslice.output import find_intervals, measure, run_record
 from coslice.plans import Plan
 from coslice.preparation import Preparation
@@ -43,6 +44,7 @@ def write_result_page(result: Result, path: str | Path, study: Study | None = No
             "report: a result without a plan was given, so nothing says what was measured and how; a result of "
             "coslice.run is needed."
         )
+    target = check_target(path)  # before the metrics, which take their time
     study = study or result.study
     if study is None:
         study = _bare(planned.problem)
@@ -55,8 +57,8 @@ def write_result_page(result: Result, path: str | Path, study: Study | None = No
     intervals = find_intervals(plans, results)
     measured = measure(study, results, intervals=intervals)
     record = run_record(study, plans, results, intervals, measured.residuals)
-    write_page(Path(path), study, plans, results, measured, record, intervals=intervals)
-    return Path(path)
+    write_page(target, study, plans, results, measured, record, intervals=intervals)
+    return target
 
 
 def _bare(problem: Problem) -> Study:

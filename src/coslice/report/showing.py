@@ -205,7 +205,14 @@ def showing(
     """
     volumes = _named(given, [names] if isinstance(names, str) else list(names))
     if len(volumes) == 1 and isinstance(one := next(iter(volumes.values())), Result | Study):
+        if names or spacing is not None or unit is not None:
+            raise CosliceError(
+                f"show: names, a spacing or a unit was given with a {type(one).__name__}, which says them itself; "
+                "leave them out, or give its volumes."
+            )
         return _of_run(one, truth, form)
+    if truth is not None and "truth" in volumes:
+        raise CosliceError('show: a volume called "truth" was given beside the truth itself; give it another name.')
     volumes = ({} if truth is None else {"truth": truth}) | volumes
     for name, volume in volumes.items():
         if not isinstance(volume, Volume | Tensor):
@@ -213,6 +220,10 @@ def showing(
                 f"show: {name} is a {type(volume).__name__}, but a Volume, a tensor (z, y, x), or one result or study "
                 "alone is needed."
             )
+        if isinstance(volume, Tensor) and volume.is_complex():
+            raise CosliceError(f"show: {name} has complex numbers, but real ones are needed; give its abs().")
+    if spacing is not None and not isinstance(spacing, tuple | list):
+        raise CosliceError(f"show: the spacing {spacing} was given, but (dz, dy, dx) in mm is needed.")
     placed = {name: volume for name, volume in volumes.items() if isinstance(volume, Volume)}
     notes: list[str] = []
     if placed and len(placed) < len(volumes):
@@ -249,7 +260,7 @@ def _named(given: tuple[Any, ...], names: list[str]) -> dict[str, Any]:
         raise CosliceError("show: nothing was given; give a volume, several, or a result.")
     found: list[tuple[str, Any]] = []
     for one in given:
-        found += one.items() if isinstance(one, Mapping) else [("", one)]
+        found += [(str(name), part) for name, part in one.items()] if isinstance(one, Mapping) else [("", one)]
     if names and len(names) != len(found):
         raise CosliceError(f"show: {len(names)} names were given for {len(found)} volumes; give as many.")
     called = [
@@ -307,14 +318,21 @@ def _window(volumes: list[Volume], unit: str | None) -> tuple[Window, list[str]]
     if unit == "HU" or guessed:
         note = 'The values are taken for HU; if they are not, say so with unit="".'
         return CT_WINDOW, [note] if guessed else []
-    known = [volume.data[volume.data.isfinite()] for volume in volumes]  # what is not is refused by the scene, by name
+    known = [
+        volume.data.detach()[volume.data.isfinite()] for volume in volumes
+    ]  # what is not is refused by the scene, by name
     low = min((float(values.min()) for values in known if len(values)), default=0.0)
     high = max((float(values.max()) for values in known if len(values)), default=1.0)
-    return Window(low, high if high > low else low + 1, unit or ""), []
+    return Window(low, high if high > low else low + max(1.0, 1e-6 * abs(low)), unit or ""), []
 
 
 def _temporary(ending: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix="coslice-show-")) / f"volumes{ending}"
+    try:
+        return Path(tempfile.mkdtemp(prefix="coslice-show-")) / f"volumes{ending}"
+    except OSError as error:
+        raise CosliceError(
+            "show: there is no place for a temporary file; say where to write it, as in path='x.html'."
+        ) from error
 
 
 def _opened(path: Path) -> bool:

@@ -68,7 +68,7 @@ def reading_of(volume: Volume) -> Intensities:
 
 def _sample(volume: Volume) -> np.ndarray:
     """Finite voxels, (n,) float32; every k-th along the longest axes of a large scan."""
-    data = volume.data.cpu().numpy()
+    data = volume.data.detach().cpu().numpy()
     while data.size > _MOST:
         axis = int(np.argmax(data.shape))
         data = data[(slice(None),) * axis + (slice(None, None, 2),)]
@@ -108,7 +108,7 @@ def _of_ct(values: np.ndarray) -> Intensities | None:
 
 
 _SCALED: tuple[tuple[str, str, Callable[[np.ndarray], np.ndarray]], ...] = (
-    ("HU divided by 1000", "-1:0=-1000:0", lambda v: 1000 * v),
+    ("HU divided by 1000", "-1:0=-1000:0", lambda v: 1000 * v.clip(-1e9, 1e9)),
     ("HU times 10", "-10000:0=-1000:0", lambda v: v / 10),
 )
 

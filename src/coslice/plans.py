@@ -9,6 +9,7 @@ prior reads the volume.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from coslice.methods import (
     find_method,
     usual_priors,
 )
-from coslice.methods.method_remarks import remarks_on_method
+from coslice.methods.method_remarks import remarks_on_method, remarks_on_size
 from coslice.methods.noisy_data import suited_to_noise
 from coslice.mixed_noise import Mixed
 from coslice.noise import Following, Key, Noise, Reading, Strategy
@@ -76,7 +77,10 @@ class Plan:
         if isinstance(self.method, Direct):
             return ()
         number = axis_number(self.priors[0].along)
-        said = remarks_on_method(self.method, self.sigmas, self.problem.shape[number], self.problem.spacing[number])
+        shape, spacing = self.problem.shape, self.problem.spacing
+        said = remarks_on_method(self.method, self.sigmas, shape[number], spacing[number])
+        if self.problem.kind == "ct":
+            said += remarks_on_size(self.method, shape[number], math.prod(shape) // shape[number])
         asked, made = self.method.schedule.steps, len(self.sigmas) - 1
         if made == asked or not isinstance(self.method.renoising, PredictorCorrector):
             return said

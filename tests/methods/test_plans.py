@@ -12,7 +12,8 @@ import coslice.plans
 from coslice import plan, run
 from coslice.data import embedded_scan
 from coslice.errors import CosliceError
-from coslice.methods import DDS, FDK, METHODS, Direct, changed, find_method, methods_for
+from coslice.methods import DDS, FDK, METHODS, Direct, Method, changed, fast_form, find_method, methods_for
+from coslice.methods.method_remarks import remarks_on_size
 from coslice.noise import Following, Independent, Reading, Slerp
 from coslice.operators.base import Operator
 from coslice.priors import load_prior
@@ -183,3 +184,19 @@ def test_a_plan_is_checked_before_the_first_reconstruction_and_nothing_is_resolv
     for name in ("find_method", "load_prior", "load_priors"):
         monkeypatch.setattr(coslice.plans, name, lambda *given: pytest.fail("resolved again"))
     assert run(planned).reconstruction.shape == scan().shape
+
+
+def test_ours_says_where_its_usual_form_falls_behind():
+    """Tall stacks of wide slices, as measured; not where it has more iterations, weighs noise, or is another method."""
+    usual = find_method("wblend")
+    (said,) = remarks_on_size(usual, 64, 256 * 256)
+    assert "6 steps" in said and "64 slices of 65536 pixels" in said and "--fast" in said
+    assert remarks_on_size(usual, 8, 256 * 256) == remarks_on_size(usual, 64, 128 * 128) == ()
+    for other in (
+        changed(usual, {"data": {"iterations": 10}}),
+        changed(usual, {"data": {"trust": 7}}),
+        fast_form(usual),
+        find_method("wdds"),
+        find_method("dds"),
+    ):
+        assert isinstance(other, Method) and remarks_on_size(other, 64, 256 * 256) == ()

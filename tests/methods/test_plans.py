@@ -189,6 +189,7 @@ def test_a_plan_is_checked_before_the_first_reconstruction_and_nothing_is_resolv
 def test_ours_says_where_its_usual_form_falls_behind():
     """Tall stacks of wide slices, as measured; not where it has more iterations, weighs noise, or is another method."""
     usual = find_method("wblend")
+    assert isinstance(usual, Method)
     (said,) = remarks_on_size(usual, 64, 256 * 256)
     assert "6 steps" in said and "64 slices of 65536 pixels" in said and "--fast" in said
     assert remarks_on_size(usual, 8, 256 * 256) == remarks_on_size(usual, 64, 128 * 128) == ()

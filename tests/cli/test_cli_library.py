@@ -66,7 +66,8 @@ def same(coslice, arguments, out, scan, task, method, priors=(), preparation=Pre
         ),
         (
             ["--thickness", 4, "--photons", 1e5, "--electronic-noise", 10],
-            METHODS["wdds"],  # the default with a prior of one's own
+            # the default with a prior of one's own, and where noise is known
+            changed(METHODS["wdds"], {"data": {"trust": 7.0}}),
             SparseViewCT(views=8, noise=PhotonNoise(1e5, 10.0)),
             Preparation(size=16, thickness=4.0),
         ),

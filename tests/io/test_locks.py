@@ -61,6 +61,8 @@ def test_only_what_a_dead_process_of_ours_left_is_removed(tmp_path):
 
 
 def test_signals_are_wishes_but_for_those_that_were_ignored():
+    # A terminal's, also where the tests were started in the background, which ignores it.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {name: signal.getsignal(getattr(signal, name)) for name in ("SIGTERM", "SIGINT")}
     ignored = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
@@ -73,4 +75,6 @@ def test_signals_are_wishes_but_for_those_that_were_ignored():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, ignored)
+        signal.signal(signal.SIGINT, interrupt)
+    before["SIGINT"] = interrupt
     assert {name: signal.getsignal(getattr(signal, name)) for name in before} == before

@@ -91,6 +91,29 @@ def test_a_gallery_in_sections():
     assert len({script.name for script in SCRIPTS}) == len(SCRIPTS)
 
 
+def drawn_later(text: str) -> list[str]:
+    """Names of axes that another cell draws on than the one that made the figure, which the site has shown by then."""
+    made: dict[str, int] = {}
+    late = []
+    for number, cell in enumerate(re.split(r"^# %%.*$", text, flags=re.MULTILINE)):
+        for node in ast.walk(ast.parse(cell)):
+            if isinstance(node, ast.Assign) and "subplots" in ast.unparse(node.value):
+                made |= {one.id: number for one in ast.walk(node.targets[0]) if isinstance(one, ast.Name)}
+        uses = {node.id for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
+        late += [name for name in sorted(uses & set(made)) if made[name] != number]
+    return late
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMED)
+def test_a_figure_is_finished_in_the_cell_that_begins_it(script):
+    assert drawn_later(script.read_text(encoding="utf-8")) == []
+
+
+def test_a_figure_that_is_finished_later_is_found():
+    assert drawn_later("fig, ax = plt.subplots()\nax.plot(1)\n# %%\nax.plot(2)\n") == ["ax"]
+    assert drawn_later("fig, ax = plt.subplots()\n# %%\nfig, ax = plt.subplots()\nax.plot(2)\n") == []
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_a_script_uses_what_coslice_offers(name):
     """Every module, function and class exists and is public."""

@@ -39,8 +39,8 @@ geometries = {
     "narrow, shifted": scanner(48, shift=168.0),
     "wide, turning the wrong way": scanner(96, sense=-1),
 }
-fig, axes = plt.subplots(2, 4, figsize=(12, 6.2), layout="constrained")
-for ax, (name, geometry) in zip(axes[0], geometries.items(), strict=True):
+fig, axes = plt.subplots(1, 4, figsize=(12, 3.1), layout="constrained")
+for ax, (name, geometry) in zip(axes, geometries.items(), strict=True):
     for view, colour in ((0, "C0"), (30, "C1"), (60, "C2")):
         source, towards = geometry.rays(view)
         for column in (0, -1):
@@ -52,18 +52,20 @@ for ax, (name, geometry) in zip(axes[0], geometries.items(), strict=True):
     ax.add_patch(plt.Circle((0, 0), radius(geometry), fill=False))
     ax.set(xlim=(-600, 1000), ylim=(-800, 800), aspect="equal", xticks=[], yticks=[])
     ax.set_title(f"{name}: {radius(geometry):.0f} mm", fontsize=9)
+plt.show()
 
 # %%
 # The same projections of the chest, reconstructed by FDK. The narrow detector cuts the body off and everything is too
 # bright; shifted it shows the whole, and FDK gives each ray its share of the lines that are measured twice. Where the
 # rotation sense is wrong the patient is mirrored (see the vessel beside the heart), and doubled away from the axis.
 unit = coslice.CT_WINDOW.to_unit(scan.data)
-for ax, (name, geometry) in zip(axes[1], geometries.items(), strict=True):
+fig, axes = plt.subplots(1, 4, figsize=(12, 3.1), layout="constrained")
+for ax, (name, geometry) in zip(axes, geometries.items(), strict=True):
     true = scanner(96) if "wrong" in name else geometry
     volume = fdk(coslice.Projector(true, grid).forward(unit), geometry, grid)
     psnr = float(coslice.metrics.psnr(volume[4:5], unit[4:5]))
     print(f"{name:28s} field of view of {radius(geometry):.0f} mm about the axis, FDK {psnr:.1f} dB")
     ax.imshow(volume[4].flip(0, 1), cmap="gray", vmin=0, vmax=0.6)
-    ax.set_title(f"FDK, {psnr:.1f} dB", fontsize=9)
+    ax.set_title(f"{name}: FDK, {psnr:.1f} dB", fontsize=9)
     ax.axis("off")
 plt.show()

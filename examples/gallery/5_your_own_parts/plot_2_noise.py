@@ -48,13 +48,13 @@ scan = coslice.data.embedded_scan().slices(28, 38).resized(80)
 study = coslice.simulate(scan, coslice.SparseViewCT(views=15))
 dds = changed(DDS, {"schedule": {"steps": 10, "sigma_max": 0.3}})
 noises = {"independent": coslice.Independent(), "ISCS": coslice.Slerp(), "Helix, 30 mm": Helix(quarter=30.0)}
-fig, axes = plt.subplots(2, 4, figsize=(12, 3.2), layout="constrained")
 volumes = {"truth": study.unit}
 for name, noise in noises.items():
     volumes[name] = coslice.run(study.problem, replace(dds, noise=noise), "ct", seed=0).reconstruction
 
 # %%
 # Above the noises from the side, below the reconstructions: what is tied does not flicker.
+fig, axes = plt.subplots(2, 4, figsize=(12, 3.2), layout="constrained")
 for (top, bottom), (name, volume) in zip(axes.T, volumes.items(), strict=True):
     found = coslice.evaluate(volume, study.unit, lpips=False)
     print(f"{name:14s} SDiff {1000 * found['sdiff']:5.2f}e-3, coronal {found['coronal']['psnr']:.1f} dB")

@@ -6,7 +6,8 @@ OLDEST ?= python3.10
 NEWEST ?= python3.13
 BIN := .venv/bin
 INSTALLED := .venv/installed
-GALLERY ?= 1
+# Which scripts of the gallery are run: all, quick ones, or none.
+GALLERY ?= all
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults lint docs bench release
@@ -16,7 +17,7 @@ help:
 	@echo "make test     lint, then the tests (the slow ones: $(BIN)/pytest -m slow)"
 	@echo "make faults   try malformed input, kills, full disks, dead processes (minutes)"
 	@echo "make lint     ruff and pyright"
-	@echo "make docs     build the documentation site in docs/_build/html (make docs GALLERY=0: without running its scripts)"
+	@echo "make docs     build the documentation site in docs/_build/html (make docs GALLERY=quick, or none: without running most of its scripts, or any)"
 	@echo "make release  build what a release ships, and try it with the oldest and the newest versions it promises"
 	@echo "make bench    measure speed and quality on this machine"
 
@@ -49,7 +50,8 @@ faults: $(INSTALLED)
 # Sphinx of this version needs Python 3.11. A warning is an error, and so is a script of the gallery that fails.
 docs: $(INSTALLED)
 	$(BIN)/python -c "import sys; sys.exit('the site is built with Python 3.11 or later' if sys.version_info < (3, 11) else 0)"
-	MPLBACKEND=agg $(BIN)/sphinx-build -W --keep-going --quiet -j 2 -D plot_gallery=$(GALLERY) docs docs/_build/html
+	GALLERY=$(GALLERY) MPLBACKEND=agg $(BIN)/sphinx-build -W --keep-going --quiet -j 2 \
+	    -D plot_gallery=$(if $(filter none,$(GALLERY)),0,1) docs docs/_build/html
 
 bench: $(INSTALLED)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

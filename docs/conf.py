@@ -1,5 +1,6 @@
 """The documentation site: `make docs`. Pages are docs/*.md, plain Markdown; what the site adds is in docs/_ext."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -48,8 +49,11 @@ nitpicky = True
 nitpick_ignore_regex = [("py:class", r"coslice\..*\._\w+")]  # a private type in a signature, which has no page
 
 # Gallery: scripts plot_*.py run in `make docs`, and one that fails is an error.
+# Of seconds or less: `make docs GALLERY=quick` runs these, and shows the others without what they print and draw.
+QUICK = "plot_(3_read_and_write|1_geometry|2_projector|1_noises)"
 sphinx_gallery_conf = {
     "examples_dirs": [str(GALLERY)],
+    "filename_pattern": QUICK if os.environ.get("GALLERY") == "quick" else "plot_",
     "gallery_dirs": ["gallery"],
     "only_warn_on_example_error": False,
     "doc_module": ("coslice",),

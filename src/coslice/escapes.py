@@ -14,9 +14,10 @@ from coslice.errors import CosliceError
 
 __all__ = ["check_file_name", "csv_cell", "numeral", "shown", "visible"]
 
-_OBEYED = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
-"""Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, halves of
-letters, which no stream can write, lines."""
+_OBEYED = ("Cc", "Cf", "Co", "Zl", "Zp")
+"""Unicode's categories of what is no picture of a letter: controls, directions and joiners, private use, lines."""
+_HALF = "Cs"
+"""Its category of halves of letters, which no stream can write: bytes of a file's name that are no text."""
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Beginnings of formulas; the last four are wide forms, which some programs take for the narrow ones."""
 _MOST = 120
@@ -35,13 +36,14 @@ def visible(text: str, lines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     kept = "\n\t" if lines else ""
-    return "".join(
-        one if one in kept or unicodedata.category(one) not in _OBEYED else _written_out(one) for one in text
-    )
+    return "".join(one if one in kept else _seen(one) for one in text)
 
 
-def _written_out(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def _seen(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == _HALF:
+        return "?"
+    return character.encode("unicode_escape").decode() if kind in _OBEYED else character
 
 
 def shown(value: Any, most: int = _MOST) -> str:

@@ -17,9 +17,9 @@ from coslice.priors import load_prior
 from coslice.problems import simulate
 
 
-def compared(slices, steps):
+def compared(slices, steps, size=None):
     prior = load_prior("ct")
-    study = simulate(embedded_scan(), window=prior.window_for, preparation=Preparation(slices=slices))
+    study = simulate(embedded_scan(), window=prior.window_for, preparation=Preparation(slices=slices, size=size))
     assert study.unit is not None
     few = {"schedule": {"steps": steps}}
     methods = {noise: changed(find_method("dds"), few | {"noise": noise}) for noise in ("independent", "iscs")}
@@ -41,7 +41,7 @@ def holds(metrics):
 
 
 def test_iscs_beats_independent_noise_on_a_slab_of_a_real_scan():
-    holds(compared((24, 40), steps=10))
+    holds(compared((24, 36), steps=10, size=96))
 
 
 @pytest.mark.slow

@@ -31,9 +31,9 @@ print(f"weights from {float(weights.min()):.2f} to {float(weights.max()):.2f}, n
 
 # %%
 # DDS solves towards the data by conjugate gradients (CG), and each of them goes further into their noise: without
-# weights 4 are better than 10. With weights, rays behind bones are believed less than others, and the same 10 do better.
-# DiffPIR asks the noise how far to go, at every step anew. So does ours, by itself where the noise is known: here in its
-# fast form, and without the weights.
+# weights 4 are better than 10. With weights, rays behind bones are believed less than others, and the same 10 do
+# better. DiffPIR asks the noise how far to go, at every step anew. So does ours, by itself where the noise is known:
+# here in its fast form, and without the weights.
 levels = {"schedule": {"steps": 9, "sigma_max": 0.2}}
 dds = coslice.methods.changed(coslice.methods.DDS, levels)
 few = coslice.methods.changed(dds, {"data": {"iterations": 4}})

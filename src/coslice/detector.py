@@ -8,7 +8,7 @@ integral of attenuation is the number without unit
 
 A(1) the rays' lengths within the volume; the offset is 0 where the window starts at air, -1000 HU. Noise is
 added to p and carried back to y, which divides it by the scale. Two kinds (a third is in
-`coslice.problems.mean_transmission`):
+`coslice.problems.transmission_noise`):
 
     Gaussian   p' = p + N(0, sd^2)
     photons    n  = I0 exp(-p)                                  counts expected (Beer-Lambert)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from coslice.errors import CosliceError
+from coslice.noise import Key, standard_normal, standard_normals
 from coslice.operators import Operator
 from coslice.problems import LinearProblem
 from coslice.window import Window
@@ -278,9 +279,9 @@ def _try(operator: _Elsewhere, tolerance: float) -> None:
         CosliceError: with the measured mismatch.
     """
     device = _device_of(operator.physics) if isinstance(operator, PhysicsElsewhere) else torch.device("cpu")
-    generator = torch.Generator().manual_seed(0)
-    x, other = (torch.randn(operator.domain, generator=generator).to(device) for _ in range(2))
-    y = torch.randn(operator.codomain, generator=generator).to(device)
+    key = Key(0, stream="adjoint")
+    x, other = standard_normals(key, (0, 1), operator.domain, device)
+    y = standard_normal(key, 2, operator.codomain, device)
     image = operator.forward(x)
     size = _norm(image)
     if not math.isfinite(size):

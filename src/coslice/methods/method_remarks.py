@@ -22,8 +22,6 @@ _COVERS = 1.0
 """Noise level that hides what a volume of zeros is, of the window."""
 _SHORT, _LONG = 0.2, 100.0
 """A length of noise, in slice distances and in stacks: below it slices are independent, above it they are identical."""
-
-
 _CG, _TALL, _WIDE = 6, 16, 200 * 200
 """Conjugate gradients of ours that did not reach the data of so many slices of so many pixels (docs/performance.md)."""
 

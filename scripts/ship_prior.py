@@ -1,15 +1,15 @@
 """A prior that comes along, from the file of a finished run: rounded, packed, its card completed.
 
     python scripts/ship_prior.py RUN/prior.safetensors src/coslice/data/priors/NAME.safetensors --card NAME.yaml \
-        --pack RUN/slices --held-out SCAN [--bits 5]
+        --pack RUN/slices --held-out SCAN
 
 NAME.yaml holds entries of the card that no run knows: title, version, licence, data_licence, data_credit, not_for,
 training. Then measure it, on the same scans for every version of the prior:
 
     coslice priors measure src/coslice/data/priors/NAME.safetensors SCAN... --write
 
-Weights of convolutions keep `--bits` bits of their fraction, rounded to the nearest: the last two of bfloat16's seven
-hardly deflate and say hardly anything.
+Weights of convolutions are rounded to 8 bits, levels of a step for each output channel
+(`coslice.io.weight_levels`), and stay bfloat16.
 """
 
 from __future__ import annotations
@@ -18,20 +18,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from coslice.io.documents import read_yaml
+from coslice.io.weight_levels import on_levels
 from coslice.priors import load_prior, save_prior
 from coslice.training.collection.pack import open_pack
 from coslice.training.collection.pack_brightness import write_intensity
-
-
-def rounded(weights: Tensor, bits: int) -> Tensor:
-    """bfloat16 `weights` with `bits` of the seven bits of fraction, the nearest such numbers, ties away from zero."""
-    dropped = 7 - bits
-    whole = weights.view(torch.int16).int() & 0xFFFF
-    kept = (whole + (1 << dropped >> 1)) & ~((1 << dropped) - 1)
-    return kept.to(torch.int16).view(torch.bfloat16)
 
 
 def main() -> None:
@@ -41,7 +33,6 @@ def main() -> None:
     parser.add_argument("--card", type=Path, required=True, help="YAML of entries")
     parser.add_argument("--pack", type=Path, required=True, help="the slices it was trained on")
     parser.add_argument("--held-out", nargs="*", default=[], help="scans of the pack that it was not trained on")
-    parser.add_argument("--bits", type=int, default=5, choices=range(1, 8))
     chosen = parser.parse_args()
     pack, known = open_pack(chosen.pack), read_yaml(chosen.card)
     if set(chosen.held_out) - set(pack.names) or not isinstance(known, dict):
@@ -51,7 +42,7 @@ def main() -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 4:
-                parameter.copy_(rounded(parameter.contiguous(), chosen.bits))
+                parameter.copy_(on_levels(parameter.contiguous()))
     prior.card.update(known, name=chosen.target.stem)
     prior.card.pop("credit", None)
     save_prior(chosen.target, prior, torch.bfloat16, packed=True)

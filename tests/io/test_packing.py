@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from coslice.errors import CosliceError
-from coslice.io.packing import read_weights, write_weights
+from coslice.io.packing import read_weights, stored_tensors, write_weights
+from coslice.io.weight_levels import levels_of, on_levels, weights_of
 
 EVERY_WORD = torch.arange(2**16).to(torch.int32).to(torch.int16)
 """All patterns of 16 bits: zeros of both signs, subnormal numbers, infinities, every NaN."""
@@ -68,6 +69,52 @@ def test_normal_weights_take_two_thirds_of_the_room_and_rounded_ones_less(tmp_pa
     assert 10.4 < sizes[7] < 10.8 and sizes[7] - sizes[5] == pytest.approx(2, abs=0.05)
 
 
+def weights_like(kind, shape):
+    """Weights that look like levels and are none, or are."""
+    rounded = on_levels(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    changed = rounded.clone().view(torch.int16)
+    if kind == "one bit off":
+        changed.view(-1)[3] ^= 1
+    elif kind == "a zero with a sign":
+        changed.view(-1)[5] = torch.tensor(-0.0).to(torch.bfloat16).view(torch.int16)
+    elif kind == "infinite":
+        changed.view(-1)[3] = torch.tensor(float("inf")).to(torch.bfloat16).view(torch.int16)
+    elif kind == "a channel of zeros":
+        changed[1] = 0
+    elif kind == "tiny":
+        return on_levels(rounded * 1e-38)
+    return changed.view(torch.bfloat16)
+
+
+CONVOLUTION = (4, 3, 3, 3)
+LOOKS = ("levels", "one bit off", "a zero with a sign", "infinite", "a channel of zeros", "tiny")
+SHAPES = [("levels", (1, 20)), ("levels", (6, 2, 2)), ("ones", (40,)), ("ones", (3, 0, 7)), ("ones", ())]
+
+
+@pytest.mark.parametrize(("kind", "shape"), [*((kind, CONVOLUTION) for kind in LOOKS), *SHAPES])
+def test_weights_of_eight_bits_come_back_and_so_does_what_only_looks_like_them(kind, shape, tmp_path):
+    weight = torch.ones(shape, dtype=torch.bfloat16) if kind == "ones" else weights_like(kind, shape)
+    given = {"w": weight, "b": torch.arange(5).to(torch.bfloat16), "n": torch.arange(3)}
+    write_weights(tmp_path / "x.safetensors", given, {}, packed=True)
+    found = read_weights(tmp_path / "x.safetensors")
+    assert set(found) == set(given) and all(bits(found[name]) == bits(value) for name, value in given.items())
+    assert stored_tensors(tmp_path / "x.safetensors") == {n: (t.dtype, tuple(t.shape)) for n, t in given.items()}
+
+
+def test_weights_of_eight_bits_take_seven_and_are_those_that_convolutions_of_eight_bits_multiply(tmp_path):
+    """Rounding what is rounded changes nothing, with the steps that `coslice.networks.eight_bits` has."""
+    weights = torch.randn(64, 32, 9, 9, generator=torch.Generator().manual_seed(0)) * torch.rand(64, 1, 1, 1)
+    rounded = on_levels(weights)
+    levels, tops = levels_of(rounded)
+    assert torch.equal(on_levels(rounded), rounded) and torch.equal(weights_of(levels, tops), rounded)
+    assert int(levels.abs().amax()) == 127 and torch.equal(tops, rounded.abs().flatten(1).amax(1))
+    steps = rounded.float().abs().amax((1, 2, 3)) / 127
+    assert torch.equal((rounded.float() / steps[:, None, None, None]).round().to(torch.int8), levels)
+    assert bool(((rounded.float() - weights).abs() <= (steps[:, None, None, None] * 1.01)).all())
+    write_weights(tmp_path / "x.safetensors", {"w": rounded}, {}, packed=True)
+    assert 6.8 < (tmp_path / "x.safetensors").stat().st_size * 8 / weights.numel() < 7.4
+
+
 def written(path, **changes):
     """A packed file of 64 weights, some of its parts exchanged."""
     write_weights(path, {"w": torch.ones(8, 8, dtype=torch.bfloat16)}, {}, packed=True)
@@ -84,7 +131,7 @@ def stream(content):
     return torch.frombuffer(bytearray(packer.compress(content) + packer.flush()), dtype=torch.uint8)
 
 
-FIRST = "packed.first"
+FIRST, LEVELS = "packed.first", "packed.levels"
 NOISE = np.random.default_rng(0).bytes(65)
 
 
@@ -103,6 +150,10 @@ NOISE = np.random.default_rng(0).bytes(65)
         ({"packed": json.dumps([["w", "BF16", [-8, -8]]])}, "no sizes"),
         ({"packed": json.dumps([["w", "BF16", [8, 8.0]]])}, "no sizes"),
         ({"packed": json.dumps([["w", "F32", [8, 8]]])}, "cannot be read"),
+        ({"packed": json.dumps([["w", "BF16/I8", [64, 1]]])}, "missing"),
+        ({"packed": json.dumps([["w", "BF16/I8", [64, 1]]]), LEVELS: stream(NOISE)}, "not of the 64 weights"),
+        ({"packed": json.dumps([["w", "BF16/I8", [64, 1 << 50]]]), LEVELS: stream(NOISE)}, "cannot hold the"),
+        ({"packed": json.dumps([["w", "BF16/I8", []]])}, "without a channel"),
         ({"packed": "[["}, "cannot be read"),
         ({"packed": "3"}, "cannot be read"),
     ],

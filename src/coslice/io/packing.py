@@ -10,10 +10,14 @@ Every 16-bit word, bfloat16 or float16, is turned by one bit, which brings the s
 and the words' first and second bytes are written one after the other as two planes, each under a Huffman code
 (zlib's, with no search for repetitions: there are none). A bfloat16 then takes 10.7 bits, a float16 13.6.
 
-A packed file is a safetensors file still. Its tensors "packed.first" and "packed.second" are the two streams, and its
-metadata entry "packed" lists name, type and shape of what is in them, in order; tensors of other types lie beside them
-as always. A file is only believed as far as its streams go: they must hold what the list says to the byte, and a
-Huffman code takes a bit for a byte at least, so no file can ask for more than 8 times its own size.
+Of a bfloat16 tensor whose weights are levels of 8 bits (`coslice.io.weight_levels`) the levels are a third plane, of 7
+bits a weight, and the largest weight of each channel is all that the other two hold of it.
+
+A packed file is a safetensors file still. Its tensors "packed.first", "packed.second" and, where there are levels,
+"packed.levels" are the streams, and its metadata entry "packed" lists name, type and shape of what is in them, in
+order, a tensor of levels under the type "BF16/I8"; tensors of other types lie beside them as always. A file is only
+believed as far as its streams go: they must hold what the list says to the byte, and a Huffman code takes a bit for a
+byte at least, so no file can ask for more than 8 times its own size.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import math
 import shutil
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +40,14 @@ from torch import Tensor
 from coslice.errors import CosliceError
 from coslice.escapes import shown
 from coslice.io.documents import json_of
+from coslice.io.weight_levels import levels_of, weights_of
 
 __all__ = ["TYPES", "check_header", "read_weights", "replace_metadata", "stored_tensors", "write_weights"]
 
 _LIST = "packed"
-_FIRST, _SECOND = "packed.first", "packed.second"
+_FIRST, _SECOND, _LEVELS = "packed.first", "packed.second", "packed.levels"
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16}
+_OF_LEVELS = "BF16/I8"
 TYPES = _DTYPES | {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "I32": torch.int32}
 TYPES |= {"U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "BOOL": torch.bool}
 _MOST_HEADER = 16 * 2**20
@@ -69,12 +76,20 @@ def write_weights(
     if not chosen:
         _save(stored, path, dict(metadata))
         return
-    if taken := {_FIRST, _SECOND} & set(stored):
+    if taken := {_FIRST, _SECOND, _LEVELS} & set(stored):
         raise CosliceError(f"weights: a tensor {min(taken)} was given, but packing needs that name; give it another.")
-    first, second = _planes(chosen)
-    listed = [[name, _NAMES[weight.dtype], list(weight.shape)] for name, weight in chosen.items()]
-    beside = {name: weight for name, weight in stored.items() if name not in chosen}
+    found = {name: levels_of(weight) for name, weight in chosen.items()}
+    words = {name: weight if (pair := found[name]) is None else pair[1] for name, weight in chosen.items()}
+    levels = [pair[0].cpu().reshape(-1) for pair in found.values() if pair is not None]
+    first, second = _planes(words)
     streams = {_FIRST: _compressed(first), _SECOND: _compressed(second)}
+    if levels:
+        streams[_LEVELS] = _compressed(torch.cat(levels).numpy().view(np.uint8))
+    listed = [
+        [name, _NAMES[weight.dtype] if found[name] is None else _OF_LEVELS, list(weight.shape)]
+        for name, weight in chosen.items()
+    ]
+    beside = {name: weight for name, weight in stored.items() if name not in chosen}
     _save({**streams, **beside}, path, {**metadata, _LIST: json.dumps(listed)})
 
 
@@ -116,9 +131,9 @@ def stored_tensors(path: str | Path) -> dict[str, tuple[torch.dtype, tuple[int, 
         listed = (file.metadata() or {}).get(_LIST)
     if listed is None:
         return found
-    for name in (_FIRST, _SECOND):
+    for name in (_FIRST, _SECOND, _LEVELS):
         found.pop(name, None)
-    return found | {name: (dtype, shape) for name, dtype, shape in _entries(listed, Path(path).name)}
+    return found | {entry.name: (entry.dtype, entry.shape) for entry in _entries(listed, Path(path).name)}
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -203,37 +218,64 @@ def _compressed(plane: np.ndarray) -> Tensor:
 
 def _unpacked(stored: dict[str, Tensor], listed: str, file: str) -> dict[str, Tensor]:
     entries = _entries(listed, file)
-    streams = [stored.pop(name, None) for name in (_FIRST, _SECOND)]
-    count = sum(math.prod(shape) for _, _, shape in entries)
-    first, second = (_plane(stream, count, file) for stream in streams)
+    streams = [stored.pop(name, None) for name in (_FIRST, _SECOND, _LEVELS)]
+    count = sum(entry.words for entry in entries)
+    first, second = (_plane(stream, count, file) for stream in streams[:2])
     turned = (first.astype(np.uint16) << 8) | second
     words = torch.from_numpy(((turned >> 1) | (turned << 15)).view(np.int16))
-    start = 0
-    for name, dtype, shape in entries:
-        if name in stored:
-            raise _damaged(file, f"{name} is in it twice")
-        size = math.prod(shape)
-        stored[name] = words[start : start + size].view(dtype).reshape(shape)
-        start += size
+    levels = torch.zeros(0, dtype=torch.int8)
+    if count := sum(entry.size for entry in entries if entry.of_levels):
+        levels = torch.from_numpy(_plane(streams[2], count, file).view(np.int8).copy())
+    word = level = 0
+    for entry in entries:
+        if entry.name in stored:
+            raise _damaged(file, f"{entry.name} is in it twice")
+        values = words[word : word + entry.words].view(entry.dtype)
+        word += entry.words
+        if entry.of_levels:
+            values = weights_of(levels[level : level + entry.size].reshape(entry.shape), values)
+            level += entry.size
+        stored[entry.name] = values.reshape(entry.shape)
     return stored
 
 
-def _entries(listed: str, file: str) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
-    """Name, type and shape of each packed tensor, in order."""
+@dataclass(frozen=True)
+class _Entry:
+    """A packed tensor; `of_levels`: the words are only the largest weight of each of its channels."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    of_levels: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def words(self) -> int:
+        return self.shape[0] if self.of_levels else self.size
+
+
+def _entries(listed: str, file: str) -> list[_Entry]:
+    """The packed tensors, in order."""
     try:
         content: Any = json_of(listed)
-        entries = [(str(name), _DTYPES[dtype], tuple(shape)) for name, dtype, shape in content]
+        kinds = {_OF_LEVELS: torch.bfloat16, **_DTYPES}
+        entries = [_Entry(str(name), kinds[kind], tuple(shape), kind == _OF_LEVELS) for name, kind, shape in content]
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(file, "its list of them cannot be read") from error
-    if not all(type(side) is int and side >= 0 for _, _, shape in entries for side in shape):
+    if not all(type(side) is int and side >= 0 for entry in entries for side in entry.shape):
         raise _damaged(file, "its list of them has sides that are no sizes")
+    if not all(entry.shape for entry in entries if entry.of_levels):
+        raise _damaged(file, "its list of them has levels without a channel")
     return entries
 
 
 def _plane(stream: Tensor | None, count: int, file: str) -> np.ndarray:
     """`count` bytes out of a stream that must hold just as many."""
     if stream is None or stream.dtype != torch.uint8 or stream.ndim != 1:
-        raise _damaged(file, "one of its two streams is missing")
+        raise _damaged(file, "one of its streams is missing")
     if count > _BYTES_PER_BYTE * len(stream):
         raise _damaged(file, f"{len(stream)} bytes cannot hold the {count} weights it lists")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -241,7 +283,7 @@ def _plane(stream: Tensor | None, count: int, file: str) -> np.ndarray:
         # One byte more than there should be tells whether there is more.
         plane = unpacker.decompress(stream.numpy().tobytes(), count + 1)
     except zlib.error as error:
-        raise _damaged(file, "one of its two streams is broken") from error
+        raise _damaged(file, "one of its streams is broken") from error
     if len(plane) != count or not unpacker.eof or unpacker.unused_data:
         raise _damaged(file, f"a stream is not of the {count} weights it lists")
     return np.frombuffer(plane, np.uint8)

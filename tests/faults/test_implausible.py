@@ -205,6 +205,7 @@ SETTINGS = {
     "noise alone that hides nothing": ({"start": {"volume": "noise"}}, "from noise alone"),
     "levels beyond the prior": ({"schedule": {"sigma_max": 1000.0}}, "it was trained for"),
     "no fresh noise": ({"renoising": {"eta": 0.0}}, "No step adds fresh noise"),
+    "transitions that are all quiet": ({"renoising": {"quiet": 30}}, "None of the 29 transitions"),
     "noise of no length": ({"noise": {"kind": "ou", "length": 1e-3}}, "as good as independent"),
     "noise of endless length": ({"noise": {"kind": "ou", "length": 1e6}}, "as good as identical"),
     "no iterations": ({"data": {"iterations": 0}}, "at least 1 is needed"),

@@ -60,6 +60,11 @@ def remarks_on_size(method: Method, slices: int, pixels: int) -> tuple[str, ...]
 
 def _on_levels(method: Method, sigmas: Sequence[float]) -> Iterator[str]:
     steps, first, last = len(sigmas) - 1, sigmas[0], sigmas[-2]
+    if steps > _FEW and method.renoising.quiet >= steps - 1:
+        yield (
+            f"None of the {steps - 1} transitions between noise levels puts noise back, since the last "
+            f"{method.renoising.quiet} are to be quiet: the prior is told of noise that is not there."
+        )
     if steps <= _FEW:
         yield (
             f"{steps} network evaluation{'s' if steps > 1 else ''} a sample {'are' if steps > 1 else 'is'} a "

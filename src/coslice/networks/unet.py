@@ -219,10 +219,12 @@ class Label(nn.Module):
 
 @torch.no_grad()
 def for_patches(network: UNet, slices: int) -> UNet:
-    """The network of single slices `network` as one of patches, whose every slice gets its answer to their mean.
+    """The network of single slices `network` as one of patches, which gives equal slices what `network` gives them.
 
-    Where a patch's slices are equal, the answer is that of `network`, whatever their distance; so training on patches
-    starts with what was learned on slices. The result is in float32.
+    Whatever their distance; so training on patches starts with what was learned on slices. Of the first features each
+    sees one slice, the k-th slice number k modulo `slices`, and the last layer gives every slice the same. (Features
+    that saw the mean of the slices would be a saddle: the last layer cannot learn to tell slices apart before the first
+    does, nor the first before the last, and neither began to.) The result is in float32.
 
     Raises:
         CosliceError: a network of patches, or fewer than 2 slices.
@@ -240,7 +242,9 @@ def for_patches(network: UNet, slices: int) -> UNet:
         # Distances begin to be seen as noise is, and to say nothing.
         weights[f"position.dense1.{part}"] = weights[f"label.dense1.{part}"].clone()
         weights[f"position.dense2.{part}"] = torch.zeros_like(weights[f"label.dense2.{part}"])
-    weights["first.weight"] = weights["first.weight"].repeat(1, slices, 1, 1) / slices
+    shared = weights["first.weight"]
+    seen = torch.arange(len(shared))[:, None] % slices == torch.arange(slices)
+    weights["first.weight"] = (seen[:, :, None, None, None] * shared[:, None]).flatten(1, 2)
     for name in ("last.weight", "last.bias"):
         weights[name] = weights[name].repeat(slices, *[1] * (weights[name].ndim - 1))
     patches.load_state_dict(weights, assign=True)

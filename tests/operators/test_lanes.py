@@ -1,4 +1,4 @@
-"""The kernels for AVX-512 against the ones for every CPU, and both as one operator: they differ in speed only."""
+"""The kernels for registers of rows against those for every CPU, both as one operator: they differ in speed only."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,14 +8,14 @@ import torch
 
 import laws
 from coslice.geometry import ConeBeam, Grid, sparse_view
-from coslice.operators import Projector, WeightedRays, joseph_avx512, joseph_numba, lanes
+from coslice.operators import Projector, WeightedRays, joseph_lanes, joseph_numba, lanes
 from coslice.problems import published_cone_beam
 from coslice.threads import compiled_kernels
 from laws import assert_operator, draw, relative
 
 ANGLES = (0.0, 0.3, np.pi / 4, np.pi / 2, 2.5, 4.0)
 pytestmark = pytest.mark.skipif(laws.DEVICE != "cpu", reason="compiled kernels work on the CPU")
-needs_avx512 = pytest.mark.skipif(not lanes.available(), reason="this CPU has no AVX-512")
+needs_lanes = pytest.mark.skipif(not lanes.available(), reason="this CPU has neither AVX-512 nor AVX2")
 
 
 def scan(height, shape, rows=23, offset=0.0):
@@ -26,8 +26,8 @@ def scan(height, shape, rows=23, offset=0.0):
 
 
 # pitches about 0.7, 1.0 and 1.7 voxels, where a voxel is seen by up to 4, 3 and 2 rows; columns that are shorter and
-# longer than 16 and 32 voxels, and rows that miss the grid above, below or on both sides
-@needs_avx512
+# longer than one register and two, and rows that miss the grid above, below or on both sides
+@needs_lanes
 @pytest.mark.parametrize(
     ("height", "shape", "rows", "offset"),
     [
@@ -53,7 +53,7 @@ def test_both_paths_are_one_operator(height, shape, rows, offset, monkeypatch):
             assert relative(one, other) <= 2e-6, of
 
 
-@needs_avx512
+@needs_lanes
 @pytest.mark.parametrize("height", [1.1, 1.5, 2.2])
 def test_the_fast_path_is_an_exact_transpose_pair(height):
     grid, cone = scan(height, (33, 12, 14), 40)
@@ -71,7 +71,7 @@ def test_rows_too_near_or_too_far_apart_take_the_path_for_every_cpu(height):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_memory_is_taken_over_and_weights_count_once(fast, monkeypatch):
-    monkeypatch.setattr(joseph_avx512, "suits", joseph_avx512.suits if fast else lambda *rays: False)
+    monkeypatch.setattr(joseph_lanes, "suits", joseph_lanes.suits if fast else lambda *rays: False)
     grid, cone = scan(1.5, (18, 12, 14))
     projector = Projector(cone, grid)
     x, weights = draw(grid.shape), draw(cone.shape, 2).abs()

@@ -14,7 +14,7 @@ two threads, and every sum has an order of its own whatever the number of thread
 Inside, z is counted in voxels, and row j sits at z = a + b j. Every thread works in a strip of memory of its
 own: z columns with a margin of `_PAD` voxels, then rows. What is gathered from and what is added to are in one
 strip on purpose: loops that the compiler then leaves scalar beat the gathers it would otherwise emit. Where the
-CPU has AVX-512 and rows are neither much nearer together nor farther apart than voxels, `joseph_avx512` does
+CPU has AVX-512 or AVX2 and rows are neither much nearer together nor farther apart than voxels, `joseph_lanes` does
 cone beams.
 """
 
@@ -32,7 +32,7 @@ import numpy as np
 
 from coslice.geometry import ConeBeam, FanBeam, Geometry, Grid, ParallelBeam
 from coslice.kernels import kernel
-from coslice.operators import joseph_avx512
+from coslice.operators import joseph_lanes
 from coslice.operators.frame import SLACK, driving_axis, to_voxels
 from coslice.parallel import complete_, share
 
@@ -68,8 +68,8 @@ class SeparablePlan:
 
     @cached_property
     def wide(self) -> bool:
-        """Whether the kernels for AVX-512 can follow it."""
-        return self.cone and joseph_avx512.suits(self.path, self.span, self.heights)
+        """Whether the kernels for registers of rows can follow it."""
+        return self.cone and joseph_lanes.suits(self.path, self.span, self.heights)
 
     def rays(self, views: slice) -> tuple[np.ndarray, np.ndarray, slice]:
         """Path and span of the rays of some views, and which rays these are."""
@@ -98,7 +98,7 @@ class SeparablePlan:
         try:
             rows = self._rows.pop()
         except IndexError:
-            rows = joseph_avx512.padded(self.detector)
+            rows = joseph_lanes.padded(self.detector)
         yield rows
         self._rows.append(rows)
 
@@ -161,7 +161,7 @@ def forward(plan: SeparablePlan, volume: np.ndarray) -> np.ndarray:
     tasks = -(-len(out) // _CHUNK)
     if plan.wide:
         with plan.workspace() as work:
-            joseph_avx512.project(volume, work, out, path, span, plan.heights, plan.shape)
+            joseph_lanes.project(volume, work, out, path, span, plan.heights, plan.shape)
     else:
         strip = np.zeros((tasks, plan.shape[2] + 2 * _PAD + 2 * rows), np.float32)
         if plan.cone:
@@ -185,8 +185,8 @@ def adjoint(plan: SeparablePlan, projections: np.ndarray, out: np.ndarray | None
     span = plan.reaching(share(ny))
     if plan.wide:
         with plan.workspace() as work:
-            joseph_avx512.weigh(y, work, plan.path, plan.heights)
-            joseph_avx512.backproject(work, out, plan.path, span, plan.heights, plan.shape, rows)
+            joseph_lanes.weigh(y, work, plan.path, plan.heights)
+            joseph_lanes.backproject(work, out, plan.path, span, plan.heights, plan.shape, rows)
         complete_(out)
         return out
     out.fill(0)
@@ -220,11 +220,11 @@ def normal(
     path, span, rays = plan.rays(share(views))
     w = np.empty((0, rows), np.float32) if weights is None else weights.reshape(views * columns, rows)[rays]
     with plan.workspace() as work:
-        mine = joseph_avx512.part(work, rays, rows)
-        joseph_avx512.project_weighted(volume, mine, w, rows, path, span, plan.heights, plan.shape)
-        complete_(joseph_avx512.by_view(work, views))
+        mine = joseph_lanes.part(work, rays, rows)
+        joseph_lanes.project_weighted(volume, mine, w, rows, path, span, plan.heights, plan.shape)
+        complete_(joseph_lanes.by_view(work, views))
         reaching = plan.reaching(share(plan.shape[0]))
-        joseph_avx512.backproject(work, out, plan.path, reaching, plan.heights, plan.shape, rows)
+        joseph_lanes.backproject(work, out, plan.path, reaching, plan.heights, plan.shape, rows)
     complete_(out)
     return out
 

@@ -1,14 +1,16 @@
-"""Resampling between a voxel column and the detector rows that see it, 16 at once, for CPUs with AVX-512.
+"""Resampling between a voxel column and the detector rows that see it, 16 at once with AVX-512, 8 with AVX2.
 
-Row j lies at z = a + b j, in voxels. Compilers leave both directions scalar, or emit gathers, which are slow. Yet
+Row j lies at z = a + b j, in voxels. Compilers leave both directions scalar, or emit gathers, which are slow. Yet, of
+a register with n lanes,
 
-* 16 neighbouring rows look at voxels that lie within 32 of one another (b up to 29/15): two registers hold them, and
-  one permutation of the two finds what all 16 rows need;
+* n neighbouring rows look at voxels that lie within 2 n of one another (b up to 1.9): two registers hold them, and
+  a permutation of the two finds what all n rows need;
 * the transpose is the same the other way round: voxel k is seen by the rows j with |a + b j - k| < 1, by at most
-  `candidates(b)` of them, and those of 16 voxels lie within 32 rows (b from 0.6 up).
+  `candidates(b)` of them, and those of n voxels lie within 2 n rows (b from 0.6 up).
 
 Both compute z by one fused multiply-add of the same float32 numbers, so that one is the transpose of the other to
-rounding. numba has no word for a permutation, so these two loops are written in LLVM's language.
+rounding. A row or a voxel gets the same sums in the same order in a lane of either register. numba has no word for a
+permutation, so these two loops are written in LLVM's language.
 """
 
 from __future__ import annotations
@@ -34,7 +36,22 @@ __all__ = [
     "available",
 ]
 
-WIDTH = 16
+@cache
+def _features() -> frozenset[str]:
+    """Names of what numba compiles for here, such as "avx2"."""
+    from numba.core.registry import cpu_target
+
+    target: Any = cpu_target.target_context
+    *_, features = target.codegen().magic_tuple()  # what kernels on disk are kept by, too
+    return frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+
+
+def available() -> bool:
+    """Whether numba compiles for a CPU with AVX-512, or with AVX2 and fused multiply-adds, here."""
+    return "avx512f" in _features() or {"avx2", "fma"} <= _features()
+
+
+WIDTH = 16 if "avx512f" in _features() else 8
 """Rows, or voxels, at once."""
 MARGIN = 2 * WIDTH
 """Zeros that `add_voxels` needs before and behind the rows."""
@@ -43,20 +60,12 @@ PITCHES = (0.6, 1.9)
 
 _INT, _FLOAT = ir.IntType(32), ir.FloatType()
 _INTS, _FLOATS = ir.VectorType(_INT, WIDTH), ir.VectorType(_FLOAT, WIDTH)
-_BOOLS = ir.VectorType(ir.IntType(1), WIDTH)
-
-
-@cache
-def available() -> bool:
-    """Whether numba compiles for a CPU with AVX-512 here."""
-    from numba.core.registry import cpu_target
-
-    target: Any = cpu_target.target_context
-    return "+avx512f" in str(target.codegen().magic_tuple())  # what kernels on disk are kept by, too
+_KIND = f"v{WIDTH}f32"
+_LOG2 = WIDTH.bit_length() - 1
 
 
 class _Code:
-    """What both loops are written with: one method for an instruction on 16 lanes."""
+    """What both loops are written with: one method for an instruction on all lanes."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder) -> None:
         self.context, self.builder = context, builder
@@ -80,11 +89,15 @@ class _Code:
         return self.all(self.builder.trunc(value, _INT))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        return self.call("llvm.fma.v16f32", _FLOATS, a, b, c)
+        return self.call(f"llvm.fma.{_KIND}", _FLOATS, a, b, c)
 
     def pick(self, low: Any, index: Any, high: Any) -> Any:
-        """Of 32 numbers in two registers the ones at `index`."""
-        return self.call("llvm.x86.avx512.vpermi2var.ps.512", _FLOATS, low, index, high)
+        """Of the numbers in two registers the ones at `index`."""
+        if WIDTH == 16:
+            return self.call("llvm.x86.avx512.vpermi2var.ps.512", _FLOATS, low, index, high)
+        # AVX2 permutes one register, by the lower bits of the index.
+        one, other = (self.call("llvm.x86.avx2.permps", _FLOATS, half, index) for half in (low, high))
+        return self.builder.select(self.below(index, ir.Constant(_INTS, [WIDTH] * WIDTH)), one, other)
 
     def least(self, a: Any, b: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
@@ -103,13 +116,13 @@ class _Code:
     def load(self, place: Any, mask: Any | None = None) -> Any:
         if mask is None:
             return self.builder.load(place, align=4)
-        return self.call("llvm.masked.load.v16f32.p0", _FLOATS, place, ir.Constant(_INT, 4), mask, self.zero)
+        return self.call(f"llvm.masked.load.{_KIND}.p0", _FLOATS, place, ir.Constant(_INT, 4), mask, self.zero)
 
     def store(self, value: Any, place: Any, mask: Any | None = None) -> None:
         if mask is None:
             self.builder.store(value, place, align=4)
         else:
-            self.call("llvm.masked.store.v16f32.p0", ir.VoidType(), value, place, ir.Constant(_INT, 4), mask)
+            self.call(f"llvm.masked.store.{_KIND}.p0", ir.VoidType(), value, place, ir.Constant(_INT, 4), mask)
 
     def prefetch(self, place: Any) -> None:
         byte = self.builder.bitcast(place, ir.IntType(8).as_pointer())
@@ -117,7 +130,7 @@ class _Code:
 
     @contextmanager
     def blocks(self, first: Any, last: Any) -> Iterator[tuple[Any, Any]]:
-        """A loop over blocks of 16 from one to another, both included: the first lane, and all as float32."""
+        """A loop over blocks of `WIDTH` from one to another, both included: the first lane, and all as float32."""
         builder, kind = self.builder, first.type
         start, stop = (builder.mul(block, ir.Constant(kind, WIDTH)) for block in (first, last))
         numbers = builder.sitofp(builder.add(self.index(start), self.lane), _FLOATS)
@@ -156,7 +169,7 @@ def add_rows(typingctx, sums, at, volume, near, far, near_weight, far_weight, a,
         room = builder.select(builder.icmp_signed(">", room, none), room, none)
         with code.blocks(first, last) as (j, row):
             z = code.fma(b, row, a)
-            floor = code.call("llvm.floor.v16f32", _FLOATS, z)
+            floor = code.call(f"llvm.floor.{_KIND}", _FLOATS, z)
             fraction, voxel = builder.fsub(z, floor), builder.fptosi(floor, _INTS)
             bottom = builder.extract_element(voxel, ir.Constant(_INT, 0))
             below = builder.sub(voxel, code.all(bottom))
@@ -218,7 +231,7 @@ def _add_voxels(candidates: int) -> Any:
             one = ir.Constant(_INTS, [1] * WIDTH)
 
             def body(k, z, masked):
-                row = code.call("llvm.ceil.v16f32", _FLOATS, code.fma(z, inverse, start))
+                row = code.call(f"llvm.ceil.{_KIND}", _FLOATS, code.fma(z, inverse, start))
                 number = builder.fptosi(row, _INTS)
                 lowest = builder.extract_element(number, ir.Constant(_INT, 0))
                 index = builder.sub(number, code.all(lowest))
@@ -256,7 +269,7 @@ def _add_voxels(candidates: int) -> Any:
                     place = code.place(out, signature.args[0], builder.add(column, k))
                     code.store(code.fma(share, total, code.load(place, mask)), place, mask)
 
-            whole_blocks = builder.ashr(count, ir.Constant(count.type, 4))
+            whole_blocks = builder.ashr(count, ir.Constant(count.type, _LOG2))
             whole_last = builder.sub(whole_blocks, ir.Constant(count.type, 1))
             inside = builder.icmp_signed("<=", last, whole_last)
             with code.blocks(first, builder.select(inside, last, whole_last)) as (k, z):

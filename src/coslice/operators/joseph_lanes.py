@@ -1,6 +1,7 @@
-"""The separable projector of cone beams (see `joseph_numba`) for CPUs with AVX-512: 16 rows or voxels at once.
+"""The separable projector of cone beams (see `joseph_numba`) for CPUs with AVX-512 or AVX2: a register of
+rows or voxels at once (`lanes`).
 
-Rows are kept in one array with margins of zeros, ray after ray, so that no block of 16 needs to know where a ray
+Rows are kept in one array with margins of zeros, ray after ray, so that no block of them needs to know where a ray
 ends. A^T A fills it by A, with everything that lies between A and A^T multiplied in, and A^T reads it as it is.
 
 A goes through the planes of the driving axis for a few neighbouring rays at once, which meet the same voxel columns.

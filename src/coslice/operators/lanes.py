@@ -36,6 +36,7 @@ __all__ = [
     "available",
 ]
 
+
 @cache
 def _features() -> frozenset[str]:
     """Names of what numba compiles for here, such as "avx2"."""

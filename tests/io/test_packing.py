@@ -105,7 +105,9 @@ def test_weights_of_eight_bits_take_seven_and_are_those_that_convolutions_of_eig
     """Rounding what is rounded changes nothing, with the steps that `coslice.networks.eight_bits` has."""
     weights = torch.randn(64, 32, 9, 9, generator=torch.Generator().manual_seed(0)) * torch.rand(64, 1, 1, 1)
     rounded = on_levels(weights)
-    levels, tops = levels_of(rounded)
+    found = levels_of(rounded)
+    assert found is not None
+    levels, tops = found
     assert torch.equal(on_levels(rounded), rounded) and torch.equal(weights_of(levels, tops), rounded)
     assert int(levels.abs().amax()) == 127 and torch.equal(tops, rounded.abs().flatten(1).amax(1))
     steps = rounded.float().abs().amax((1, 2, 3)) / 127

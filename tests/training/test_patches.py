@@ -199,6 +199,7 @@ def test_of_equal_slices_a_network_of_patches_says_what_the_slices_said(slices, 
         torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-5)
     # Of others: the k-th of the first features is that of slice k modulo `slices`.
     images = torch.rand(4, slices, 16, 24)
+    assert isinstance(patches.network, UNet)
     features = patches.network.first(F.pixel_unshuffle(images, fold))
     for k in range(16):
         own = single.network.first(F.pixel_unshuffle(images[:, k % slices, None], fold))

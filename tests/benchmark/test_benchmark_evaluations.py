@@ -148,3 +148,24 @@ def test_the_shipped_curve_has_a_line_for_every_method_as_far_as_it_is_affordabl
     for rows in everyone.rows.values():
         assert {row.method.evaluations for row in rows.values()} == {10, 30, 100, 300, 1000, 2000}
         assert len(rows) == 6 * len(methods)
+
+
+def test_a_method_looks_alike_in_every_panel_of_a_figure(made, monkeypatch):
+    """Also where a panel lacks those before it: what a line is, the legend of another panel says."""
+    (figure,) = made[1].drawings.figures
+    canvases = []
+    content = figures.content
+    monkeypatch.setattr(figures, "content", lambda canvas, kind: canvases.append(canvas) or content(canvas, kind))
+
+    def line(first):
+        return figures._Line([1, 10], [first, first + 1.0], [0.0, 0.0])
+
+    panels = {
+        ("all", "axial.psnr"): {"DDS": line(30), "DDS + ISCS": line(31), "TPDM": line(20)},
+        ("few", "axial.psnr"): {"TPDM": line(22), "DDS + ISCS": line(33)},
+    }
+    figures._drawn(figure, panels, {}, several=True)
+    drawn = [
+        {bars.get_label(): bars.lines[0].get_color() for bars in axes.containers} for axes in canvases[0].get_axes()
+    ]
+    assert len(set(drawn[0].values())) == 3 and drawn[1] == {name: drawn[0][name] for name in ("TPDM", "DDS + ISCS")}

@@ -180,12 +180,14 @@ def _drawn(
 ) -> Drawing:
     columns = min(len(panels), len(figure.ys) if len(figure.ys) > 1 else _MOST_COLUMNS)
     rows = -(-len(panels) // columns)
+    # One look for a label in all panels: the legend is said once.
+    looks = {label: k for k, label in enumerate(dict.fromkeys(one for lines in panels.values() for one in lines))}
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(_PANEL[0] * columns, _PANEL[1] * rows), layout="constrained")
         said: set[str] = set()
         for i, ((group, y), lines) in enumerate(panels.items()):
             axes = canvas.add_subplot(rows, columns, i + 1, title=literal(group) if several else "")
-            _panel(axes, figure, y, lines)
+            _panel(axes, figure, y, lines, looks)
             if figure.kind == "course" and y == "sdiff":
                 truth = next(found[0]["metrics"]["sdiff_truth"] for (of, _), found in records.items() if of == group)
                 draw_truth(axes, truth)
@@ -199,11 +201,12 @@ def _drawn(
     return Drawing(name, title, svg, pdf)
 
 
-def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line]) -> None:
+def _panel(axes: Axes, figure: Figure, y: str, lines: Mapping[str, _Line], looks: Mapping[str, int]) -> None:
     of_groups, counted = figure.kind == "groups", figure.x == COUNTED
     if of_groups or counted:
         lines = _with_ticks(axes, lines)
-    for i, (label, line) in enumerate(lines.items()):
+    for label, line in lines.items():
+        i = looks[label]
         mark = _MARKS[i % len(_MARKS)] if figure.kind in ("scatter", "groups") else "o" if len(line.xs) < 12 else None
         bars = line.deviations if any(line.deviations) else None
         style = {"marker": mark, "markersize": 5, "linewidth": LINE_WIDTH, "capsize": 3, "color": f"C{i % 10}"}

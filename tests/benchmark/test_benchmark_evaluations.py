@@ -83,7 +83,7 @@ def test_evaluations_stand_in_equal_distances_where_their_ratios_are_equal():
     lines = {"DDS": figures._Line([10, 100, 1000], [1.0, 2.0, 3.0], [0.0] * 3)}
     with figures.matplotlib.rc_context(figures.STYLE):
         axes = figures.Canvas().add_subplot()
-        figures._panel(axes, Figure("evaluations", "axial.psnr"), "axial.psnr", lines)
+        figures._panel(axes, Figure("evaluations", "axial.psnr"), "axial.psnr", lines, {"DDS": 0})
         places = [axes.transData.transform((x, 1.0))[0] for x in (10, 100, 1000)]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "100", "1000"]
     first, second = (b - a for a, b in pairwise(places))

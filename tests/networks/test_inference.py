@@ -30,16 +30,18 @@ def networks():
     level, step = torch.tensor([0.3, 2.0]), torch.tensor([10.0, 700.0])
     unet = UNet(UNetConfig(1, 16, (1, 2), 1))
     patches = UNet(UNetConfig(3, 16, (1, 2), 1, positions=True))
+    exchanging = UNet(UNetConfig(3, 16, (1, 2), 1, positions=True, exchange=True))
     return [
         (unet, draw((2, 1, 16, 12)), level),
         (patches, draw((2, 3, 16, 12)), level, torch.tensor([0.0, 1.0])),
+        (exchanging, draw((2, 3, 16, 12)), level, torch.tensor([0.0, 1.0])),
         (NCSNpp(SMALL_NCSNPP), draw((2, 1, 16, 16)), level),
         (GuidedUNet(SMALL_GUIDED), draw((2, 1, 16, 16)), step),
         (GuidedUNet(SMALL_PATCHES), draw((2, 3, 16, 16)), step, torch.tensor([1, 3])),
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_networks_answer_as_plain_torch_does_alone_and_in_a_batch(number):
     network, *given = networks()[number]
     filled(network)

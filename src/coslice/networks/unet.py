@@ -8,6 +8,11 @@ no attention and no fixed size, so one set of weights serves any image whose sid
 The noise label enters every block as a scale and a shift of its second normalisation (FiLM). So does, for patches, the
 distance between their slices: DiffusionBlend's relative position encoding, embedded by waves and dense layers like
 the noise and added to it.
+
+A patch is either the channels of one image, or (`exchange`) as many images as it has slices, which the same weights see
+and which tell each other, between the two convolutions of every block, what they found: a 3x3 convolution over a slice, then a
+1x1 one over its neighbours, as the (2+1)D blocks of Tran et al. (CVPR 2018) take space and time apart. A network of single
+slices becomes such a network of patches by an exchange that begins silent, and then answers as it did, to the last bit.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ class UNetConfig:
         blocks: residual blocks per level, on the way down and on the way up.
         fold: side of the pixel block folded into channels before the first layer.
         positions: whether the network is given how far apart the slices of a patch are.
+        exchange: whether the slices of a patch are images of their own, whose features are exchanged in every block.
 
     Raises:
         CosliceError: numbers that no network has, or levels whose channels are no multiples of 8.
@@ -54,11 +60,14 @@ class UNetConfig:
     blocks: int = 2
     fold: int = 2
     positions: bool = False
+    exchange: bool = False
 
     def __post_init__(self) -> None:
         check_counts("U-Net", image_channels=self.image_channels, channels=self.channels, fold=self.fold)
         check_counts("U-Net", 0, blocks=self.blocks)
         check_levels("U-Net", self.multipliers)
+        if self.exchange and self.image_channels == 1:
+            raise CosliceError("U-Net: exchange was asked for, but slices have neighbours in patches of at least 2 only.")
         if odd := [width for width in (self.channels * m for m in self.multipliers) if width % 8]:
             raise CosliceError(f"U-Net: a level of {odd[0]} channels was asked for, multiples of 8 are needed.")
 
@@ -91,7 +100,8 @@ class UNet(nn.Module):
         self.config = config
         widths = [config.channels * m for m in config.multipliers]
         label_width = 4 * config.channels
-        folded = config.image_channels * config.fold**2
+        slices = config.image_channels if config.exchange else 1
+        folded = config.image_channels // slices * config.fold**2
 
         self.label = Label(config.channels, label_width)
         if config.positions:
@@ -105,19 +115,19 @@ class UNet(nn.Module):
         width = widths[0]
         for level, level_width in enumerate(widths):
             for _ in range(config.blocks):
-                self.down.append(Block(width, level_width, label_width))
+                self.down.append(Block(width, level_width, label_width, slices))
                 width = level_width
                 skips.append(width)
             if level < len(widths) - 1:
                 self.down.append(Downsample(width))
                 skips.append(width)
 
-        self.middle = Block(width, width, label_width)
+        self.middle = Block(width, width, label_width, slices)
 
         self.up = nn.ModuleList()
         for level, level_width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                self.up.append(Block(width + skips.pop(), level_width, label_width))
+                self.up.append(Block(width + skips.pop(), level_width, label_width, slices))
                 width = level_width
             if level > 0:
                 self.up.append(Upsample(width))
@@ -136,7 +146,8 @@ class UNet(nn.Module):
     def forward(self, image: Tensor, label: Tensor, position: Tensor | None = None) -> Tensor:
         labels = label if position is None else torch.stack((label, position))
         controls = kept(self, labels.flatten(), lambda: self._controls(label, position))
-        x = self.first(F.pixel_unshuffle(image, self.config.fold))
+        x = image.flatten(0, 1)[:, None] if self.config.exchange else image
+        x = self.first(F.pixel_unshuffle(x, self.config.fold))
         skips = [x]
         for layer in self.down:
             x = layer(x, controls)
@@ -147,20 +158,25 @@ class UNet(nn.Module):
                 x = torch.cat((x, skips.pop()), dim=1)
             x = layer(x, controls)
         x = closed(self.last_norm, self.last, x)
-        return F.pixel_shuffle(x, self.config.fold)
+        return F.pixel_shuffle(x, self.config.fold).reshape(image.shape)
 
     def _controls(self, label: Tensor, position: Tensor | None) -> Controls:
-        """What the labels say to every block: its scale and shift, (b, width) each."""
+        """What the labels say to every block: its scale and shift, and how much is exchanged, (b, width) each."""
         embedded = self.label(label.float())
         if position is not None:
             embedded = embedded + self.position(position.float())
-        return [block.film(embedded).chunk(2, dim=1) for block in self._blocks]
+        if self.config.exchange:
+            embedded = embedded.repeat_interleave(self.config.image_channels, dim=0)
+        return [block.controls(embedded) for block in self._blocks]
 
 
 class Block(nn.Module):
-    """A residual block of two 3x3 convolutions, the second normalised under the label's control."""
+    """A residual block of two 3x3 convolutions, the second normalised under the label's control.
 
-    def __init__(self, width_in: int, width_out: int, label_width: int):
+    Where a patch has more than one image to it (`slices`), these exchange what the first convolution found.
+    """
+
+    def __init__(self, width_in: int, width_out: int, label_width: int, slices: int = 1):
         super().__init__()
         self.number = 0
         self.norm1 = nn.GroupNorm(8, width_in)
@@ -170,12 +186,40 @@ class Block(nn.Module):
         # Each block starts as the identity, so the untrained network is a plain skip path.
         self.conv2 = silent(nn.Conv2d(width_out, width_out, 3, padding=1))
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
+        self.exchange = Exchange(width_out, label_width, slices) if slices > 1 else None
+
+    def controls(self, embedded: Tensor) -> tuple[Tensor, ...]:
+        """What the embedded labels (b, label_width) say to this block, (b, width_out) each."""
+        told = self.film(embedded).chunk(2, dim=1)
+        return told if self.exchange is None else (*told, self.exchange.gate(embedded))
 
     def forward(self, x: Tensor, controls: Controls) -> Tensor:
-        scale, shift = controls[self.number]
+        scale, shift, *gate = controls[self.number]
         h = closed(self.norm1, self.conv1, x)
+        if self.exchange is not None:
+            h = self.exchange(h, *gate)
         past = convolved(self.skip, x, levels=False) if isinstance(self.skip, nn.Conv2d) else x
         return closed(self.norm2, self.conv2, h, scale=scale, shift=shift, plus=past, spare=past is not x)
+
+
+class Exchange(nn.Module):
+    """What the slices of a patch hear of their neighbours: h_i + (1 + gate) W (h_(i-1) + h_(i+1)).
+
+    W (width, width) is one for both sides, so that a patch turned over gives the answers turned over; beyond the ends of
+    a patch there is nothing. The gate, of the labels, says of every feature how much it is worth at this noise and distance.
+    """
+
+    def __init__(self, width: int, label_width: int, slices: int):
+        super().__init__()
+        self.slices = slices
+        self.gate = silent(nn.Linear(label_width, width))
+        self.mix = silent(nn.Conv2d(width, width, 1, bias=False))
+
+    def forward(self, h: Tensor, gate: Tensor) -> Tensor:
+        told = convolved(self.mix, h, levels=False) * (1 + gate[:, :, None, None])
+        said, heard = (part.unflatten(0, (-1, self.slices)) for part in (told, h))
+        inner = heard[:, 1:-1] + said[:, :-2] + said[:, 2:]
+        return torch.cat((heard[:, :1] + said[:, 1:2], inner, heard[:, -1:] + said[:, -2:-1]), dim=1).flatten(0, 1)
 
 
 class Downsample(nn.Conv2d):
@@ -219,12 +263,10 @@ class Label(nn.Module):
 
 @torch.no_grad()
 def for_patches(network: UNet, slices: int) -> UNet:
-    """The network of single slices `network` as one of patches, which gives equal slices what `network` gives them.
+    """The network of single slices `network` as one of patches, which gives every slice what `network` gives it.
 
-    Whatever their distance; so training on patches starts with what was learned on slices. Of the first features each
-    sees one slice, the k-th slice number k modulo `slices`, and the last layer gives every slice the same. (Features
-    that saw the mean of the slices would be a saddle: the last layer cannot learn to tell slices apart before the first
-    does, nor the first before the last, and neither began to.) The result is in float32.
+    Whatever their distance; so training on patches starts with all that was learned on slices, and has to learn only what
+    neighbours tell each other. The result is in float32.
 
     Raises:
         CosliceError: a network of patches, or fewer than 2 slices.
@@ -234,18 +276,13 @@ def for_patches(network: UNet, slices: int) -> UNet:
             f"for_patches: a network of {network.config.image_channels} slices to an image was to be one of {slices}, "
             "but one of single slices is needed, for at least 2."
         )
-    config = replace(network.config, image_channels=slices, positions=True)
     with torch.device("meta"):  # every weight is given below
-        patches = UNet(config)
+        patches = UNet(replace(network.config, image_channels=slices, positions=True, exchange=True))
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
     for part in ("weight", "bias"):
         # Distances begin to be seen as noise is, and to say nothing.
         weights[f"position.dense1.{part}"] = weights[f"label.dense1.{part}"].clone()
-        weights[f"position.dense2.{part}"] = torch.zeros_like(weights[f"label.dense2.{part}"])
-    shared = weights["first.weight"]
-    seen = torch.arange(len(shared))[:, None] % slices == torch.arange(slices)
-    weights["first.weight"] = (seen[:, :, None, None, None] * shared[:, None]).flatten(1, 2)
-    for name in ("last.weight", "last.bias"):
-        weights[name] = weights[name].repeat(slices, *[1] * (weights[name].ndim - 1))
+    for name, weight in patches.state_dict().items():
+        weights.setdefault(name, torch.zeros(weight.shape))
     patches.load_state_dict(weights, assign=True)
     return patches

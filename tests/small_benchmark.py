@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,5 +100,6 @@ def killed(path, out, cells):
     process.wait()
 
 
-def without(place, out):
-    return place.replace(str(out), "OUT")
+def without(text, out):
+    """`text` of a run, less its folder and the last number of every line, where seconds are."""
+    return re.sub(r"[ \d]+(?=[ |\\]*$)", " SECONDS", text.replace(str(out), "OUT"), flags=re.MULTILINE)

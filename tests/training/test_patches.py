@@ -218,7 +218,7 @@ def test_a_network_of_patches_learns_what_only_neighbours_know():
 
 @torch.no_grad()
 def test_what_is_exchanged():
-    """A patch turned over gives the answers turned over, images do not hear of each other, and ends hear of one side."""
+    """A patch turned over gives answers turned over; images do not hear of each other; ends hear of one side."""
     network = learned(UNetConfig(4, 16, (1, 2), 1, positions=True, exchange=True))
     x, label, mm = torch.rand(3, 4, 16, 16), torch.tensor([-1.0, 0.0, 0.3]), torch.tensor([0.1, 0.5, 0.2])
     answers = network(x, label, mm)

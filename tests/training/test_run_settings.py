@@ -143,7 +143,8 @@ images batch micro precision seed init preset data_mean data_std
 data.plane data.window data.size data.validation data.background data.subjects data.strict data.licence data.credit
 data.not_for
 data.thickness
-network.image_channels network.channels network.multipliers network.blocks network.fold network.positions network.exchange
+network.image_channels network.channels network.multipliers network.blocks network.fold network.positions
+network.exchange
 views.side views.scale views.share views.images views.stretch
 augment.flip_columns augment.flip_rows augment.gain augment.offset augment.dequantise augment.rotate
 patches.slices patches.jump patches.flip

@@ -67,7 +67,9 @@ class UNetConfig:
         check_counts("U-Net", 0, blocks=self.blocks)
         check_levels("U-Net", self.multipliers)
         if self.exchange and self.image_channels == 1:
-            raise CosliceError("U-Net: exchange was asked for, but slices have neighbours in patches of at least 2 only.")
+            raise CosliceError(
+                "U-Net: exchange was asked for, but slices have neighbours in patches of at least 2 only."
+            )
         if odd := [width for width in (self.channels * m for m in self.multipliers) if width % 8]:
             raise CosliceError(f"U-Net: a level of {odd[0]} channels was asked for, multiples of 8 are needed.")
 

@@ -226,6 +226,7 @@ def test_what_is_exchanged():
     alone = torch.cat([network(x[k, None], label[k, None], mm[k, None]) for k in range(3)])
     torch.testing.assert_close(alone, answers, rtol=1e-4, atol=1e-5)
 
+    assert network.middle.exchange is not None
     layer, h, gate = network.middle.exchange, torch.rand(8, 32, 4, 4), torch.rand(8, 32)
     beside = torch.zeros_like(h)
     for k in range(8):
@@ -255,6 +256,7 @@ def test_a_network_of_patches_begins_alike_everywhere():
 
 def test_the_distance_matters_once_it_is_learned():
     network = for_patches(learned(SHAPE), 3)
+    assert network.middle.exchange is not None
     network.middle.exchange.mix.weight.data.normal_()
     denoiser = EDMDenoiser(network, 0.3, 0.2)
     x, sigma = torch.rand(2, 3, 16, 16), torch.full((2,), 0.3)

@@ -9,10 +9,10 @@ The noise label enters every block as a scale and a shift of its second normalis
 distance between their slices: DiffusionBlend's relative position encoding, embedded by waves and dense layers like
 the noise and added to it.
 
-A patch is either the channels of one image, or (`exchange`) as many images as it has slices, which the same weights see
-and which tell each other, between the two convolutions of every block, what they found: a 3x3 convolution over a slice, then a
-1x1 one over its neighbours, as the (2+1)D blocks of Tran et al. (CVPR 2018) take space and time apart. A network of single
-slices becomes such a network of patches by an exchange that begins silent, and then answers as it did, to the last bit.
+A patch is either the channels of one image, or (`exchange`) as many images as it has slices. The same weights see each of
+these, and between the two convolutions of every block they tell each other what they found: a 3x3 convolution over a
+slice, then a 1x1 one over its neighbours, as the (2+1)D blocks of Tran et al. (CVPR 2018) take space and time apart. By
+an exchange that begins silent a network of single slices becomes such a network of patches, which begins with its answers.
 """
 
 from __future__ import annotations
@@ -207,8 +207,8 @@ class Block(nn.Module):
 class Exchange(nn.Module):
     """What the slices of a patch hear of their neighbours: h_i + (1 + gate) W (h_(i-1) + h_(i+1)).
 
-    W (width, width) is one for both sides, so that a patch turned over gives the answers turned over; beyond the ends of
-    a patch there is nothing. The gate, of the labels, says of every feature how much it is worth at this noise and distance.
+    W (width, width) is one for both sides, so that a patch turned over gives the answers turned over; beyond the ends
+    of a patch there is nothing. The gate, of the labels, says how much of it is added at this noise and distance.
     """
 
     def __init__(self, width: int, label_width: int, slices: int):
@@ -267,8 +267,8 @@ class Label(nn.Module):
 def for_patches(network: UNet, slices: int) -> UNet:
     """The network of single slices `network` as one of patches, which gives every slice what `network` gives it.
 
-    Whatever their distance; so training on patches starts with all that was learned on slices, and has to learn only what
-    neighbours tell each other. The result is in float32.
+    Whatever their distance; so training on patches starts with all that was learned on slices, and has to learn only
+    what neighbours tell each other. The result is in float32.
 
     Raises:
         CosliceError: a network of patches, or fewer than 2 slices.

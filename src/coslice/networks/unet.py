@@ -9,10 +9,11 @@ The noise label enters every block as a scale and a shift of its second normalis
 distance between their slices: DiffusionBlend's relative position encoding, embedded by waves and dense layers like
 the noise and added to it.
 
-A patch is either the channels of one image, or (`exchange`) as many images as it has slices. The same weights see each of
-these, and between the two convolutions of every block they tell each other what they found: a 3x3 convolution over a
-slice, then a 1x1 one over its neighbours, as the (2+1)D blocks of Tran et al. (CVPR 2018) take space and time apart. By
-an exchange that begins silent a network of single slices becomes such a network of patches, which begins with its answers.
+A patch is either the channels of one image, or (`exchange`) as many images as it has slices. The same weights see
+each of these, and between the two convolutions of every block they tell each other what they found: a 3x3 convolution
+over a slice, then a 1x1 one over its neighbours, as the (2+1)D blocks of Tran et al. (CVPR 2018) take space and time
+apart. By an exchange that begins silent a network of single slices becomes such a network of patches, which begins
+with its answers.
 """
 
 from __future__ import annotations

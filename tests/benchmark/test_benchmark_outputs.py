@@ -132,11 +132,13 @@ def test_no_place_of_this_machine_is_in_the_outputs(published, scan, tiny_prior)
                 assert secret.encode() not in content, (file, secret)
 
 
-@pytest.fixture
-def made(tree, saved, tmp_path):
-    """A finished benchmark and its records."""
-    benchmark = loaded(saved(tree))
-    store = Store(tmp_path / "made")
+@pytest.fixture(scope="module")
+def made(scan, tiny_prior, tmp_path_factory):
+    """A finished benchmark and its records; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    path = folder / "ball.yaml"
+    path.write_text(yaml.safe_dump(small_tree(scan, tiny_prior), sort_keys=False))
+    benchmark, store = loaded(path), Store(folder / "out")
     computed(benchmark, store)
     return benchmark, store, records_of(benchmark, store)
 

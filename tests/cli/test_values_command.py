@@ -100,7 +100,16 @@ def test_mr_is_refused_for_a_task_of_ct_and_a_ct_for_a_prior_of_mr(
     sentence = refused(
         "reconstruct", saved(chest), "--task", "zsr", "--factor", 2, "--prior", tiny_coronal_prior, "--out", out
     )
-    assert "--prior ct" in sentence and not out.exists()
+    assert "--prior ct-coronal" in sentence and not out.exists()
+
+
+def test_thick_slices_of_a_ct_are_simulated_with_the_prior_of_a_ct(coslice, saved, chest, tmp_path):
+    out = tmp_path / "out"
+    code, _, error = coslice("reconstruct", saved(chest), "--task", "zsr", "--factor", 2, "--steps", 2, "--out", out)
+    assert code == 0, error
+    record = json.loads((out / "run.json").read_text())
+    assert [card["name"] for card in record["priors"]] == ["ct-coronal"]
+    assert "The scan is a CT, so the prior is ct-coronal." in record["remarks"]
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])

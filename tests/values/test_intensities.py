@@ -169,7 +169,7 @@ def test_mr_in_other_numbers_is_no_ct_and_passes_as_mr(mr, change):
 @pytest.mark.parametrize("added", [0, 1000, 1024, 32768])
 def test_a_ct_is_refused_where_mr_is_needed(hu, added):
     scan = volume(hu + added)
-    with pytest.raises(CosliceError, match=f"--prior ct{f' --values hu.{added}' if added else ''}"):
+    with pytest.raises(CosliceError, match=f"--prior ct-coronal{f' --values hu.{added}' if added else ''}"):
         settle(scan, "mr")
     assert settle(scan, "mr", "any").scan is scan
 

@@ -102,8 +102,15 @@ def reconstruct_scan(
         )
     how.check(task.problem_kind)
     method = how.chosen(task.problem_kind)
-    priors = how.loaded(method, task.problem_kind)
-    opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
+    if task.problem_kind == "ct":
+        priors = how.loaded(method, "ct")
+        opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
+    else:  # which prior is usual depends on the scan
+        opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
+        priors = how.loaded(method, task.problem_kind, opened.kind)
+        if opened.kind == "ct" and not any(how.priors) and priors:
+            named = " and ".join(prior.name for prior in priors)
+            opened = replace(opened, remarks=(*opened.remarks, f"The scan is a CT, so the prior is {named}."))
     remarks = how.check_window(priors, values)
     study = simulate(opened.volume, task, how.seen(priors, task.window), preparation, how.place, said)
     study = replace(_recut(study, opened), remarks=(*remarks, *study.remarks), names=names_of(scan))

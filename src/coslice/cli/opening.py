@@ -49,6 +49,12 @@ class OpenedScan:
         return None if self.dicom is None else self.dicom.modality
 
     @property
+    def kind(self) -> str:
+        """ "ct" or "mr": as the file says it, else by its numbers."""
+        said = (self.modality or "").lower()
+        return said if said in ("ct", "mr") else "ct" if reading_of(self.volume).ct else "mr"
+
+    @property
     def along(self) -> str | None:
         """The axis along which the file's slices are stacked, where it says it."""
         return None if self.dicom is None else self.dicom.along
@@ -60,10 +66,7 @@ class OpenedScan:
 
     def settled(self, values: Values | None) -> OpenedScan:
         """The same in HU where it is a CT; by what `values` says of its numbers, else by looking at them."""
-        kind = (self.modality or "").lower()
-        if kind not in ("ct", "mr"):
-            kind = "ct" if reading_of(self.volume).ct else "mr"
-        found = settle(self.volume, kind, values)
+        found = settle(self.volume, self.kind, values)
         return replace(self, volume=found.scan, remarks=(*self.remarks, *found.remarks))
 
 

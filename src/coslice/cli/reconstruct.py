@@ -142,12 +142,16 @@ def asked(
         str | None,
         option(
             "A name that `coslice methods` lists, or FILE.py:NAME for one of your own.  [CT: wblend, with --prior "
-            "alone wdds; MR: dds]",
+            "alone wdds; thick slices: dds]",
             _METHOD,
         ),
     ] = None,
     prior: Annotated[
-        str | None, option("Name of a prior, a file, or diffusers:FOLDER.  [CT: ct, of patches ct3; MR: mr]", _METHOD)
+        str | None,
+        option(
+            "Name of a prior, a file, or diffusers:FOLDER.  [CT: ct, of patches ct3, thick: ct-coronal; MR: mr]",
+            _METHOD,
+        ),
     ] = None,
     auxiliary_prior: Annotated[
         str | None, option("wblend: prior of slices; tpdm: of a second plane.  [CT: ct; ct-coronal]", _METHOD)

@@ -23,7 +23,7 @@ def list_methods(
         str | None, typer.Argument(help="Name of a method; without one, all are listed.", show_default=False)
     ] = None,
     task: Annotated[str, option("svct, lact or zsr: the settings for such measurements.  [svct]")] = "svct",
-    fast: Annotated[bool, typer.Option("--fast", help="Fast forms: half the time, the same quality.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Fast forms: half the time, nearly the same quality.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the methods; or print the parts of one, every setting with its meaning, value and published value."""

@@ -1,4 +1,4 @@
-"""Fast forms: settings with which a method needs half the time, or less, for the same quality.
+"""Fast forms: settings with which a method needs half the time, or less, for nearly the same quality.
 
 A fast form changes settings of a method and nothing else: it is a tree as `coslice.methods.changed` takes it. What is
 said in addition, such as another noise or number of steps, comes after it and wins.
@@ -21,9 +21,9 @@ from coslice.methods.method import AnyMethod, Direct, Method
 __all__ = ["FAST_FORMS", "fast_form"]
 
 FAST_FORMS: dict[str, dict[str, Mapping[str, Any]]] = {
-    # Of fewer levels, each is given more conjugate gradients, which cost a twentieth of an evaluation. Sampling starts
-    # lower: the first levels wipe out what the start knows, and few steps do not bring it back. With less fresh noise
-    # less of it is left at the end of few steps.
+    # Of fewer levels, each of DDS is given more conjugate gradients, which cost a twentieth of an evaluation. Sampling
+    # starts lower: the first levels wipe out what the start knows, and few steps do not bring it back. With less fresh
+    # noise less of it is left at the end of few steps.
     "ct": {
         "wblend": {
             "schedule": {"steps": 23, "sigma_max": 0.25},

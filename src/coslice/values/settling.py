@@ -91,8 +91,8 @@ def _check_mr(found: Intensities, who: str) -> None:
         converted = "" if found.hu else f" --values {found.statement}"
         raise CosliceError(
             f"{who}: values of {found.low:.6g} to {found.high:.6g} were given, a CT by its air and soft tissue "
-            f"({found.verdict}), but the prior is of MR; a CT belongs to a CT prior: --prior ct{converted}; or say "
-            "--values any."
+            f"({found.verdict}), but the prior is of MR; a CT belongs to a CT prior: --prior ct-coronal{converted}; or "
+            "say --values any."
         )
     if found.verdict.startswith(_NO_IMAGE):
         raise CosliceError(

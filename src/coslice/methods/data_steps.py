@@ -29,6 +29,7 @@ from coslice.fidelity import (
     WeightedCG,
     unchanged,
 )
+from coslice.operators import RampedRays
 from coslice.priors import Guided, SlicePrior
 from coslice.priors.guidance import GuidedUpdates
 from coslice.problems import Problem
@@ -173,6 +174,8 @@ class WeightedGradients(Projecting):
         floor: of the prediction's standard deviation, against its mean: what no voxel falls below.
         tie: what the errors of neighbouring slices have in common, against what each has of its own.
         reach: so many slices have it in common.
+        ramp: the power p of the filter |f|^p of the detector's rows by which residuals count, see
+            `coslice.operators.RampedRays`. For CT without noise, that is, without `trust`; else it is not used.
         trust: None stops early, as DDS does. A number lambda weighs prediction against noise as DiffPIR does: the
             prediction is trusted like a measurement that errs by sigma/sqrt(lambda) where W is 1.
         variance: how the variance of the prediction is estimated.
@@ -185,6 +188,7 @@ class WeightedGradients(Projecting):
     floor: float = setting(0.3, "Least standard deviation of the prediction", "of its mean", above=0)
     tie: float = setting(2.0, "What the errors of neighbouring slices have in common, against each one's own", least=0)
     reach: float = setting(3.0, "Gaussian along the stack within which they do", "slices", above=0, most=100)
+    ramp: float = setting(0.75, "Power of the ramp |f|^p by which residuals of CT without noise count", least=0, most=2)
     trust: float | None = setting(None, "Weight lambda of the prediction, as DiffPIR's; none stops early", above=0)
     variance: Variance = setting(SuccessivePredictions(), "Estimate of the prediction's variance")
 
@@ -212,11 +216,14 @@ class WeightedGradients(Projecting):
         return self.variance.evaluations(steps)
 
     def _fidelity(self, problem: Problem, along: str, counts: Sequence[int]) -> WeightedCG:
-        gamma = None
+        (operator, measurement), gamma = problem.misfit, None
         if self.trust is not None:
             gamma = DiffPIRWeight(self.trust, max(problem.noise, _FLOOR * problem.unit))
+        elif self.ramp and problem.kind == "ct" and not problem.noise:
+            operator = RampedRays(operator, self.ramp)
+            measurement = operator.filtered(measurement)
         estimator = Estimator(self.variance, along)
-        return WeightedCG(*problem.misfit, estimator, counts, self.floor, self.tie, self.reach, gamma)
+        return WeightedCG(operator, measurement, estimator, counts, self.floor, self.tie, self.reach, gamma)
 
     def _counts(self, steps: int) -> tuple[int, ...]:
         places = [2 * k / (steps - 1) - 1 if steps > 1 else 0.0 for k in range(steps)]

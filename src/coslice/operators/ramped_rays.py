@@ -31,12 +31,16 @@ _LOWEST = 0.25
 class RampedRays(Operator):
     """P^(1/2) A, with the transpose A^T P^(1/2).
 
+    Rows are filtered with nothing beyond their ends, and the filtered ones are longer: cut off, they would not be those
+    whose squares P sums.
+
     Args:
         operator: A, whose measurements are (views, rows, columns).
-        power: p of the filter P, |f|^p along the columns; 0 is none.
+        power: p of the filter P, |f|^p along the columns, with f = 1 where it is highest; 0 is none.
 
     Attributes:
-        domain, codomain: those of A.
+        domain: that of A.
+        codomain: (views, rows, length), with at least twice the columns.
 
     Raises:
         CosliceError: an operator of other measurements, or a power below 0.
@@ -49,12 +53,12 @@ class RampedRays(Operator):
                 "given, but a power from 0 up and projections (views, rows, columns) are needed."
             )
         self.operator, self.power = operator, power
-        self.domain, self.codomain = operator.domain, operator.codomain
-        columns = self.codomain[2]
-        self._length = scipy.fft.next_fast_len(2 * columns, real=True)
+        views, rows, self._columns = operator.codomain
+        self._length = scipy.fft.next_fast_len(2 * self._columns, real=True)
+        self.domain, self.codomain = operator.domain, (views, rows, self._length)
         frequencies = np.arange(self._length // 2 + 1) / (self._length / 2)
         frequencies[0] = _LOWEST * 2 / self._length
-        self._response = (frequencies ** (power / 2)).astype(np.float32)
+        self._ramp = (frequencies**power).astype(np.float32)
 
     def __repr__(self) -> str:
         return f"RampedRays({self.operator!r}, {self.power:g})"
@@ -64,29 +68,34 @@ class RampedRays(Operator):
         return self.filtered(self.operator.forward(volume))
 
     def adjoint(self, measurement: Tensor) -> Tensor:
-        """A^T P^(1/2) y."""
-        return self.operator.adjoint(self.filtered(measurement))
+        """A^T P^(1/2) z, with z as `filtered` gives it."""
+        return self.operator.adjoint(self._passed(measurement, np.sqrt(self._ramp), self._columns))
+
+    def normal(self, volume: Tensor) -> Tensor:
+        """A^T P A x."""
+        return self.operator.adjoint(self._passed(self.operator.forward(volume), self._ramp, self._columns))
 
     def filtered(self, measurement: Tensor) -> Tensor:
-        """P^(1/2) y, symmetric: beyond the detector's ends there is nothing."""
-        columns, rows = self.codomain[2], measurement.permute(_SWAP).contiguous()
+        """P^(1/2) y of a measurement (views, rows, columns): (views, rows, length)."""
+        return self._passed(measurement, np.sqrt(self._ramp), self._length)
+
+    def _passed(self, measurement: Tensor, response: np.ndarray, columns: int) -> Tensor:
+        """A measurement through a filter of its rows; so many `columns` of the result."""
+        rows = measurement.permute(_SWAP).contiguous()
         if rows.device.type != "cpu":
-            response = torch.as_tensor(self._response, device=rows.device)[:, None]
-            spectrum = torch.fft.rfft(rows, n=self._length, dim=1) * response
+            spectrum = torch.fft.rfft(rows, n=self._length, dim=1)
+            spectrum *= torch.as_tensor(response, device=rows.device)[:, None]
             return torch.fft.irfft(spectrum, n=self._length, dim=1)[:, :columns].permute(_SWAP)
-        result = torch.empty_like(rows)
-        spread(rows.device, self._filter, list(rows), list(result))
+        result = rows.new_empty((len(rows), columns, rows.shape[2]))
+
+        def one(view: Tensor, to: Tensor) -> None:
+            """torch's transform rounds otherwise with another number of threads; this one works alone."""
+            spectrum = scipy.fft.rfft(view.numpy(), n=self._length, axis=0, workers=1)
+            spectrum *= response[:, None]
+            to.numpy()[...] = scipy.fft.irfft(spectrum, n=self._length, axis=0, workers=1, overwrite_x=True)[:columns]
+
+        spread(rows.device, one, list(rows), list(result))
         return result.permute(_SWAP)
-
-    def _filter(self, rows: Tensor, result: Tensor) -> None:
-        """One view, (columns, rows) both; torch's transform would round otherwise with another number of threads."""
-        spectrum = scipy.fft.rfft(rows.numpy(), n=self._length, axis=0, workers=1)
-        spectrum *= self._response[:, None]
-        result.numpy()[...] = scipy.fft.irfft(spectrum, n=self._length, axis=0, workers=1)[: len(result)]
-
-    def arranged(self, measurement: Tensor) -> Tensor:
-        """A measurement as A reads it fastest."""
-        return self.operator.arranged(measurement)
 
     def remark(self, device: torch.device) -> str:
         return self.operator.remark(device)

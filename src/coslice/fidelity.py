@@ -12,6 +12,7 @@ noisy volume instead: `AfterCorrector(ProximalTV(...))` is the loop's correction
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -181,8 +182,10 @@ class WeightedCG:
         prediction = vectors.empty_like(image).copy_(denoised)
         gradient = torch.sub(self._backprojected, self.operator.gram(prediction, out=image), out=image)
         right = self._smooth(gradient, before=factors, out=vectors.empty_like(image)).mul_(gamma)
+        large = self._smooth(self._backprojected, before=factors, out=spread)
+        scale = gamma * math.sqrt(vectors.dot(large, large))
         # Thick slices are solved in a few iterations; what follows would be rounding.
-        w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6)
+        w = conjugate_gradient(normal, right, None, iterations, tolerance=1e-6, scale=scale)
         return self._smooth(w, after=factors, out=spread).add_(prediction)
 
     def state_dict(self) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 0.0,
     callback: Callback | None = None,
+    scale: float = 0.0,
 ) -> Tensor:
     """Solve M z = right, M symmetric positive semidefinite, by at most `iterations` conjugate gradients.
 
@@ -57,6 +58,8 @@ def conjugate_gradient(
         iterations: largest number of iterations; each calls `apply` once, a start other than None once more.
         tolerance: stops when the residual's norm is at most this times that of `right`; whatever it is, when the
             residual is no more than rounding.
+        callback: called after each iteration, with its number and z.
+        scale: norm of what `right` is a small difference of, in whose rounding it is.
 
     Returns:
         z. Besides what `apply` needs, three tensors of its size are held.
@@ -76,7 +79,7 @@ def conjugate_gradient(
     energy, whole = vectors.dot(residual, residual), vectors.dot(right, right)
     # A residual as small as its own rounding points anywhere, also to where M is 0: a step along it would be boundless.
     rounding = _ROUNDINGS * torch.finfo(right.dtype).eps
-    enough = max(tolerance**2 * whole, rounding**2 * max(whole, energy))
+    enough = max(tolerance**2 * whole, rounding**2 * max(whole, energy, scale**2))
     direction.copy_(residual)
     for iteration in range(1, iterations + 1):
         if energy <= enough:

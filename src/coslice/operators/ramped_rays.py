@@ -54,7 +54,8 @@ class RampedRays(Operator):
             )
         self.operator, self.power = operator, power
         views, rows, self._columns = operator.codomain
-        self._length = scipy.fft.next_fast_len(2 * self._columns, real=True)
+        # Its stubs have None, too.
+        self._length: int = scipy.fft.next_fast_len(2 * self._columns, real=True)  # pyright: ignore[reportAttributeAccessIssue]
         self.domain, self.codomain = operator.domain, (views, rows, self._length)
         frequencies = np.arange(self._length // 2 + 1) / (self._length / 2)
         frequencies[0] = _LOWEST * 2 / self._length

@@ -102,13 +102,12 @@ def reconstruct_scan(
         )
     how.check(task.problem_kind)
     method = how.chosen(task.problem_kind)
-    if task.problem_kind == "ct":
-        priors = how.loaded(method, "ct")
-        opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
-    else:  # which prior is usual depends on the scan
-        opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
-        priors = how.loaded(method, task.problem_kind, opened.kind)
-        if opened.kind == "ct" and not any(how.priors) and priors:
+    priors = how.loaded(method, "ct") if task.problem_kind == "ct" else None
+    opened, preparation = _cut(open_scan(scan, series, slices), slices, preparation)
+    if priors is None:  # which is usual depends on the scan
+        kind = "" if any(how.priors) else opened.kind
+        priors = how.loaded(method, task.problem_kind, kind)
+        if kind == "ct" and priors:
             named = " and ".join(prior.name for prior in priors)
             opened = replace(opened, remarks=(*opened.remarks, f"The scan is a CT, so the prior is {named}."))
     remarks = how.check_window(priors, values)
